@@ -1,0 +1,49 @@
+/** The configuration after reading and checking; see schema.ts for the file's own form. Sizes in bytes. */
+export interface Config {
+  /** Absolute path of the file it came from. */
+  file: string;
+  node: string;
+  /** The role this node starts its life with; what is in force is durable state. */
+  role: 'primary' | 'standby';
+  /** Absolute path. */
+  state: string;
+  /** Where this node accepts the pair's connection. The standby connects, the primary listens; both have it. */
+  listen: { host: string; port: number };
+  /** Addresses of the other node, tried in order. Pairing fills the first one in by itself. */
+  peer: { addresses: { host: string; port: number }[] };
+  roots: RootConfig[];
+  capture: {
+    watcher: 'auto' | 'chokidar' | 'fanotify';
+    /** Wait this long after a first hint before looking, so that what belongs together goes together. */
+    settleMs: number;
+    /** A mailbox that never rests is sent as it is after this long. */
+    restMaxMs: number;
+    /** Every root is compared with the index this often even when no hint came. 0 = never. */
+    rescanHours: number;
+  };
+  limits: {
+    /** Bytes per second for the background fill by local time of day; null = no limit. First matching window wins. */
+    bandwidth: { fromMinute: number; toMinute: number; bytesPerSecond: number | null }[];
+    /** Share (0..1) of a root's files that one batch may remove without being asked. */
+    massDeleteShare: number;
+    /** Never hold a batch that removes fewer files than this. */
+    massDeleteFilesMin: number;
+    /** The standby accepts nothing when less than this would stay free. */
+    freeBytesMin: number;
+  };
+  history: { days: number; bytesMax: number };
+  /** null = off. */
+  metrics: { host: string; port: number } | null;
+  log: { level: 'debug' | 'info' | 'warn' | 'error' };
+}
+
+export interface RootConfig {
+  name: string;
+  /** Absolute path, byte string. */
+  path: string;
+  format: 'maildir' | 'plain';
+  /** When true, an empty directory here is a root and not a missing mount. */
+  mayBeEmpty: boolean;
+  /** Where a standby stages what arrives: a directory on the same file system. null = chosen by itself. */
+  staging: string | null;
+}

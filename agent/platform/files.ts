@@ -1,0 +1,128 @@
+/**
+ * A path or file name as the kernel has it: bytes, carried one byte a character (latin1).
+ *
+ * Names on disk are bytes and need not be UTF-8. A byte string keeps every name exact, compares in byte order and
+ * stays one byte a character in memory. Only what people read is decoded (`displayPath`).
+ */
+export type BytePath = string;
+
+export type FileKind = 'file' | 'dir' | 'symlink' | 'other';
+
+/** What `lstat` and `fstat` tell. Times in nanoseconds since the Unix epoch, sizes in bytes. */
+export interface Stat {
+  kind: FileKind;
+  dev: bigint;
+  ino: bigint;
+  nlink: number;
+  size: number;
+  /** Permission bits, 0o7777. */
+  mode: number;
+  uid: number;
+  gid: number;
+  mtimeNs: bigint;
+  ctimeNs: bigint;
+  /** Birth time; 0 where the file system has none. */
+  btimeNs: bigint;
+}
+
+export interface DirEntry {
+  name: BytePath;
+  kind: FileKind;
+}
+
+/** What `setMeta` sets. A field that is left out stays as it is. */
+export interface MetaChange {
+  mode?: number;
+  uid?: number;
+  gid?: number;
+  mtimeNs?: bigint;
+  xattrs?: Xattrs;
+}
+
+/** Extended attributes by name; only `user.*` and POSIX ACLs are read and written. */
+export type Xattrs = ReadonlyMap<string, Buffer>;
+
+/** Bytes of the file system that holds a path. */
+export interface Space {
+  freeBytes: number;
+  totalBytes: number;
+  /** Free inodes; Infinity where the file system does not count them. */
+  freeInodes: number;
+}
+
+/**
+ * The file system, handed in.
+ *
+ * Calls are synchronous: for many small files that is several times faster than the thread pool, and callers work in
+ * slices that yield. Only what may take long is asynchronous. No call follows a symbolic link in its last component.
+ * Errors are Node's own (`code` is the errno name) with `path` set. "Missing" (ENOENT, ENOTDIR) is a value where the
+ * signature says so, never an error.
+ */
+export interface Files {
+  lstat(path: BytePath): Stat | null;
+  /** Entries in no particular order, without `.` and `..`; null when the directory is missing. */
+  readdir(path: BytePath): DirEntry[] | null;
+  /** Whole content and the stat of the same open file; null when missing or not a regular file. Error E2BIG above `limit` bytes. */
+  readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer } | null;
+  /** Opens a regular file for reading; null when missing or not a regular file. */
+  openRead(path: BytePath): number | null;
+  /** Makes a new file, mode 0600, for writing and reading; error EEXIST when there is one. */
+  create(path: BytePath): number;
+  fstat(fd: number): Stat;
+  /** Reads up to `length` bytes at `position`; returns how many (0 at the end). */
+  read(fd: number, into: Buffer, offset: number, length: number, position: number): number;
+  /** Writes all of `data` at `position`. */
+  write(fd: number, data: Buffer, position: number): void;
+  close(fd: number): void;
+  /** Copies content of a regular file to a new file (reflink where the file system can), mode 0600. */
+  copyFile(from: BytePath, to: BytePath): void;
+  /** Sets owner, then mode, then extended attributes, then mtime, in this order (each may undo a later one). */
+  setMeta(path: BytePath, change: MetaChange): void;
+  /** Like `setMeta`, on an open file. */
+  setMetaOpen(fd: number, change: MetaChange): void;
+  /** Replicable extended attributes; null when there are none or the file system has none. */
+  xattrs(path: BytePath): Xattrs | null;
+  mkdir(path: BytePath, mode: number): void;
+  rmdir(path: BytePath): void;
+  unlink(path: BytePath): void;
+  /** Replaces an existing target. */
+  rename(from: BytePath, to: BytePath): void;
+  link(existing: BytePath, path: BytePath): void;
+  symlink(target: BytePath, path: BytePath): void;
+  readlink(path: BytePath): BytePath;
+  /** Resolves when everything written so far to the file system that holds `path` is on stable storage. */
+  syncfs(path: BytePath): Promise<void>;
+  space(path: BytePath): Space;
+}
+
+/** For people: decodes a byte path as UTF-8, showing bytes that are not UTF-8 and control characters as \xHH. */
+export function displayPath(path: BytePath): string {
+  const bytes = Buffer.from(path, 'latin1');
+  const text = bytes.toString('utf8');
+  const safe = Buffer.from(text, 'utf8').equals(bytes) ? text : path;
+  const isText = safe === text;
+  // eslint-disable-next-line no-control-regex
+  return safe.replace(isText ? /[\u0000-\u001f\u007f]/g : /[\u0000-\u001f\u007f-\u00ff]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+/** Joins a directory and a name; an empty directory is the root itself. */
+export function joinPath(dir: BytePath, name: BytePath): BytePath {
+  return dir === '' ? name : name === '' ? dir : `${dir}/${name}`;
+}
+
+/** The parent of a relative path; '' for a path with one component. */
+export function parentPath(path: BytePath): BytePath {
+  const slash = path.lastIndexOf('/');
+  return slash < 0 ? '' : path.slice(0, slash);
+}
+
+/** The last component of a path. */
+export function baseName(path: BytePath): BytePath {
+  return path.slice(path.lastIndexOf('/') + 1);
+}
+
+/** The errno name of an error of the operating system, or undefined. */
+export function errnoCode(error: unknown): string | undefined {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === 'string' ? code : undefined;
+}

@@ -1,0 +1,61 @@
+import { Packr } from 'msgpackr';
+import { limits } from './limits.ts';
+import { messageSpecs, type Message, type MessageType } from './messages.ts';
+import { packOp, ProtocolError, unpackOp, type Op } from './ops.ts';
+
+// Plain msgpack: no record extension, so that PROTOCOL.md is all a reader of the wire needs.
+const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: false });
+const typeByNumber = new Map(Object.entries(messageSpecs).map(([type, spec]) => [spec.number, type as MessageType]));
+
+/**
+ * Encodes one message as one frame.
+ *
+ * @throws ProtocolError when the message is not as messages.ts says, or is larger than `frameBytesMax`: then the fault is ours.
+ */
+export function encode(message: Message): Buffer {
+  const spec = messageSpecs[message.type];
+  const fields = message as unknown as Record<string, unknown>;
+  const values = spec.fieldNames.map((name) => (message.type === 'ops' && name === 'ops' ? message.ops.map(packOp) : fields[name]));
+  if (message.type !== 'ops' && message.type !== 'data') check(message.type, Object.fromEntries(spec.fieldNames.map((name) => [name, fields[name]])));
+  const frame = packr.pack([spec.number, ...values]);
+  if (frame.length > limits.frameBytesMax) throw new ProtocolError(`${message.type} message of ${frame.length} bytes is larger than a frame may be (${limits.frameBytesMax})`);
+  // pack returns a view on a buffer that it reuses.
+  return Buffer.from(frame);
+}
+
+/**
+ * Decodes and checks one frame. `dirsSoFar` gives the size of a batch's directory table before this message.
+ *
+ * @throws ProtocolError that says what is wrong with it.
+ */
+export function decode(frame: Buffer, dirsSoFar: (batch: number) => number): Message {
+  if (frame.length > limits.frameBytesMax) throw new ProtocolError(`frame of ${frame.length} bytes is larger than ${limits.frameBytesMax}`);
+  let value: unknown;
+  try {
+    value = packr.unpack(frame);
+  } catch (error) {
+    throw new ProtocolError(`frame is not msgpack: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  if (!Array.isArray(value) || value.length === 0) throw new ProtocolError('frame is not a message');
+  const type = typeByNumber.get(value[0] as number);
+  if (type === undefined) throw new ProtocolError(`unknown message number ${String(value[0]).slice(0, 40)}`);
+  const { fieldNames } = messageSpecs[type];
+  if (value.length !== fieldNames.length + 1) throw new ProtocolError(`${type} message has ${value.length - 1} fields, not ${fieldNames.length}`);
+  const fields: Record<string, unknown> = {};
+  fieldNames.forEach((name, i) => (fields[name] = (value as unknown[])[i + 1]));
+  check(type, fields);
+  const message = { type, ...fields } as Message;
+  if (message.type === 'ops') {
+    const dirs = dirsSoFar(message.id) + message.dirs.length;
+    if (message.ops.length > limits.batchOpsMax * 2) throw new ProtocolError(`${message.ops.length} ops in one message`);
+    message.ops = (message.ops as unknown[]).map((op): Op => unpackOp(op, dirs));
+  }
+  return message;
+}
+
+function check(type: MessageType, fields: Record<string, unknown>): void {
+  const result = messageSpecs[type].schema.safeParse(fields);
+  if (result.success) return;
+  const issue = result.error.issues[0];
+  throw new ProtocolError(`${type} message: ${issue ? `${issue.path.join('.')}: ${issue.message}` : 'not valid'}`);
+}

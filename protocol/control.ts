@@ -1,0 +1,88 @@
+import type { Role } from './messages.ts';
+
+/**
+ * What the command line and the local agent say to each other: HTTP with JSON over the control socket
+ * (`control.sock` in the state directory, mode 0600). Times are ISO 8601 in UTC, durations in seconds.
+ */
+
+export type Phase = 'unpaired' | 'disconnected' | 'comparing' | 'initial' | 'streaming';
+
+/** `mailtwin status --json`. Every reading carries its time; what has gone stale is null (I18). */
+export interface Status {
+  node: string;
+  pair: string | null;
+  role: Role;
+  active: boolean;
+  epoch: number;
+  at: string;
+  agentVersion: string;
+  peer: {
+    node: string | null;
+    connected: boolean;
+    lastHeardAt: string | null;
+    role: Role | null;
+    epoch: number | null;
+    address: string | null;
+    agentVersion: string | null;
+    clockSkewSeconds: number | null;
+    lastError: string | null;
+  };
+  replication: {
+    phase: Phase;
+    head: string;
+    durable: string;
+    lagSeconds: number | null;
+    lagChanges: number | null;
+    lagBytes: number | null;
+    unproven: { root: string; path: string; reason: string }[];
+    /** Progress of the initial fill; null at other times. */
+    fill: { filesDone: number; filesTotal: number | null; bytesDone: number; bytesTotal: number | null } | null;
+    /** Why sending stands still, for example `no-space` or `mass-delete`; null when it does not. */
+    held: { code: string; detail: string } | null;
+    lastDurableAt: string | null;
+  };
+  possibleLoss: { seconds: number | null; changes: number | null; mailboxes: number | null };
+  roots: { name: string; path: string; format: string; files: number; bytes: number; freeBytes: number | null }[];
+  capture: { watcher: 'chokidar' | 'fanotify' | 'none'; watches: number; overflows: number };
+  skipped: { kind: string; count: number; example: string }[];
+  lastVerify: { at: string; result: 'clean' | 'different' | 'failed'; deep: boolean; differences: number } | null;
+  warnings: { code: string; text: string; remedy: string }[];
+}
+
+/** One line of the stream that answers POST /wait and POST /verify: NDJSON, the last line is `done` or `error`. */
+export type StreamLine =
+  | { kind: 'progress'; done: number; total: number | null; text: string }
+  | { kind: 'difference'; root: string; path: string; what: string }
+  | { kind: 'done'; summary: string; exitCode: number; facts: Record<string, unknown> }
+  | { kind: 'error'; code: string; message: string; remedy: string; exitCode: number };
+
+/** `mailtwin pair --json` on the primary. */
+export interface PairingOffer {
+  code: string;
+  expiresAt: string;
+  fingerprint: string;
+}
+
+/** How every failed request answers (status 4xx or 5xx). */
+export interface ControlError {
+  code: string;
+  message: string;
+  remedy: string;
+  exitCode: number;
+}
+
+/** Requests of the control socket: `METHOD path`, body, answer. */
+export interface ControlApi {
+  'GET /status': { body: null; answer: Status };
+  'POST /wait': { body: { timeoutSeconds: number }; answer: StreamLine };
+  'POST /verify': { body: { deep: boolean }; answer: StreamLine };
+  /** Starts an offer, or replaces the one that stands. */
+  'POST /pair': { body: Record<string, never>; answer: PairingOffer };
+  /** What became of the offer: waits until it was used, expired or was refused. */
+  'POST /pair/result': { body: Record<string, never>; answer: StreamLine };
+  'POST /allow-delete': { body: Record<string, never>; answer: { released: number } };
+  'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
+}
+
+/** Exit codes of the command line. */
+export const exitCodes = { done: 0, failed: 1, usage: 2, refused: 3, rolledBack: 4, incomplete: 5 } as const;

@@ -1,0 +1,174 @@
+import { z } from 'zod';
+import { limits } from './limits.ts';
+import type { Op } from './ops.ts';
+
+/**
+ * Every message of the pair's link, in one place. PROTOCOL.md tells the conversation.
+ *
+ * Each has a number that is never reused, a direction (P = primary, S = standby) and a lane: control messages overtake
+ * bulk ones that still wait. On the wire a message is a msgpack array: number, then the fields in the order below.
+ */
+
+const text = z.string().max(limits.textBytesMax);
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const buffer = z.custom<Buffer>((v) => Buffer.isBuffer(v) && v.length <= limits.frameBytesMax, 'bytes');
+/** A byte string (latin1): one character a byte. */
+// oxlint-disable-next-line no-control-regex
+const byteString = z.string().max(limits.pathBytesMax).regex(/^[\0-\xff]*$/);
+
+export const roleSchema = z.enum(['primary', 'standby', 'fenced']);
+export type Role = z.infer<typeof roleSchema>;
+
+const position = z.object({ epoch: count, seq: count, checksum: z.string().regex(/^[0-9a-f]{16}$/) });
+
+const shapes = {
+  /** 1, both, control: the first message of each side. */
+  hello: {
+    number: 1,
+    lane: 'control',
+    fields: {
+      oldest: count,
+      newest: count,
+      pair: text,
+      node: text,
+      role: roleSchema,
+      epoch: count,
+      /** S: position of the last batch applied. P: position of the last batch made. */
+      position,
+      agentVersion: text,
+      /** For example `dovecot 2.3.19`; null when none was found. */
+      serverVersion: text.nullable(),
+      /** `name:format` of each root, sorted. */
+      roots: z.array(text).max(limits.rootsMax),
+      /** Wall clock at sending, milliseconds since 1970. */
+      wallMs: count,
+      /** New at each start of the agent. */
+      boot: text,
+    },
+  },
+  /** 2, both, control: why the connection is refused or ended by intent; the sender then closes. */
+  refuse: { number: 2, lane: 'control', fields: { code: text, detail: text } },
+  /** 3, both, control: life and health, every `heartbeatIntervalMs`. */
+  heartbeat: {
+    number: 3,
+    lane: 'control',
+    fields: {
+      wallMs: count,
+      role: roleSchema,
+      epoch: count,
+      /** P: changes recorded so far. S: last batch applied. */
+      position,
+      /** P: changes and bytes not yet durable on the standby, and the age of the oldest in milliseconds. S: zeros. */
+      lagChanges: count,
+      lagBytes: count,
+      lagMs: count,
+      phase: text,
+      /** Free and total bytes of the file system of each root, by root name. */
+      space: z.array(z.tuple([text, count, count])).max(limits.rootsMax),
+      /** Foreign writes found below a standby's roots (I2), unproven directories of a primary (I10). */
+      unproven: count,
+      /** Free text lines that status shows. */
+      warnings: z.array(text).max(50),
+    },
+  },
+  /** 4, both, control: grants this many bulk bytes more. */
+  credit: { number: 4, lane: 'control', fields: { bytes: count } },
+  /** 5, P, control: marks of mailboxes, ahead of the data that reaches them. */
+  watermarks: {
+    number: 5,
+    lane: 'control',
+    fields: {
+      /** Root, mailbox path, UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ. */
+      items: z.array(z.tuple([text, byteString, count, count, count])).max(limits.watermarksPerMessageMax),
+    },
+  },
+  /** 10, P, bulk: begins a batch, which applies only on top of `from`. */
+  batch: { number: 10, lane: 'bulk', fields: { id: count, from: position } },
+  /** 11, P, bulk: new entries of the batch's directory table (root name, path), and ops. */
+  ops: {
+    number: 11,
+    lane: 'bulk',
+    fields: { id: count, dirs: z.array(z.tuple([text, byteString])).max(limits.batchOpsMax * 2), ops: z.custom<Op[]>(Array.isArray) },
+  },
+  /** 12, P, bulk: content of the last op that has no inline content, in order. */
+  data: { number: 12, lane: 'bulk', fields: { id: count, bytes: buffer } },
+  /** 13, P, bulk: the batch is whole. */
+  commit: { number: 13, lane: 'bulk', fields: { id: count, ops: count, to: position } },
+  /** 14, S, control: the batch is durable and in place (I1). */
+  ack: { number: 14, lane: 'control', fields: { id: count, position } },
+  /**
+   * 15, S, control: nothing of the batch was applied, and nothing of any later one. `code`: `base` (the ops at these
+   * indexes do not fit what is there: send whole), `content` (SHA-256 differs: send whole), `no-space`, `from` (does
+   * not continue my position), `io` (an error of the disk; `detail` says).
+   */
+  reject: {
+    number: 15,
+    lane: 'control',
+    fields: { id: count, code: z.enum(['base', 'content', 'no-space', 'from', 'io', 'confined']), ops: z.array(count).max(limits.batchOpsMax * 2), detail: text },
+  },
+  /** 20, P, control: asks for what the standby's index holds in these directories. */
+  list: {
+    number: 20,
+    lane: 'control',
+    fields: { id: count, root: text, dir: byteString, after: byteString },
+  },
+  /** 21, S, bulk: entries in byte order after `after`; `digest` of the directory with all below it, null when missing. */
+  listing: {
+    number: 21,
+    lane: 'bulk',
+    fields: {
+      id: count,
+      digest: buffer.nullable(),
+      /** Name, kind (0 file, 1 directory, 2 symbolic link), digest (8 bytes of a file; 16 bytes of a directory with all below it). */
+      entries: z.array(z.tuple([byteString, z.number().int().min(0).max(2), buffer])).max(limits.listItemsMax),
+      more: z.boolean(),
+    },
+  },
+  /** 22, P, control: re-read what lies below the roots (only attributes, or all content when deep) against the index. */
+  audit: { number: 22, lane: 'control', fields: { id: count, deep: z.boolean() } },
+  /** 23, S, control: how far the audit is. */
+  auditing: { number: 23, lane: 'control', fields: { id: count, files: count, bytes: count } },
+  /** 24, S, control: what the audit found. */
+  audited: {
+    number: 24,
+    lane: 'control',
+    fields: {
+      id: count,
+      files: count,
+      bytes: count,
+      /** Root, path, what is wrong. At most `differencesMax`; `total` counts all. */
+      differences: z.array(z.tuple([text, byteString, text])).max(limits.differencesMax),
+      total: count,
+    },
+  },
+  /** 25, P, control: the standby's position is no longer of use; it takes `position` as its own from now on. */
+  rebase: { number: 25, lane: 'control', fields: { position } },
+  /** 26, S, control: done. */
+  rebased: { number: 26, lane: 'control', fields: { position } },
+} as const;
+
+type Shapes = typeof shapes;
+export type MessageType = keyof Shapes;
+type FieldsOf<T extends MessageType> = { -readonly [K in keyof Shapes[T]['fields']]: Shapes[T]['fields'][K] extends z.ZodType<infer V> ? V : never };
+export type MessageOf<T extends MessageType> = { type: T } & FieldsOf<T>;
+export type Message = { [T in MessageType]: MessageOf<T> }[MessageType];
+export type Lane = 'control' | 'bulk';
+
+export interface MessageSpec {
+  number: number;
+  lane: Lane;
+  fieldNames: string[];
+  schema: z.ZodType<Record<string, unknown>>;
+}
+
+/** What codec.ts needs of each message. */
+export const messageSpecs: Record<MessageType, MessageSpec> = Object.fromEntries(
+  Object.entries(shapes).map(([type, shape]) => [
+    type,
+    { number: shape.number, lane: shape.lane, fieldNames: Object.keys(shape.fields), schema: z.strictObject(shape.fields as Record<string, z.ZodType>) },
+  ]),
+) as unknown as Record<MessageType, MessageSpec>;
+
+export function laneOf(message: Message): Lane {
+  return messageSpecs[message.type].lane;
+}
