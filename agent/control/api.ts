@@ -1,0 +1,12 @@
+import type { PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
+
+/** What the control socket can ask of the running agent. main.ts hands it in. Errors are OperatorErrors. */
+export interface AgentApi {
+  status(): Status;
+  wait(timeoutSeconds: number, signal: AbortSignal): AsyncIterable<StreamLine>;
+  verify(deep: boolean, signal: AbortSignal): AsyncIterable<StreamLine>;
+  offerPairing(): PairingOffer;
+  pairingResult(signal: AbortSignal): AsyncIterable<StreamLine>;
+  allowDelete(): { released: number };
+  stop(): void;
+}
