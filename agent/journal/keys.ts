@@ -1,0 +1,81 @@
+/**
+ * Keys of the agent's store: one byte for the table, then the key proper. Numbers are big-endian so that byte order is
+ * number order.
+ */
+
+export const tables = {
+  /** Single values, by name. */
+  meta: 0x01,
+  /** directory number + name -> entry */
+  entry: 0x02,
+  /** directory number -> parent's number + own name */
+  dir: 0x03,
+  /** root number + inode -> directory number + name */
+  inode: 0x04,
+  /** first 8 bytes of the content's SHA-256 -> directory number + name; larger files only */
+  content: 0x05,
+  /** directory number + name -> chunk list of a large file */
+  chunks: 0x06,
+  /** sequence number -> a change that is not yet on the standby */
+  journal: 0x07,
+  /** the batch whose renames may have to be done again */
+  redo: 0x08,
+  /** root, path -> why it is in doubt */
+  unproven: 0x09,
+  /** root, mailbox -> UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ */
+  watermark: 0x0a,
+  /** time, number -> what was replaced or removed */
+  history: 0x0b,
+} as const;
+
+const dirBytes = 6;
+
+export function metaKey(name: string): Buffer {
+  return Buffer.concat([Buffer.from([tables.meta]), Buffer.from(name, 'utf8')]);
+}
+
+/** A key of `table` for a name in a numbered directory. */
+export function namedKey(table: number, dir: number, name: string): Buffer {
+  const key = Buffer.allocUnsafe(1 + dirBytes + name.length);
+  key[0] = table;
+  key.writeUIntBE(dir, 1, dirBytes);
+  key.write(name, 1 + dirBytes, 'latin1');
+  return key;
+}
+
+/** The name in a key made by `namedKey`. */
+export function nameOfKey(key: Buffer): string {
+  return key.toString('latin1', 1 + dirBytes);
+}
+
+export function numberKey(table: number, number: number): Buffer {
+  const key = Buffer.allocUnsafe(1 + dirBytes);
+  key[0] = table;
+  key.writeUIntBE(number, 1, dirBytes);
+  return key;
+}
+
+export function numberOfKey(key: Buffer): number {
+  return key.readUIntBE(1, dirBytes);
+}
+
+export function inodeKey(root: number, ino: bigint): Buffer {
+  const key = Buffer.allocUnsafe(1 + dirBytes + 8);
+  key[0] = tables.inode;
+  key.writeUIntBE(root, 1, dirBytes);
+  key.writeBigUInt64BE(ino, 1 + dirBytes);
+  return key;
+}
+
+export function contentKey(content: Buffer): Buffer {
+  return Buffer.concat([Buffer.from([tables.content]), content.subarray(0, 8)]);
+}
+
+/** A directory number and a name, as a value. */
+export function packRef(dir: number, name: string): Buffer {
+  return namedKey(0, dir, name).subarray(1);
+}
+
+export function unpackRef(value: Buffer): { dir: number; name: string } {
+  return { dir: value.readUIntBE(0, dirBytes), name: value.toString('latin1', dirBytes) };
+}

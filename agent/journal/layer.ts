@@ -1,0 +1,36 @@
+import type { Entry } from './entry.ts';
+
+/** The changes of one batch to a replica index, seen by reads before they are durable. */
+export class Layer {
+  /** Directory number -> name -> new entry, or null when the name goes. */
+  readonly entries = new Map<number, Map<string, Entry | null>>();
+  /** Other keys (latin1) and values of the store. */
+  readonly extra = new Map<string, Buffer | null>();
+  /** Names by inode, for look-ups before the layer is durable. */
+  readonly inodes = new Map<bigint, { dir: number; name: string }>();
+  readonly totals = new Map<string, { files: number; bytes: number }>();
+
+  set(dir: number, name: string, entry: Entry | null): void {
+    let names = this.entries.get(dir);
+    if (!names) this.entries.set(dir, (names = new Map()));
+    names.set(name, entry);
+  }
+
+  count(root: string, entry: Entry, sign: 1 | -1): void {
+    if (entry.kind !== 'file') return;
+    const totals = this.totals.get(root) ?? { files: 0, bytes: 0 };
+    totals.files += sign;
+    totals.bytes += sign * entry.size;
+    this.totals.set(root, totals);
+  }
+
+  /** Whether this layer gives the same file another name. */
+  refersElsewhere(entry: Entry, dir: number, name: string): boolean {
+    const ref = this.inodes.get(entry.ino);
+    return ref !== undefined && (ref.dir !== dir || ref.name !== name);
+  }
+
+  get isEmpty(): boolean {
+    return this.entries.size === 0 && this.extra.size === 0;
+  }
+}
