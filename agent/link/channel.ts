@@ -26,6 +26,8 @@ export interface Channel {
    * peer new credit.
    */
   onMessage(handler: (message: Message, done: () => void) => void): void;
+  /** Set by the sender while what it sends is background fill: only then the configured bandwidth limit holds. */
+  throttled: boolean;
   /** Resolves when the channel has ended, for whatever reason. Never rejects. */
   readonly ended: Promise<ChannelEnd>;
   /** Ends the channel; `code` and `detail` are told to the peer. */
