@@ -1,0 +1,35 @@
+import { defineConfig } from 'vitest/config';
+
+const kinds = [
+  // What `npm run check` runs too: seconds, no privilege, no server.
+  { name: 'unit', testTimeout: 20_000 },
+  { name: 'contract', testTimeout: 60_000 },
+  { name: 'sim', testTimeout: 300_000 },
+];
+
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    maxWorkers: 2,
+    projects: [
+      ...kinds.map(({ name, testTimeout }) => ({
+        extends: true as const,
+        test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: 60_000, sequence: { groupOrder: 0 } },
+      })),
+      {
+        // Real servers, namespaces and latencies: one file at a time, and after everything else, so that nothing disturbs them.
+        extends: true as const,
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 180_000,
+          teardownTimeout: 60_000,
+          fileParallelism: false,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
