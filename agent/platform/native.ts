@@ -1,0 +1,129 @@
+import koffi from 'koffi';
+
+/**
+ * Calls into the C library that Node does not have, or has only slower.
+ *
+ * A call that fails returns -1 (or null); `lastErrno` must be read at once, before any other call. Paths are NUL-ended
+ * bytes or, when they hold nothing but ASCII, plain strings.
+ */
+const libc = koffi.load(null);
+
+type PathArg = string | Uint8Array;
+
+/**
+ * A byte path as a call takes it: koffi encodes strings as UTF-8, which is exact for ASCII only.
+ *
+ * @throws EINVAL when the path holds a NUL: C would silently stop there and touch another file.
+ */
+export function cPath(path: string): PathArg {
+  // oxlint-disable-next-line no-control-regex
+  if (/^[\x01-\x7f]*$/.test(path)) return path;
+  if (path.includes('\0')) throw errnoError('EINVAL', 'path with a NUL byte', path);
+  return Buffer.from(`${path}\0`, 'latin1');
+}
+
+export const AT_FDCWD = -100;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
+export const AT_EMPTY_PATH = 0x1000;
+export const STATX_BASIC_AND_BTIME = 0xfff;
+export const MADV_DONTNEED = 4;
+
+const openText = libc.func('int open(const char *path, int flags, uint32_t mode)');
+const openBytes = libc.func('int open(const void *path, int flags, uint32_t mode)');
+
+/** open(2): the descriptor. */
+export function open(path: PathArg, flags: number, mode: number): number {
+  return (typeof path === 'string' ? openText : openBytes)(path, flags, mode) as number;
+}
+
+const statxText = libc.func('int statx(int dirfd, const char *path, int flags, uint32_t mask, void *into)');
+const statxBytes = libc.func('int statx(int dirfd, const void *path, int flags, uint32_t mask, void *into)');
+
+/** statx(2). `into` holds at least 256 bytes. */
+export function statx(dirfd: number, path: PathArg, flags: number, mask: number, into: Uint8Array): number {
+  return (typeof path === 'string' ? statxText : statxBytes)(dirfd, path, flags, mask, into) as number;
+}
+
+const utimensatText = libc.func('int utimensat(int dirfd, const char *path, const void *times, int flags)');
+const utimensatBytes = libc.func('int utimensat(int dirfd, const void *path, const void *times, int flags)');
+
+/** utimensat(2). `times` are two timespecs. */
+export function utimensat(dirfd: number, path: PathArg, times: Uint8Array, flags: number): number {
+  return (typeof path === 'string' ? utimensatText : utimensatBytes)(dirfd, path, times, flags) as number;
+}
+
+/** futimens(3). */
+export const futimens = libc.func('int futimens(int fd, const void *times)') as unknown as (fd: number, times: Uint8Array) => number;
+
+const llistxattrText = libc.func('int64_t llistxattr(const char *path, void *list, size_t size)');
+const llistxattrBytes = libc.func('int64_t llistxattr(const void *path, void *list, size_t size)');
+
+/** llistxattr(2): bytes of the NUL-separated list. */
+export function llistxattr(path: PathArg, list: Uint8Array): number {
+  return (typeof path === 'string' ? llistxattrText : llistxattrBytes)(path, list, list.length) as number;
+}
+
+/** getxattr(2) and its kin with the path as bytes; they are too rare to need the shape for strings. */
+export const xattrCalls = {
+  lget: libc.func('int64_t lgetxattr(const void *path, const char *name, void *value, size_t size)'),
+  lset: libc.func('int lsetxattr(const void *path, const char *name, const void *value, size_t size, int flags)'),
+  lremove: libc.func('int lremovexattr(const void *path, const char *name)'),
+  flist: libc.func('int64_t flistxattr(int fd, void *list, size_t size)'),
+  fset: libc.func('int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)'),
+  fremove: libc.func('int fremovexattr(int fd, const char *name)'),
+};
+
+const copyFileRangeFunc = libc.func('int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t length, uint32_t flags)');
+
+/** copy_file_range(2) at the descriptors' own positions: bytes copied, sharing blocks where the file system can. */
+export function copyFileRange(from: number, to: number, length: number): number {
+  return copyFileRangeFunc(from, null, to, null, length, 0) as number;
+}
+
+const syncfsFunc = libc.func('int syncfs(int fd)');
+
+/** syncfs(2) on a thread of its own, so that the loop goes on. Rejects with an errno error. */
+export function syncfs(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    syncfsFunc.async(fd, (error: Error | null, result: number) => {
+      // errno belongs to the thread that made the call and is out of reach here. EIO and ENOSPC mean the same to a caller: not durable.
+      if (error) reject(error);
+      else if (result !== 0) reject(errnoError('EIO', 'syncfs'));
+      else resolve();
+    });
+  });
+}
+
+const madviseFunc = libc.func('int madvise(uintptr_t address, size_t length, int advice)');
+
+/** madvise(2) on an address range of this process. */
+export function madvise(address: bigint, length: number, advice: number): number {
+  return madviseFunc(address, length, advice) as number;
+}
+
+const nameByErrno = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+
+/** The errno name of the last call that failed. */
+export function lastErrno(): string {
+  const number = koffi.errno();
+  return nameByErrno.get(number) ?? `errno ${number}`;
+}
+
+/** An error in the form of Node's own. */
+export function errnoError(code: string, syscall: string, path?: string): NodeJS.ErrnoException {
+  const error: NodeJS.ErrnoException = new Error(`${code}: ${syscall}${path === undefined ? '' : ` '${path}'`}`);
+  error.code = code;
+  error.syscall = syscall;
+  if (path !== undefined) error.path = path;
+  return error;
+}
+
+const flockFunc = libc.func('int flock(int fd, int operation)');
+
+/** flock(2) for writing, without waiting: false when somebody else has it. It ends with the descriptor or the process. */
+export function tryLock(fd: number): boolean {
+  if (flockFunc(fd, 2 | 4) === 0) return true;
+  const code = lastErrno();
+  if (code === 'EWOULDBLOCK' || code === 'EAGAIN') return false;
+  throw errnoError(code, 'flock');
+}

@@ -1,0 +1,77 @@
+import { errnoError, lastErrno, llistxattr, xattrCalls } from './native.ts';
+import type { Xattrs } from './files.ts';
+
+/** Linux's own bound of a list and of a value (XATTR_LIST_MAX, XATTR_SIZE_MAX). */
+const buffer = Buffer.allocUnsafeSlow(64 * 1024);
+
+/** Where attributes are set: a path with its NUL (links are not followed), or an open file. */
+export type XattrTarget = { path: string; cPath: Buffer } | { fd: number };
+
+/** Only what belongs to users and mail servers travels; `security.*` and `trusted.*` are this host's business. */
+function isReplicable(name: string): boolean {
+  return name.startsWith('user.') || name === 'system.posix_acl_access' || name === 'system.posix_acl_default';
+}
+
+function names(listBytes: number): string[] {
+  return buffer.toString('latin1', 0, listBytes).split('\0').filter(isReplicable);
+}
+
+/** What makes a file system without attributes look like a file without them. */
+function hasNone(code: string): boolean {
+  return code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENODATA';
+}
+
+/**
+ * Replicable attributes of a path; null when there are none.
+ *
+ * @throws an errno error, ENOENT included.
+ */
+export function readXattrs(path: string, cPath: string | Uint8Array): Xattrs | null {
+  const listBytes = llistxattr(cPath, buffer);
+  if (listBytes === 0) return null;
+  if (listBytes < 0) {
+    const code = lastErrno();
+    if (hasNone(code)) return null;
+    throw errnoError(code, 'llistxattr', path);
+  }
+  const found = new Map<string, Buffer>();
+  const bytes = typeof cPath === 'string' ? Buffer.from(`${cPath}\0`, 'latin1') : cPath;
+  for (const name of names(listBytes)) {
+    const size = xattrCalls.lget(bytes, name, buffer, buffer.length) as number;
+    if (size >= 0) {
+      found.set(name, Buffer.from(buffer.subarray(0, size)));
+      continue;
+    }
+    const code = lastErrno();
+    // Removed since it was listed.
+    if (!hasNone(code)) throw errnoError(code, 'lgetxattr', path);
+  }
+  return found.size === 0 ? null : found;
+}
+
+/**
+ * Makes `wanted` the whole set of replicable attributes.
+ *
+ * @throws an errno error; also when attributes are wanted on a file system that has none.
+ */
+export function writeXattrs(target: XattrTarget, wanted: Xattrs): void {
+  const path = 'fd' in target ? undefined : target.path;
+  const listBytes = 'fd' in target ? (xattrCalls.flist(target.fd, buffer, buffer.length) as number) : llistxattr(target.cPath, buffer);
+  if (listBytes < 0) {
+    const code = lastErrno();
+    if (!hasNone(code) || wanted.size > 0) throw errnoError(code, 'listxattr', path);
+  }
+  for (const name of listBytes > 0 ? names(listBytes) : []) {
+    if (wanted.has(name)) continue;
+    const result = 'fd' in target ? xattrCalls.fremove(target.fd, name) : xattrCalls.lremove(target.cPath, name);
+    if (result !== 0) {
+      const code = lastErrno();
+      if (!hasNone(code)) throw errnoError(code, 'removexattr', path);
+    }
+  }
+  for (const [name, value] of wanted) {
+    const result =
+      'fd' in target ? xattrCalls.fset(target.fd, name, value, value.length, 0) : xattrCalls.lset(target.cPath, name, value, value.length, 0);
+    if (result !== 0) throw errnoError(lastErrno(), `setxattr ${name}`, path);
+  }
+}
