@@ -74,6 +74,11 @@ export function decodeEntry(data: Buffer): Entry {
   };
 }
 
+/** The permission bits that replication keeps: never setuid, and setgid on directories only (I11). */
+export function replicatedMode(kind: FileKind, mode: number): number {
+  return mode & (kind === 'dir' ? 0o3777 : 0o1777);
+}
+
 /** An entry for what `lstat` showed. */
 export function entryOf(stat: Stat, content: Buffer, xattrs: Buffer, dir: number): Entry {
   if (stat.kind === 'other') throw new Error('sockets, fifos and devices have no entry');
@@ -83,7 +88,7 @@ export function entryOf(stat: Stat, content: Buffer, xattrs: Buffer, dir: number
     btimeNs: stat.btimeNs,
     size: stat.kind === 'dir' ? 0 : stat.size,
     mtimeNs: stat.kind === 'dir' ? 0n : stat.mtimeNs,
-    mode: stat.mode,
+    mode: replicatedMode(stat.kind, stat.mode),
     uid: stat.uid,
     gid: stat.gid,
     content: content.subarray(0, contentBytes),

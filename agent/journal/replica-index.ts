@@ -186,19 +186,23 @@ export class ReplicaIndex {
     return entry.dir;
   }
 
-  /** Removes a name and, of a directory, all below it. Returns how many files went. */
-  remove(layer: Layer, root: string, dir: number, name: string): number {
+  /** Removes a name and, of a directory, all below it. Returns what went. */
+  remove(layer: Layer, root: string, dir: number, name: string): { files: number; bytes: number } {
     const old = this.get(dir, name);
-    if (!old) return 0;
-    let files = old.kind === 'dir' ? 0 : 1;
+    const gone = { files: old && old.kind !== 'dir' ? 1 : 0, bytes: old?.size ?? 0 };
+    if (!old) return gone;
     if (old.kind === 'dir') {
-      for (const child of [...this.entries(old.dir)].map(([childName]) => childName)) files += this.remove(layer, root, old.dir, child);
+      for (const child of [...this.entries(old.dir)].map(([childName]) => childName)) {
+        const below = this.remove(layer, root, old.dir, child);
+        gone.files += below.files;
+        gone.bytes += below.bytes;
+      }
       layer.extra.set(numberKey(tables.dir, old.dir).toString('latin1'), null);
     }
     layer.set(dir, name, null);
     layer.count(root, old, -1);
     if (old.kind === 'file') layer.extra.set(namedKey(tables.chunks, dir, name).toString('latin1'), null);
-    return files;
+    return gone;
   }
 
   /** Renames a name; what is below a directory goes with it, whatever its size. */
@@ -269,6 +273,12 @@ export class ReplicaIndex {
   settle(layer: Layer): void {
     if (this.#layers[0] !== layer) throw new Error('layers settle in order');
     this.#layers.shift();
+  }
+
+  /** Forgets the newest layer: nothing of it happened. */
+  drop(layer: Layer): void {
+    if (this.#layers.at(-1) !== layer) throw new Error('only the newest layer can be dropped');
+    this.#layers.pop();
   }
 
   /** Forgets every layer: nothing of them happened. */

@@ -1,0 +1,140 @@
+import { Packr } from 'msgpackr';
+import type { Meta } from '../../../protocol/ops.ts';
+import { errnoCode, type BytePath, type Files, type MetaChange } from '../../platform/files.ts';
+
+/**
+ * One thing to do below a root when a batch is put into place. Paths are absolute; `ino` is the identity of the file
+ * that the step is about, so that doing a step again after a crash is recognised and harmless.
+ *
+ * `keep` is the absolute path in the history directory to which what is in the way or goes is moved; null when it is
+ * not kept.
+ */
+export type Step =
+  | { do: 'mkdir'; path: BytePath; meta: Meta }
+  | { do: 'place'; staged: BytePath; path: BytePath; ino: bigint; keep: BytePath | null }
+  | { do: 'move'; from: BytePath; path: BytePath; ino: bigint; keep: BytePath | null }
+  | { do: 'discard'; path: BytePath; ino: bigint; keep: BytePath | null }
+  | { do: 'meta'; path: BytePath; ino: bigint; meta: Meta };
+
+const packr = new Packr({ useRecords: false });
+const names = ['mkdir', 'place', 'move', 'discard', 'meta'] as const;
+
+export function encodeSteps(steps: readonly Step[]): Buffer {
+  const bytes = (path: BytePath | null) => path && Buffer.from(path, 'latin1');
+  return Buffer.from(
+    packr.pack(
+      steps.map((s) => {
+        const n = names.indexOf(s.do);
+        if (s.do === 'mkdir') return [n, bytes(s.path), s.meta];
+        if (s.do === 'meta') return [n, bytes(s.path), s.ino, s.meta];
+        if (s.do === 'discard') return [n, bytes(s.path), s.ino, bytes(s.keep)];
+        return [n, bytes(s.path), s.ino, bytes(s.keep), bytes(s.do === 'place' ? s.staged : s.from)];
+      }),
+    ),
+  );
+}
+
+export function decodeSteps(data: Buffer): Step[] {
+  const text = (value: unknown) => (value as Buffer).toString('latin1');
+  const keep = (value: unknown) => (value === null ? null : text(value));
+  return (packr.unpack(data) as unknown[][]).map((f): Step => {
+    const path = text(f[1]);
+    const what = names[f[0] as number];
+    if (what === 'mkdir') return { do: what, path, meta: f[2] as Meta };
+    const ino = BigInt(f[2] as number | bigint);
+    if (what === 'meta') return { do: what, path, ino, meta: f[3] as Meta };
+    if (what === 'discard') return { do: what, path, ino, keep: keep(f[3]) };
+    if (what === 'place') return { do: what, path, ino, keep: keep(f[3]), staged: text(f[4]) };
+    if (what === 'move') return { do: what, path, ino, keep: keep(f[3]), from: text(f[4]) };
+    throw new Error('a step of an unknown kind is recorded; this state was written by a newer version');
+  });
+}
+
+/** What doing a step met that nobody of ours put there (I2). */
+export type ForeignFound = (path: BytePath, what: string) => void;
+
+/**
+ * Does one step; doing it again changes nothing.
+ *
+ * @throws the operating system's error; the step can then be tried again.
+ */
+export function doStep(files: Files, step: Step, foreign: ForeignFound): void {
+  switch (step.do) {
+    case 'mkdir': {
+      const there = files.lstat(step.path);
+      if (there && there.kind !== 'dir') throw new StepBlocked(step.path, `a ${there.kind} is where a directory belongs`);
+      if (!there) files.mkdir(step.path, 0o700);
+      files.setMeta(step.path, { mode: step.meta.mode, uid: step.meta.uid, gid: step.meta.gid, ...xattrsOf(step.meta) });
+      return;
+    }
+    case 'place': {
+      const there = files.lstat(step.path);
+      if (there?.ino === step.ino) return;
+      if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
+      files.rename(step.staged, step.path);
+      return;
+    }
+    case 'move': {
+      const there = files.lstat(step.path);
+      const source = files.lstat(step.from);
+      if (source?.ino !== step.ino) {
+        if (there?.ino === step.ino) return;
+        throw new StepBlocked(step.from, 'the file that should move is gone');
+      }
+      // rename(2) between two names of one file does nothing and leaves both.
+      if (there?.ino === step.ino) return files.unlink(step.from);
+      if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
+      files.rename(step.from, step.path);
+      return;
+    }
+    case 'discard': {
+      const there = files.lstat(step.path);
+      if (!there || there.ino !== step.ino) return;
+      if (step.keep !== null) files.rename(step.path, step.keep);
+      else if (there.kind === 'dir') throw new StepBlocked(step.path, 'a directory is only ever moved to history');
+      else files.unlink(step.path);
+      return;
+    }
+    case 'meta': {
+      const there = files.lstat(step.path);
+      if (there && there.ino === step.ino) files.setMeta(step.path, metaChange(step.meta));
+      return;
+    }
+  }
+}
+
+/** A step cannot be done because of what is there; retrying alone will not help. */
+export class StepBlocked extends Error {
+  readonly path: BytePath;
+  constructor(path: BytePath, why: string) {
+    super(why);
+    this.path = path;
+  }
+}
+
+/** Keeps what is about to be replaced; a link first, so that the name is never without a file. */
+function saveOld(files: Files, path: BytePath, keep: BytePath | null, kind: string, foreign: ForeignFound): void {
+  if (kind === 'dir') {
+    foreign(path, 'a directory was where a file belongs');
+    if (keep === null) throw new StepBlocked(path, 'a directory is where a file belongs');
+    files.rename(path, keep);
+  } else if (keep !== null) {
+    try {
+      files.link(path, keep);
+    } catch (error) {
+      if (errnoCode(error) !== 'EEXIST') throw error;
+    }
+  }
+}
+
+export function metaChange(meta: Meta): MetaChange {
+  return { mode: meta.mode, uid: meta.uid, gid: meta.gid, mtimeNs: mtimeNsOf(meta), ...xattrsOf(meta) };
+}
+
+export function mtimeNsOf(meta: Meta): bigint {
+  return BigInt(meta.mtimeSec) * 1_000_000_000n + BigInt(meta.mtimeNsec);
+}
+
+function xattrsOf(meta: Meta): MetaChange {
+  return { xattrs: new Map(meta.xattrs ?? []) };
+}
