@@ -1,0 +1,86 @@
+import { stringify } from 'yaml';
+import { showHostPort } from './values.ts';
+
+/** What `mailtwin init` asks for. Paths are text as the operator wrote them. */
+export interface TemplateValues {
+  node: string;
+  role: 'primary' | 'standby';
+  state: string;
+  listen: { host: string; port: number };
+  metrics: { host: string; port: number } | null;
+  peerAddresses: { host: string; port: number }[];
+  roots: { name: string; path: string; format: 'maildir' | 'plain' }[];
+}
+
+/** One value as YAML, in quotes where it needs them. */
+function scalar(value: string): string {
+  return stringify(value, { lineWidth: 0 }).trimEnd();
+}
+
+/** The commented configuration file that `init` writes. It loads back to the same values, with every other one at its default. */
+export function renderConfig(values: TemplateValues): string {
+  const roots = values.roots.map((root) => `  - name: ${scalar(root.name)}\n    path: ${scalar(root.path)}\n    format: ${root.format}\n`).join('');
+  const addresses = values.peerAddresses.length === 0 ? ' []' : values.peerAddresses.map((a) => `\n    - ${scalar(showHostPort(a))}`).join('');
+  return `# Configuration of mailtwin. Sizes: kB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024).
+# A change takes effect when the agent is started again.
+
+# The name of this node, different on the two nodes of a pair.
+node: ${scalar(values.node)}
+
+# What this node starts its life as: primary (serves the mail) or standby (holds the copy).
+role: ${values.role}
+
+# The agent's own directory: key, journal, index. Never inside a root.
+state: ${scalar(values.state)}
+
+# Where this node accepts the pair's connection. The standby connects to the primary; both have it,
+# because a takeover turns them round.
+listen: ${scalar(showHostPort(values.listen))}
+
+peer:
+  # Addresses of the other node as HOST:PORT, tried in order, beside the one that pairing stored.
+  addresses:${addresses}
+
+# The directory trees that are kept identical. Names and formats are the same on both nodes; paths may differ.
+# format: maildir (Dovecot or Courier) or plain (any other files).
+# staging: where a standby stages what arrives, on the same file system; chosen by itself when left out.
+# mayBeEmpty: true takes an empty directory for a root; otherwise it is taken for a mount that is missing.
+roots:
+${roots}
+capture:
+  # auto uses fanotify where the kernel and the privileges allow it, otherwise chokidar.
+  watcher: auto
+  # Milliseconds from a first hint to looking, so that what belongs together goes together.
+  settleMs: 3
+  # A mailbox that never rests is sent as it is after this many milliseconds.
+  restMaxMs: 1000
+  # Every root is compared with the index this often, also without a hint. 0 = never.
+  rescanHours: 24
+
+limits:
+  # Background fill only; changes as they happen are never slowed down. off, a rate such as 20MB/s, or by local
+  # time of day, the first window that fits wins:
+  #   bandwidth:
+  #     - { from: "08:00", to: "18:00", rate: 20MB/s }
+  #     - { from: "18:00", to: "08:00", rate: off }
+  bandwidth: off
+  # A batch that would remove more than this share of a root's files is held until \`mailtwin allow-delete\`,
+  massDelete: 20%
+  # unless it removes fewer files than this.
+  massDeleteFilesMin: 1000
+  # The standby accepts nothing when less than this would stay free.
+  freeSpaceMin: 256MiB
+
+history:
+  # How long, and up to which size, the standby keeps what replication deleted or overwrote.
+  keep: 14d
+  max: 20GiB
+
+# Prometheus metrics and health, as HOST:PORT, or off.
+metrics: ${values.metrics === null ? 'off' : scalar(showHostPort(values.metrics))}
+
+log:
+  # debug, info, warn or error.
+  level: info
+`;
+}
