@@ -84,5 +84,77 @@ export interface ControlApi {
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 
+/** The control socket's name in the state directory. */
+export const controlSocketName = 'control.sock';
+
+/** Bounds of the control socket. Sizes in bytes. */
+export const controlLimits = {
+  requestBytesMax: 16 * 1024,
+  /** An answer that is not a stream; a status with very many unproven directories is cut by the agent well below. */
+  answerBytesMax: 16 * 1024 * 1024,
+  streamLineBytesMax: 256 * 1024,
+  connectionsMax: 64,
+  /** How long an agent that is there may take to answer a request that is not a stream, in milliseconds. */
+  answerMs: 30_000,
+} as const;
+
+/** One finding of `mailtwin doctor`. `remedy` is empty when there is nothing to do. */
+export interface DoctorFinding {
+  id: string;
+  level: 'pass' | 'warn' | 'fail';
+  summary: string;
+  evidence: string;
+  remedy: string;
+}
+
+/** `mailtwin init`, as given on the command line; the agent checks the values. */
+export interface InitOptions {
+  configFile: string;
+  role: 'primary' | 'standby';
+  node: string;
+  /** `NAME=PATH:FORMAT` each. */
+  roots: string[];
+  /** `HOST:PORT`. */
+  listen: string;
+  state: string;
+  /** `HOST:PORT` or `off`. */
+  metrics: string;
+}
+
+export interface InitResult {
+  configFile: string;
+  state: string;
+  fingerprint: string;
+}
+
+/** `mailtwin pair HOST:PORT CODE` on the standby. */
+export interface JoinOptions {
+  configFile: string;
+  /** `HOST:PORT` of the primary. */
+  address: string;
+  code: string;
+  /** Shown both fingerprints before anything is written; false ends the pairing with nothing changed. */
+  confirm(fingerprints: { own: string; peer: string; peerNode: string }): Promise<boolean>;
+}
+
+export interface JoinResult {
+  pair: string;
+  peerNode: string;
+  ownFingerprint: string;
+  peerFingerprint: string;
+}
+
+/** What agent/main.ts gives to the command line, which must not know the agent otherwise. Errors are OperatorErrors. */
+export interface AgentEntry {
+  /** The agent in the foreground, until a signal or POST /stop; the exit code. */
+  runAgent(configFile: string): Promise<number>;
+  initNode(options: InitOptions): Promise<InitResult>;
+  joinPair(options: JoinOptions): Promise<JoinResult>;
+  /** Absolute path of the state directory that the configuration names. */
+  stateDirOf(configFile: string): Promise<string>;
+  /** Findings as they are made. `status` is the running agent's, null when none answers. */
+  doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding>;
+}
+
 /** Exit codes of the command line. */
 export const exitCodes = { done: 0, failed: 1, usage: 2, refused: 3, rolledBack: 4, incomplete: 5 } as const;

@@ -1,0 +1,65 @@
+import type { AgentApi } from '../../agent/control/api.ts';
+import type { Status } from '../../protocol/control.ts';
+
+/** A primary that streams to a healthy standby; tests change what they are about. */
+export function sampleStatus(change: Partial<Status> = {}): Status {
+  return {
+    node: 'mail-a',
+    pair: 'f3a1',
+    role: 'primary',
+    active: true,
+    epoch: 3,
+    at: '2026-01-02T03:04:05.000Z',
+    agentVersion: '0.1.0',
+    peer: {
+      node: 'mail-b',
+      connected: true,
+      lastHeardAt: '2026-01-02T03:04:04.500Z',
+      role: 'standby',
+      epoch: 3,
+      address: '10.0.0.2:7420',
+      agentVersion: '0.1.0',
+      clockSkewSeconds: 0.02,
+      lastError: null,
+    },
+    replication: {
+      phase: 'streaming',
+      head: '3:1200:00000000000000aa',
+      durable: '3:1198:00000000000000bb',
+      lagSeconds: 0.25,
+      lagChanges: 2,
+      lagBytes: 4096,
+      unproven: [],
+      fill: null,
+      held: null,
+      lastDurableAt: '2026-01-02T03:04:04.750Z',
+    },
+    possibleLoss: { seconds: 0.25, changes: 2, mailboxes: 1 },
+    roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', files: 5000, bytes: 52_428_800, freeBytes: 10_737_418_240 }],
+    capture: { watcher: 'fanotify', watches: 1, overflows: 0 },
+    skipped: [],
+    lastVerify: { at: '2026-01-02T00:00:00.000Z', result: 'clean', deep: false, differences: 0 },
+    warnings: [],
+    ...change,
+  };
+}
+
+/** An agent that answers from memory. */
+export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
+  return {
+    status: () => sampleStatus(),
+    async *wait() {
+      yield { kind: 'done', summary: 'all is durable', exitCode: 0, facts: {} };
+    },
+    async *verify() {
+      yield { kind: 'done', summary: 'clean', exitCode: 0, facts: {} };
+    },
+    offerPairing: () => ({ code: 'ABCD-EFGH', expiresAt: '2026-01-02T03:14:05.000Z', fingerprint: 'aa:bb' }),
+    async *pairingResult() {
+      yield { kind: 'done', summary: 'paired with mail-b', exitCode: 0, facts: {} };
+    },
+    allowDelete: () => ({ released: 1 }),
+    stop() {},
+    ...change,
+  };
+}
