@@ -1,0 +1,129 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { countTests, summaryLine } from '../setup/summary.mjs';
+
+const top = join(import.meta.dirname, '../..');
+
+/** The top level is fixed: whoever looks for something knows where it is, and nothing gathers there. */
+const topLevel = {
+  dirs: ['.ci', 'agent', 'deploy', 'protocol', 'test', 'tools'],
+  files: [
+    '.editorconfig',
+    '.gitignore',
+    '.npmrc',
+    '.oxfmtrc.json',
+    '.oxlintrc.json',
+    'CHANGELOG.md',
+    'LICENSE',
+    'README.md',
+    'package-lock.json',
+    'package.json',
+    'tsconfig.json',
+    'vitest.config.ts',
+  ],
+};
+
+/** The rooms of each wing. A new one is added here and in agent/ARCHITECTURE.md. */
+const rooms: Record<string, string[]> = {
+  agent: [
+    'capture',
+    'config',
+    'control',
+    'delta',
+    'failover',
+    'fencing',
+    'history',
+    'journal',
+    'link',
+    'mailstore',
+    'network',
+    'observe',
+    'platform',
+    'replicate',
+    'services',
+  ],
+  tools: ['audit', 'bench', 'cli', 'mailgen'],
+  test: ['bench', 'contract', 'e2e', 'fixtures', 'lab', 'setup', 'sim', 'soak', 'unit'],
+  deploy: ['deb', 'examples', 'grafana', 'prometheus', 'systemd'],
+  protocol: [],
+};
+
+function list(path: string): { dirs: string[]; files: string[] } {
+  const ignored = new Set(['.git', ...readFileSync(join(top, '.gitignore'), 'utf8').split('\n').map((line) => line.replace(/\/$/, ''))]);
+  const entries = readdirSync(join(top, path), { withFileTypes: true }).filter(({ name }) => !ignored.has(name) && !name.endsWith('.log'));
+  const isDir = (wanted: boolean): string[] =>
+    entries
+      .filter((entry) => entry.isDirectory() === wanted)
+      .map(({ name }) => name)
+      .sort();
+  return { dirs: isDir(true), files: isDir(false) };
+}
+
+function readText(path: string): string {
+  return readFileSync(join(top, path), 'utf8');
+}
+
+describe('the house', () => {
+  it('has the fixed top level, nothing more and nothing less', () => {
+    expect(list('.')).toEqual(topLevel);
+  });
+
+  it.each(Object.entries(rooms))('has only known rooms in %s', (wing, known) => {
+    expect(list(wing).dirs.filter((name) => !known.includes(name))).toEqual([]);
+  });
+
+  it('has no file that gathers what belongs elsewhere', () => {
+    const files = Object.keys(rooms).flatMap((wing) => readdirSync(join(top, wing), { recursive: true, encoding: 'utf8' }));
+    expect(files.filter((file) => /(^|\/)(index|utils?|helpers?|misc|common)\.(ts|mjs)$/.test(file))).toEqual([]);
+  });
+
+  it('names no registry host in the lock file', () => {
+    const hosts = [...readText('package-lock.json').matchAll(/"resolved": "([^"]*)"/g)].map((match) => match[1]);
+    expect(hosts).toEqual([]);
+  });
+
+  it('needs no install script: every package that has one ships its binary as an optional package or works without', () => {
+    const { packages } = JSON.parse(readText('package-lock.json')) as { packages: Record<string, { hasInstallScript?: boolean }> };
+    const scripted = Object.keys(packages).filter((path) => packages[path]?.hasInstallScript === true);
+    // lmdb, koffi, esbuild, msgpackr-extract: prebuilt binaries; fsevents: only for macOS.
+    const known = ['esbuild', 'fsevents', 'koffi', 'lmdb', 'msgpackr-extract'];
+    expect(scripted.filter((path) => !known.includes(path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)))).toEqual([]);
+  });
+
+  it('has the same version in the package, the lock file and the changelog', () => {
+    const { version } = JSON.parse(readText('package.json')) as { version: string };
+    expect((JSON.parse(readText('package-lock.json')) as { version: string }).version).toBe(version);
+    expect(readText('CHANGELOG.md')).toMatch(/^## \[Unreleased\]$/m);
+  });
+
+  it('keeps the commands that people and machines call', () => {
+    const { scripts, bin } = JSON.parse(readText('package.json')) as { scripts: Record<string, string>; bin: Record<string, string> };
+    expect(Object.keys(scripts)).toEqual(expect.arrayContaining(['check', 'test', 'build', 'demo', 'bench', 'soak']));
+    expect(bin).toEqual({ mailtwin: 'dist/tools/cli/main.js' });
+  });
+});
+
+describe('the closing line of npm test', () => {
+  const tests = (...statuses: string[]): { status: string }[] => statuses.map((status) => ({ status }));
+
+  it('counts passed, failed and skipped tests', () => {
+    const report = {
+      testResults: [
+        { status: 'passed', assertionResults: tests('passed', 'passed', 'pending') },
+        { status: 'failed', assertionResults: tests('passed', 'failed', 'todo') },
+      ],
+    };
+    expect(countTests(report)).toEqual({ passed: 3, failed: 1, skipped: 2 });
+    expect(summaryLine(countTests(report))).toBe('3 passed, 1 failed, 2 skipped');
+  });
+
+  it('counts a file that failed without a failed test', () => {
+    const report = { testResults: [{ status: 'failed', assertionResults: tests('passed', 'skipped') }, { status: 'failed', assertionResults: [] }] };
+    expect(countTests(report)).toEqual({ passed: 1, failed: 2, skipped: 1 });
+  });
+
+  it('leaves out what did not happen', () => {
+    expect(summaryLine({ passed: 12, failed: 0, skipped: 0 })).toBe('12 passed, 0 failed');
+  });
+});
