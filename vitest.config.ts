@@ -11,6 +11,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
+    teardownTimeout: 60_000,
     projects: [
       ...kinds.map(({ name, testTimeout }) => ({
         extends: true as const,
@@ -24,7 +25,6 @@ export default defineConfig({
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 180_000,
-          teardownTimeout: 60_000,
           fileParallelism: false,
           maxWorkers: 1,
           sequence: { groupOrder: 1 },

@@ -50,7 +50,12 @@ const rooms: Record<string, string[]> = {
 };
 
 function list(path: string): { dirs: string[]; files: string[] } {
-  const ignored = new Set(['.git', ...readFileSync(join(top, '.gitignore'), 'utf8').split('\n').map((line) => line.replace(/\/$/, ''))]);
+  const ignored = new Set([
+    '.git',
+    ...readFileSync(join(top, '.gitignore'), 'utf8')
+      .split('\n')
+      .map((line) => line.replace(/\/$/, '')),
+  ]);
   const entries = readdirSync(join(top, path), { withFileTypes: true }).filter(({ name }) => !ignored.has(name) && !name.endsWith('.log'));
   const isDir = (wanted: boolean): string[] =>
     entries
@@ -119,7 +124,12 @@ describe('the closing line of npm test', () => {
   });
 
   it('counts a file that failed without a failed test', () => {
-    const report = { testResults: [{ status: 'failed', assertionResults: tests('passed', 'skipped') }, { status: 'failed', assertionResults: [] }] };
+    const report = {
+      testResults: [
+        { status: 'failed', assertionResults: tests('passed', 'skipped') },
+        { status: 'failed', assertionResults: [] },
+      ],
+    };
     expect(countTests(report)).toEqual({ passed: 1, failed: 2, skipped: 1 });
   });
 
