@@ -1,0 +1,118 @@
+import type { Kv, KvWrite } from '../../agent/platform/kv.ts';
+import type { HostClock } from './sim-clock.ts';
+import type { SimRandom } from './sim-random.ts';
+
+/** What one process works on. A killed process keeps its own, so that what it still does changes nothing. */
+class Table {
+  readonly values: Map<string, Buffer>;
+  /** Keys as byte strings, sorted; null when it has to be made again. */
+  keys: string[] | null = null;
+  version = 0;
+
+  constructor(values: Map<string, Buffer>) {
+    this.values = values;
+  }
+
+  apply(writes: readonly KvWrite[]): void {
+    for (const [key, value] of writes) {
+      const name = key.toString('latin1');
+      if (value === null) {
+        if (this.values.delete(name)) this.keys = null;
+      } else {
+        if (!this.values.has(name)) this.keys = null;
+        this.values.set(name, Buffer.from(value));
+      }
+    }
+    this.version++;
+  }
+
+  sorted(): string[] {
+    this.keys ??= [...this.values.keys()].sort();
+    return this.keys;
+  }
+}
+
+/**
+ * A key-value store on a simulated disk. What was committed is visible at once and durable after a `flushed`; a power
+ * cut keeps a random number of the first commits since then, each whole.
+ */
+export class SimKvStore {
+  #durable = new Map<string, Buffer>();
+  /** Commits not yet durable, oldest first. */
+  #pending: { number: number; writes: KvWrite[] }[] = [];
+  #commits = 0;
+  #table = new Table(new Map());
+  readonly #flushMs: () => number;
+
+  constructor(flushMs: () => number) {
+    this.#flushMs = flushMs;
+  }
+
+  /** The store as a new process opens it. What an earlier process does from now on is lost. */
+  open(clock: HostClock): Kv {
+    const table = new Table(new Map(this.#table.values));
+    this.#table = table;
+    const isMine = () => this.#table === table;
+    return {
+      get: (key) => table.values.get(key.toString('latin1')),
+      range: (start, end, options) => walk(table, start, end, options ?? {}),
+      commit: (writes) => {
+        const copied = writes.map(([key, value]): KvWrite => [Buffer.from(key), value && Buffer.from(value)]);
+        table.apply(copied);
+        if (isMine()) this.#pending.push({ number: ++this.#commits, writes: copied });
+      },
+      flushed: () =>
+        new Promise((resolve) => {
+          const upTo = this.#commits;
+          clock.after(this.#flushMs(), () => {
+            if (isMine()) this.#makeDurable(upTo);
+            resolve();
+          });
+        }),
+      close: async () => {},
+    };
+  }
+
+  /** The process is killed, the host lives on: every commit is still there, as with a memory map. */
+  kill(): void {
+    this.#table = new Table(new Map(this.#table.values));
+  }
+
+  /** The power is cut. */
+  crash(random: SimRandom): void {
+    const survivors = random.int(this.#pending.length + 1);
+    const last = this.#pending[survivors - 1];
+    if (last) this.#makeDurable(last.number);
+    this.#pending = [];
+    this.#table = new Table(new Map(this.#durable));
+  }
+
+  #makeDurable(upTo: number): void {
+    const table = new Table(this.#durable);
+    while (this.#pending[0] && this.#pending[0].number <= upTo) table.apply(this.#pending.shift()!.writes);
+  }
+}
+
+function* walk(table: Table, start: Buffer, end: Buffer, options: { limit?: number; reverse?: boolean }): Generator<[Buffer, Buffer]> {
+  const keys = table.sorted();
+  const from = firstAtLeast(keys, start.toString('latin1'));
+  const to = firstAtLeast(keys, end.toString('latin1'));
+  const count = Math.min(Math.max(0, to - from), options.limit ?? Infinity);
+  const version = table.version;
+  for (let i = 0; i < count; i++) {
+    if (table.version !== version) throw new Error('a commit came while a range was being walked');
+    const key = keys[options.reverse ? to - 1 - i : from + i]!;
+    yield [Buffer.from(key, 'latin1'), table.values.get(key)!];
+  }
+}
+
+function firstAtLeast(keys: readonly string[], key: string): number {
+  let low = 0;
+  let high = keys.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (keys[middle]! < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
