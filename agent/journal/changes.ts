@@ -34,6 +34,7 @@ export class Changes {
   readonly #kv: Kv;
   readonly #waiting = new Map<string, Change>();
   readonly #taken = new Map<number, Change>();
+  readonly #sent = new Map<number, Change>();
   #head: number;
   readonly #unsaved = new Map<number, Change | null>();
 
@@ -56,10 +57,15 @@ export class Changes {
 
   /** Every change up to this one is durable on the standby. */
   get durableSeq(): number {
+    let first = this.sentSeq + 1;
+    for (const seq of this.#sent.keys()) if (seq < first) first = seq;
+    return first - 1;
+  }
+
+  /** Every change up to this one is durable on the standby once all that was sent is. */
+  get sentSeq(): number {
     let first = this.#head + 1;
-    for (const change of this.#waiting.values()) {
-      if (change.seq < first) first = change.seq;
-    }
+    for (const change of this.#waiting.values()) if (change.seq < first) first = change.seq;
     for (const seq of this.#taken.keys()) if (seq < first) first = seq;
     return first - 1;
   }
@@ -69,14 +75,14 @@ export class Changes {
   }
 
   get openCount(): number {
-    return this.#waiting.size + this.#taken.size;
+    return this.#waiting.size + this.#taken.size + this.#sent.size;
   }
 
   /** Age of the oldest open change in milliseconds; 0 when none is open. */
   oldestMs(now: number): number {
     let oldest = now;
     for (const change of this.#waiting.values()) if (change.at < oldest) oldest = change.at;
-    for (const change of this.#taken.values()) if (change.at < oldest) oldest = change.at;
+    for (const changes of [this.#taken, this.#sent]) for (const change of changes.values()) if (change.at < oldest) oldest = change.at;
     return now - oldest;
   }
 
@@ -113,9 +119,22 @@ export class Changes {
     this.#taken.set(change.seq, change);
   }
 
+  /** A batch that settles this change is complete and under way. */
+  send(change: Change): void {
+    if (this.#taken.delete(change.seq)) this.#sent.set(change.seq, change);
+  }
+
+  /** Open changes in no order, for estimates. */
+  *open(): Generator<Change> {
+    yield* this.#waiting.values();
+    yield* this.#taken.values();
+    yield* this.#sent.values();
+  }
+
   /** A change that was taken has to wait again, in its old place in line as far as its number says. */
   giveBack(change: Change, notBefore = 0): void {
     this.#taken.delete(change.seq);
+    this.#sent.delete(change.seq);
     const key = keyOf(change.root, change.path);
     const newer = this.#waiting.get(key);
     // The older number stays open: what was recorded then is not durable yet.
@@ -130,6 +149,7 @@ export class Changes {
   /** A taken change is durable on the standby (or turned out to be none). */
   settle(change: Change): void {
     this.#taken.delete(change.seq);
+    this.#sent.delete(change.seq);
     this.#unsaved.set(change.seq, null);
   }
 

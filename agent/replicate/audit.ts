@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import { contentBytes, xattrsDigest, type Entry } from '../journal/entry.ts';
+import type { ReplicaIndex } from '../journal/replica-index.ts';
+import type { Clock } from '../platform/clock.ts';
+import { errnoCode, joinPath, type BytePath, type Files, type Stat } from '../platform/files.ts';
+import { sameAttributes } from './primary/context.ts';
+import { absolute, type Root } from './root.ts';
+
+/** A place where the disk is not as the index says. */
+export interface AuditDifference {
+  root: string;
+  path: BytePath;
+  what: string;
+  /** What the disk has; null when nothing is there. */
+  stat: Stat | null;
+}
+
+export interface AuditParts {
+  files: Files;
+  clock: Clock;
+  index: ReplicaIndex;
+  roots: readonly Root[];
+}
+
+export interface AuditProgress {
+  files: number;
+  bytes: number;
+}
+
+const readBytes = 1024 * 1024;
+const sliceMs = 10;
+
+/**
+ * Compares the disk with the index, name by name; `deep` re-reads all content and compares its SHA-256.
+ *
+ * Yields each difference. `progress` counts on meanwhile. Gives way often; the caller sees to it that nothing is
+ * replicated at the same time, or looks again at what is found.
+ */
+export async function* audit(parts: AuditParts, deep: boolean, progress: AuditProgress, signal: AbortSignal): AsyncGenerator<AuditDifference> {
+  const pacer = new Pacer(parts.clock);
+  for (const root of parts.roots) {
+    const number = parts.index.root(root.name);
+    yield* auditDir(parts, root, '', number, deep, progress, signal, pacer);
+  }
+}
+
+async function* auditDir(parts: AuditParts, root: Root, path: BytePath, number: number | null, deep: boolean, progress: AuditProgress, signal: AbortSignal, pacer: Pacer): AsyncGenerator<AuditDifference> {
+  const { files, index } = parts;
+  const names = files.readdir(absolute(root, path)) ?? [];
+  const here = new Map(names.map((entry) => [entry.name, entry.kind]));
+  const subdirs: { path: BytePath; number: number }[] = [];
+  if (number !== null) {
+    for (const [name, entry] of index.entries(number)) {
+      if (signal.aborted) return;
+      const child = joinPath(path, name);
+      here.delete(name);
+      const stat = files.lstat(absolute(root, child));
+      const what = stat === null ? 'is missing' : await difference(parts, root, child, entry, stat, deep, progress, pacer);
+      if (what !== null) yield { root: root.name, path: child, what, stat };
+      if (entry.kind === 'dir' && stat?.kind === 'dir') subdirs.push({ path: child, number: entry.dir });
+      else progress.files++;
+      await pacer.pause();
+    }
+  }
+  for (const [name, kind] of here) {
+    const child = joinPath(path, name);
+    if (kind === 'other' || root.format.classify(child, kind).ignored) continue;
+    yield { root: root.name, path: child, what: 'is not in the index', stat: files.lstat(absolute(root, child)) };
+  }
+  for (const dir of subdirs) yield* auditDir(parts, root, dir.path, dir.number, deep, progress, signal, pacer);
+}
+
+async function difference(parts: AuditParts, root: Root, path: BytePath, entry: Entry, stat: Stat, deep: boolean, progress: AuditProgress, pacer: Pacer): Promise<string | null> {
+  if (entry.kind !== stat.kind) return `is a ${stat.kind}, not a ${entry.kind}`;
+  if (entry.kind === 'dir') return sameAttributes(entry, stat) ? null : 'has another owner or mode';
+  if (entry.content.length === 0) return 'has unknown content';
+  if (entry.kind === 'file' && entry.size !== stat.size) return `has ${stat.size} bytes, not ${entry.size}`;
+  if (entry.mtimeNs !== stat.mtimeNs) return 'has another modification time';
+  if (!sameAttributes(entry, stat)) return 'has another owner or mode';
+  if (!deep || entry.kind !== 'file') return null;
+  if (!xattrsDigest(parts.files.xattrs(absolute(root, path))).equals(entry.xattrs)) return 'has other extended attributes';
+  const digest = await contentDigest(parts.files, absolute(root, path), progress, pacer);
+  if (digest === null) return 'cannot be read';
+  return digest.subarray(0, contentBytes).equals(entry.content) ? null : 'has other content';
+}
+
+async function contentDigest(files: Files, path: BytePath, progress: AuditProgress, pacer: Pacer): Promise<Buffer | null> {
+  try {
+    const fd = files.openRead(path);
+    if (fd === null) return null;
+    try {
+      const hash = createHash('sha256');
+      const buffer = Buffer.allocUnsafe(readBytes);
+      for (let at = 0; ; ) {
+        const got = files.read(fd, buffer, 0, buffer.length, at);
+        if (got === 0) return hash.digest();
+        hash.update(buffer.subarray(0, got));
+        at += got;
+        progress.bytes += got;
+        await pacer.pause();
+      }
+    } finally {
+      files.close(fd);
+    }
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return null;
+  }
+}
+
+class Pacer {
+  readonly #clock: Clock;
+  #last: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#last = clock.monotonicMs();
+  }
+
+  async pause(): Promise<void> {
+    if (this.#clock.monotonicMs() - this.#last < sliceMs) return;
+    await this.#clock.yield();
+    this.#last = this.#clock.monotonicMs();
+  }
+}

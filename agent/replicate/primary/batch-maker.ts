@@ -1,0 +1,366 @@
+import type { MessageOf } from '../../../protocol/messages.ts';
+import type { Position } from '../../../protocol/position.ts';
+import type { Change } from '../../journal/changes.ts';
+import type { Layer } from '../../journal/layer.ts';
+import type { Channel } from '../../link/channel.ts';
+import { joinPath, type BytePath } from '../../platform/files.ts';
+import type { Root } from '../root.ts';
+import { BatchWriter } from './batch-writer.ts';
+import { Abandoned, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
+import { Looker } from './look.ts';
+import { scan, type ScanItem } from './scan.ts';
+import { Sealer } from './seal.ts';
+import type { Skipped } from './skipped.ts';
+
+/** A batch that is complete; `to` is null when nothing had to be sent. */
+export interface MadeBatch {
+  id: number;
+  to: Position | null;
+  layer: Layer;
+  writer: BatchWriter;
+  changes: Change[];
+  /** Monotonic milliseconds. */
+  sentAt: number;
+  completesFill: boolean;
+}
+
+/** A scan under way, over as many batches as it takes. */
+interface RunningScan {
+  change: Change;
+  root: Root;
+  items: Generator<ScanItem>;
+  /** An item that needs a batch of its own. */
+  again: ScanItem | null;
+  /** Places that could not be settled: their directories are not proven. */
+  trouble: Set<BytePath>;
+  /** Vanished paths by mailbox, for its seal. */
+  gone: Map<BytePath, BytePath[]>;
+  fill: boolean;
+}
+
+interface Group {
+  root: Root;
+  mailbox: BytePath;
+  changes: Change[];
+}
+
+const looksAtOnceMax = 4096;
+const sliceMs = 8;
+const busyRetryMs = 3;
+const busyRetryMsMax = 50;
+const sealRoundsMax = 4;
+
+/** Turns open changes into one batch at a time: live changes first, then the mailboxes that they close, then scans. */
+export class BatchMaker {
+  readonly #p: PrimaryParts;
+  readonly #looker: Looker;
+  readonly #sealer: Sealer;
+  readonly #scans: RunningScan[] = [];
+  #generation = 0;
+  #nextId = 1;
+  #making: MadeBatch | null = null;
+  #lastYield = 0;
+
+  constructor(parts: PrimaryParts, skipped: Skipped) {
+    this.#p = parts;
+    this.#looker = new Looker(parts, skipped);
+    this.#sealer = new Sealer(parts, this.#looker);
+  }
+
+  get scanning(): boolean {
+    return this.#scans.length > 0;
+  }
+
+  get busy(): boolean {
+    return this.#making !== null;
+  }
+
+  takeMarks(): MessageOf<'watermarks'>['items'] {
+    return this.#sealer.takeMarks();
+  }
+
+  forgetMarks(): void {
+    this.#sealer.forgetMarks();
+  }
+
+  forgetProven(): void {
+    this.#sealer.forgetProven();
+  }
+
+  /** The batch that is being made, if it has this number. */
+  current(id: number): MadeBatch | null {
+    return this.#making?.id === id ? this.#making : null;
+  }
+
+  /** What the standby has at a path did not fit: it gets the whole of it. */
+  sendWhole(root: string, path: BytePath): void {
+    const { index, kv } = this.#p;
+    const at = index.at(root, path);
+    if (!at || at.entry.kind !== 'file') return;
+    const layer = index.begin();
+    index.put(layer, root, at.dir, at.name, { ...at.entry, ino: 0n, content: Buffer.alloc(0), racy: true });
+    kv.commit(index.writesOf(layer));
+    index.settle(layer);
+  }
+
+  /** Gives up what is being made; its changes wait again, scans begin anew. */
+  abandon(): void {
+    this.#generation++;
+    for (const change of this.#making?.changes ?? []) this.#p.changes.giveBack(change);
+    this.#making = null;
+    for (const running of this.#scans.splice(0)) this.#p.changes.giveBack(running.change);
+    this.#sealer.forgetProven();
+  }
+
+  /** Makes and sends one batch. Null when there was nothing to do. */
+  async make(channel: Channel, from: Position, epoch: number, filling: boolean): Promise<MadeBatch | null> {
+    const p = this.#p;
+    const generation = this.#generation;
+    const making: MadeBatch = { id: this.#nextId++, to: null, layer: p.index.begin(), writer: new BatchWriter(channel, this.#nextId - 1, from), changes: [], sentAt: 0, completesFill: false };
+    this.#making = making;
+    const check = () => {
+      if (this.#generation !== generation) throw new Abandoned();
+    };
+    try {
+      const closed = await this.#changes(making, check, filling);
+      channel.throttled = filling && making.writer.ops === 0;
+      if (!closed) await this.#runScans(making, check);
+      return await this.#finish(making, epoch, check);
+    } catch (error) {
+      if (error instanceof Abandoned) return null;
+      if (this.#generation === generation) this.abandon();
+      throw error;
+    }
+  }
+
+  async #finish(making: MadeBatch, epoch: number, check: () => void): Promise<MadeBatch | null> {
+    const p = this.#p;
+    for (const change of making.changes) p.changes.send(change);
+    if (making.writer.ops > 0) {
+      const to = await making.writer.commit(epoch, p.changes.sentSeq);
+      check();
+      making.to = to;
+    }
+    this.#making = null;
+    if (making.to === null && making.layer.isEmpty && making.changes.length === 0) {
+      p.index.drop(making.layer);
+      return null;
+    }
+    return making;
+  }
+
+  /** Looks at single paths, then closes their mailboxes. True when the batch must end here. */
+  async #changes(making: MadeBatch, check: () => void, filling: boolean): Promise<boolean> {
+    const p = this.#p;
+    const groups = new Map<string, Group>();
+    const keywords = new Set<string>();
+    let stopped = false;
+    for (const change of takeSome(p.changes.ready(p.clock.monotonicMs()), looksAtOnceMax)) {
+      if (making.writer.isFull) {
+        stopped = true;
+        break;
+      }
+      p.changes.take(change);
+      const root = p.roots.find(({ name }) => name === change.root);
+      if (root && change.kind === 'scan') {
+        this.#startScan(root, change, filling && change.path === '');
+        continue;
+      }
+      making.changes.push(change);
+      if (!root) continue;
+      await this.#keywordsFirst(making, root, change.path, keywords);
+      const outcome = await this.#looker.look(making, root, change.path);
+      check();
+      if (this.#place(making, root, change, outcome, groups)) return true;
+      await this.#slice(check);
+    }
+    for (const group of groups.values()) {
+      // A flood of new messages goes first; the mailbox is closed when it has passed, or after twice its time.
+      const age = p.clock.monotonicMs() - Math.min(...group.changes.map(({ at }) => at));
+      if (stopped && age < 2 * p.restMaxMs) this.#giveBack(making, group.changes, 0);
+      else await this.#close(making, group, check);
+      await this.#slice(check);
+    }
+    return false;
+  }
+
+  /** Files what became of a look. True when the batch must end. */
+  #place(making: MadeBatch, root: Root, change: Change, outcome: Outcome, groups: Map<string, Group>): boolean {
+    const now = this.#p.clock.monotonicMs();
+    switch (outcome) {
+      case 'done':
+      case 'unreadable':
+        return false;
+      case 'later':
+        this.#giveBack(making, [change], now + Math.min(2000, 10 * 2 ** Math.min(change.deferrals, 8)));
+        if (++change.deferrals === 20) this.#p.unproven.add(root.name, change.path, 'would not hold still long enough to be read');
+        return false;
+      case 'held':
+        this.#giveBack(making, [change], now + 1000);
+        return false;
+      case 'alone':
+        this.#giveBack(making, [change], 0);
+        return true;
+      case 'scan':
+        making.changes.splice(making.changes.indexOf(change), 1);
+        change.kind = 'scan';
+        this.#startScan(root, change, false);
+        return making.writer.endsHere;
+      case 'sealed-only': {
+        const mailbox = root.format.classify(change.path, null).mailbox ?? '';
+        const key = `${root.name}\0${mailbox}`;
+        const group: Group = groups.get(key) ?? { root, mailbox, changes: [] };
+        group.changes.push(change);
+        groups.set(key, group);
+        return false;
+      }
+    }
+  }
+
+  async #close(making: MadeBatch, group: Group, check: () => void): Promise<void> {
+    const p = this.#p;
+    const now = p.clock.monotonicMs();
+    const oldest = Math.min(...group.changes.map(({ at }) => at));
+    const gone = group.changes.map(({ path }) => path).filter((path) => splitPath(path).dir !== group.mailbox);
+    const outcome = await this.#seal(making, group.root, group.mailbox, gone, now - oldest > p.restMaxMs, check);
+    if (outcome === 'sealed') return;
+    for (const change of group.changes) change.deferrals++;
+    const wait = outcome === 'held' ? 1000 : Math.min(busyRetryMsMax, busyRetryMs * (group.changes[0]?.deferrals ?? 1));
+    this.#giveBack(making, group.changes, p.clock.monotonicMs() + wait);
+  }
+
+  async #seal(making: MadeBatch, root: Root, mailbox: BytePath, gone: readonly BytePath[], force: boolean, check: () => void): Promise<'sealed' | 'busy' | 'held'> {
+    for (let round = 0; round < sealRoundsMax; round++) {
+      const outcome = await this.#sealer.seal(making, root, mailbox, gone, force);
+      check();
+      if (outcome.kind !== 'first') return outcome.kind;
+      for (const path of outcome.paths) {
+        await this.#looker.look(making, root, path);
+        check();
+        await this.#slice(check);
+      }
+    }
+    return 'busy';
+  }
+
+  /** Letters in a message's name mean nothing without the mailbox's keywords file. */
+  async #keywordsFirst(making: Making, root: Root, path: BytePath, done: Set<string>): Promise<void> {
+    if (!/:2,[^/]*[a-z]/.test(path)) return;
+    const mailbox = root.format.classify(path, 'file').mailbox;
+    const key = `${root.name}\0${mailbox}`;
+    if (mailbox === null || done.has(key)) return;
+    done.add(key);
+    await this.#sealer.keywords(making, root, mailbox);
+  }
+
+  #startScan(root: Root, change: Change, fill: boolean): void {
+    const items = scan({ files: this.#p.files, index: this.#p.index, wallMs: () => this.#p.clock.wallMs(), thorough: change.deferrals < 0 }, root, change.path);
+    this.#scans.push({ change, root, items, again: null, trouble: new Set(), gone: new Map(), fill });
+  }
+
+  async #runScans(making: MadeBatch, check: () => void): Promise<void> {
+    const p = this.#p;
+    while (!making.writer.isFull) {
+      const running = this.#scans[0];
+      if (!running) return;
+      let item = running.again;
+      running.again = null;
+      if (!item) {
+        const next = running.items.next();
+        if (next.done) {
+          await this.#endScan(making, running, check);
+          continue;
+        }
+        item = next.value;
+      }
+      const ops = making.writer.ops;
+      const ended = await this.#scanItem(making, running, item, check);
+      await this.#slice(check);
+      if (ended) return;
+      // What people are waiting for does not queue behind a long fill.
+      if (making.writer.ops > 0 && making.writer.ops !== ops && hasLive(p.changes.ready(p.clock.monotonicMs()))) return;
+    }
+  }
+
+  /** True when the batch must end here. */
+  async #scanItem(making: MadeBatch, running: RunningScan, item: ScanItem, check: () => void): Promise<boolean> {
+    const p = this.#p;
+    const { root, trouble } = running;
+    if ('pause' in item) return false;
+    if ('unreadable' in item) {
+      p.unproven.add(root.name, item.unreadable, item.reason);
+      trouble.add(item.unreadable);
+    } else if ('proven' in item) {
+      const at = p.index.at(root.name, item.proven);
+      if (at?.entry.kind === 'dir' && at.entry.mtimeNs !== item.mtimeNs && ![...trouble].some((path) => path.startsWith(item.proven))) {
+        p.index.put(making.layer, root.name, at.dir, at.name, { ...at.entry, mtimeNs: item.mtimeNs });
+      }
+    } else if ('seal' in item) {
+      await this.#sealInScan(making, running, item.seal, check);
+    } else {
+      const outcome = await this.#looker.look(making, root, item.look);
+      check();
+      if (outcome === 'alone') {
+        running.again = item;
+        return true;
+      }
+      if (outcome === 'scan') return making.writer.endsHere;
+      if (outcome === 'sealed-only') {
+        const mailbox = root.format.classify(item.look, null).mailbox ?? '';
+        running.gone.set(mailbox, [...(running.gone.get(mailbox) ?? []), item.look]);
+      } else if (outcome !== 'done') {
+        trouble.add(item.look);
+        if (outcome !== 'unreadable') p.changes.record(root.name, item.look, 'path', p.clock.monotonicMs());
+      }
+    }
+    return false;
+  }
+
+  async #sealInScan(making: MadeBatch, running: RunningScan, mailbox: BytePath, check: () => void): Promise<void> {
+    const gone = running.gone.get(mailbox) ?? [];
+    running.gone.delete(mailbox);
+    const outcome = await this.#seal(making, running.root, mailbox, gone, false, check);
+    if (outcome === 'sealed') return;
+    running.trouble.add(mailbox);
+    for (const path of [...gone, joinPath(mailbox, 'dovecot-uidlist')]) this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs());
+  }
+
+  async #endScan(making: MadeBatch, running: RunningScan, check: () => void): Promise<void> {
+    for (const mailbox of [...running.gone.keys()]) await this.#sealInScan(making, running, mailbox, check);
+    this.#scans.shift();
+    making.changes.push(running.change);
+    this.#p.unproven.proveBelow(running.root.name, running.change.path, running.trouble);
+    if (running.fill && !this.#scans.some(({ fill }) => fill)) making.completesFill = true;
+  }
+
+  #giveBack(making: MadeBatch, changes: readonly Change[], notBefore: number): void {
+    for (const change of changes) {
+      const at = making.changes.indexOf(change);
+      if (at >= 0) making.changes.splice(at, 1);
+      this.#p.changes.giveBack(change, notBefore);
+    }
+  }
+
+  /** Lets timers, acknowledgements and heartbeats through. */
+  async #slice(check: () => void): Promise<void> {
+    const now = this.#p.clock.monotonicMs();
+    if (now - this.#lastYield < sliceMs) return;
+    await this.#p.clock.yield();
+    this.#lastYield = this.#p.clock.monotonicMs();
+    check();
+  }
+}
+
+function takeSome(changes: Iterable<Change>, most: number): Change[] {
+  const some: Change[] = [];
+  for (const change of changes) {
+    some.push(change);
+    if (some.length >= most) break;
+  }
+  return some;
+}
+
+function hasLive(changes: Iterable<Change>): boolean {
+  for (const change of changes) if (change.kind === 'path') return true;
+  return false;
+}

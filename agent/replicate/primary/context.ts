@@ -1,0 +1,89 @@
+import type { Meta } from '../../../protocol/ops.ts';
+import type { Hash64 } from '../../delta/xxhash.ts';
+import { replicatedMode, type Entry } from '../../journal/entry.ts';
+import type { Changes } from '../../journal/changes.ts';
+import type { Layer } from '../../journal/layer.ts';
+import type { ReplicaIndex } from '../../journal/replica-index.ts';
+import type { Meter } from '../../observe/meter.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { BytePath, Files, Stat } from '../../platform/files.ts';
+import type { Kv } from '../../platform/kv.ts';
+import type { Log } from '../../platform/log.ts';
+import type { Root } from '../root.ts';
+import type { BatchWriter } from './batch-writer.ts';
+import type { DeletionGuard } from './guard.ts';
+import type { Unproven } from './unproven.ts';
+
+/** What every part of the primary's side works with. */
+export interface PrimaryParts {
+  kv: Kv;
+  files: Files;
+  clock: Clock;
+  log: Log;
+  meter: Meter;
+  index: ReplicaIndex;
+  changes: Changes;
+  unproven: Unproven;
+  guard: DeletionGuard;
+  hash: Hash64;
+  roots: readonly Root[];
+  settleMs: number;
+  restMaxMs: number;
+}
+
+/** The batch that is being made. */
+export interface Making {
+  writer: BatchWriter;
+  layer: Layer;
+}
+
+/**
+ * What became of looking at something.
+ *
+ * - `done`: the standby will have it with this batch, or has it already
+ * - `later`: it would not hold still; look again
+ * - `alone`: needs a batch of its own
+ * - `held`: the guard against mass deletion holds it
+ * - `scan`: a directory that is new here; compare all below it
+ * - `sealed-only`: goes with its mailbox's next seal
+ * - `unreadable`: in doubt, and recorded as such
+ */
+export type Outcome = 'done' | 'later' | 'alone' | 'held' | 'scan' | 'sealed-only' | 'unreadable';
+
+/** A timestamp this close to now may hide a later change in the same tick of the kernel's clock (4 ms and some). */
+export const racyNs = 20_000_000n;
+
+export function isRacy(mtimeNs: bigint, wallMs: number): boolean {
+  return mtimeNs + racyNs > BigInt(Math.floor(wallMs)) * 1_000_000n;
+}
+
+/** Whether an entry still describes what lstat shows, as far as content goes. */
+export function sameContent(entry: Entry, stat: Stat): boolean {
+  return entry.kind === stat.kind && !entry.racy && entry.ino === stat.ino && entry.size === stat.size && entry.mtimeNs === stat.mtimeNs && entry.content.length > 0;
+}
+
+export function sameAttributes(entry: Entry, stat: Stat): boolean {
+  return entry.uid === stat.uid && entry.gid === stat.gid && (stat.kind === 'symlink' || entry.mode === replicatedMode(stat.kind, stat.mode));
+}
+
+const nsPerSecond = 1_000_000_000n;
+
+/** The attributes that travel. */
+export function metaOf(stat: Stat, xattrs: ReadonlyMap<string, Buffer> | null): Meta {
+  const sec = stat.mtimeNs >= 0n || stat.mtimeNs % nsPerSecond === 0n ? stat.mtimeNs / nsPerSecond : stat.mtimeNs / nsPerSecond - 1n;
+  const meta: Meta = { mode: replicatedMode(stat.kind, stat.mode), uid: stat.uid, gid: stat.gid, mtimeSec: Number(sec), mtimeNsec: Number(stat.mtimeNs - sec * nsPerSecond) };
+  if (xattrs && xattrs.size > 0) meta.xattrs = [...xattrs];
+  return meta;
+}
+
+export function splitPath(path: BytePath): { dir: BytePath; name: BytePath } {
+  const slash = path.lastIndexOf('/');
+  return slash < 0 ? { dir: '', name: path } : { dir: path.slice(0, slash), name: path.slice(slash + 1) };
+}
+
+/** What is being done was given up: the connection ended or the standby refused a batch. */
+export class Abandoned extends Error {
+  constructor() {
+    super('given up: it will be made again');
+  }
+}

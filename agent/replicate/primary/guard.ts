@@ -1,0 +1,64 @@
+/** Removals of this long ago count together with new ones: a deletion that comes in pieces is one deletion. */
+const windowMs = 10 * 60_000;
+
+export interface GuardLimits {
+  /** Share (0..1) of a root's files. */
+  share: number;
+  /** Fewer files than this are never held. */
+  filesMin: number;
+}
+
+/**
+ * The guard against mass deletion: a wiped or wrong store must not wipe its copy. Pure; time in monotonic milliseconds.
+ */
+export class DeletionGuard {
+  readonly #limits: GuardLimits;
+  readonly #removed = new Map<string, { at: number; files: number }[]>();
+  #held: { root: string; files: number; of: number } | null = null;
+  /** Files that a person has allowed to go. */
+  #allowance = 0;
+
+  constructor(limits: GuardLimits) {
+    this.#limits = limits;
+  }
+
+  /** What is held now; null when nothing is. */
+  get held(): { root: string; files: number; of: number } | null {
+    return this.#held;
+  }
+
+  /** Asks to remove files of a root that has `of` files. Counts them when it is allowed. */
+  ask(root: string, files: number, of: number, now: number): boolean {
+    const recent = (this.#removed.get(root) ?? []).filter((r) => now - r.at < windowMs);
+    const before = recent.reduce((sum, r) => sum + r.files, 0);
+    // The root as it was before the window's removals.
+    const limit = Math.max(this.#limits.filesMin, this.#limits.share * (of + before));
+    if (before + files > limit) {
+      if (this.#allowance < files) {
+        this.#held = { root, files: Math.max(files, this.#held?.root === root ? this.#held.files : 0), of };
+        return false;
+      }
+      this.#allowance -= files;
+    } else {
+      const last = recent.at(-1);
+      if (last && now - last.at < 1000) last.files += files;
+      else recent.push({ at: now, files });
+    }
+    this.#removed.set(root, recent);
+    return true;
+  }
+
+  /** A person has looked and wants what is held to go. Returns how many files are released. */
+  allow(waitingFiles: number): number {
+    const released = Math.max(this.#held?.files ?? 0, waitingFiles);
+    this.#allowance = this.#held ? Number.MAX_SAFE_INTEGER : 0;
+    this.#held = null;
+    return released;
+  }
+
+  /** Nothing waits any more: an allowance that was not used up ends. */
+  settle(): void {
+    this.#allowance = 0;
+    this.#held = null;
+  }
+}

@@ -1,0 +1,229 @@
+import { createHash } from 'node:crypto';
+import { linkStaysInside } from '../../mailstore/links.ts';
+import type { Classified } from '../../mailstore/format.ts';
+import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
+import type { FoundEntry } from '../../journal/replica-index.ts';
+import { errnoCode, joinPath, type BytePath, type Stat } from '../../platform/files.ts';
+import { absolute, type Root } from '../root.ts';
+import { sendFile, type FileAt } from './content.ts';
+import { isRacy, metaOf, sameAttributes, sameContent, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
+import type { Skipped } from './skipped.ts';
+
+const noBytes = Buffer.alloc(0);
+
+/** Looks at one path and sends what the standby needs to have it the same. Nothing is believed but lstat and the index. */
+export class Looker {
+  readonly #p: PrimaryParts;
+  readonly #skipped: Skipped;
+
+  constructor(parts: PrimaryParts, skipped: Skipped) {
+    this.#p = parts;
+    this.#skipped = skipped;
+  }
+
+  /** `sealing` allows what must otherwise wait for the mailbox to rest: removals and its index and control files. */
+  async look(making: Making, root: Root, path: BytePath, sealing = false): Promise<Outcome> {
+    const p = this.#p;
+    if (path === '') return 'scan';
+    let stat: Stat | null;
+    try {
+      stat = p.files.lstat(absolute(root, path));
+    } catch (error) {
+      return this.#unreadable(root, path, error);
+    }
+    const known = p.index.at(root.name, path);
+    const class_ = root.format.classify(path, stat?.kind ?? known?.entry.kind ?? null);
+    if (class_.ignored) return 'done';
+    if (!stat) return known ? this.#gone(making, root, path, known, class_, sealing) : this.#nothing(root, path);
+    if (stat.kind === 'other') return this.#leaveOut(making, root, path, known, 'socket, fifo or device');
+    if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index') && stat.kind === 'file' && !sealing) return 'sealed-only';
+    if (known && (known.entry.kind === 'dir') !== (stat.kind === 'dir')) {
+      const removed = await this.#remove(making, root, path, known);
+      if (removed !== 'done') return removed;
+      return this.#arrived(making, root, path, stat, undefined, class_);
+    }
+    return this.#arrived(making, root, path, stat, known?.entry, class_);
+  }
+
+  /** Removes a path that is gone here from the standby. */
+  async #gone(making: Making, root: Root, path: BytePath, known: FoundEntry, class_: Classified, sealing: boolean): Promise<Outcome> {
+    if (class_.mailbox !== null && known.entry.kind !== 'dir' && !sealing) return 'sealed-only';
+    return this.#remove(making, root, path, known);
+  }
+
+  async #remove(making: Making, root: Root, path: BytePath, known: FoundEntry): Promise<Outcome> {
+    const p = this.#p;
+    const tree = known.entry.kind === 'dir';
+    const files = tree ? this.#countFiles(known.entry.dir) : 1;
+    if (files > 0 && !p.guard.ask(root.name, files, p.index.totals(root.name).files, p.clock.monotonicMs())) return 'held';
+    const { dir, name } = splitPath(path);
+    p.index.remove(making.layer, root.name, known.dir, known.name);
+    p.meter.sent('remove', 1, 0, 0);
+    p.unproven.proveBelow(root.name, path, new Set());
+    await making.writer.add({ op: 'remove', at: { dir: making.writer.dir(root.name, dir), name }, tree }, { root: root.name, dir, name });
+    return 'done';
+  }
+
+  #countFiles(dir: number): number {
+    let files = 0;
+    for (const [, entry] of this.#p.index.entries(dir)) files += entry.kind === 'dir' ? this.#countFiles(entry.dir) : 1;
+    return files;
+  }
+
+  #nothing(root: Root, path: BytePath): Outcome {
+    this.#p.unproven.prove(root.name, path);
+    return 'done';
+  }
+
+  async #leaveOut(making: Making, root: Root, path: BytePath, known: FoundEntry | null, why: string): Promise<Outcome> {
+    this.#skipped.note(root.name, path, why);
+    return known ? this.#remove(making, root, path, known) : 'done';
+  }
+
+  async #arrived(making: Making, root: Root, path: BytePath, stat: Stat, known: Entry | undefined, class_: Classified): Promise<Outcome> {
+    const p = this.#p;
+    const { dir, name } = splitPath(path);
+    const dirNumber = await this.#parents(making, root, dir);
+    if (dirNumber === null) return 'done';
+    if (stat.kind === 'dir') return this.#dir(making, root, dir, name, dirNumber, stat, known);
+    if (stat.kind === 'symlink') return this.#symlink(making, root, dir, name, dirNumber, stat, known);
+    const at: FileAt = { root, dir, name, dirNumber, known, immutable: class_.immutable };
+    if (known && sameContent(known, stat)) return this.#attributes(making, at, stat, known);
+    if (known?.ino !== stat.ino) {
+      const elsewhere = await this.#identity(making, at, stat, class_);
+      if (elsewhere) return elsewhere;
+    }
+    return sendFile(p, making, at, stat);
+  }
+
+  /** Makes the directories above a path where the standby has none. Null when one of them is gone by now. */
+  async #parents(making: Making, root: Root, path: BytePath): Promise<number | null> {
+    const p = this.#p;
+    const known = p.index.dirAt(root.name, path);
+    if (known !== null) return known;
+    if (path === '') return p.index.addRoot(making.layer, root.name);
+    const { dir, name } = splitPath(path);
+    const above = await this.#parents(making, root, dir);
+    const stat = above === null ? null : p.files.lstat(absolute(root, path));
+    if (above === null || stat?.kind !== 'dir') return null;
+    if (p.index.get(above, name)) return null;
+    await this.#dir(making, root, dir, name, above, stat, undefined, true);
+    return p.index.dirAt(root.name, path);
+  }
+
+  async #dir(making: Making, root: Root, dir: BytePath, name: BytePath, dirNumber: number, stat: Stat, known: Entry | undefined, onTheWay = false): Promise<Outcome> {
+    const p = this.#p;
+    const path = joinPath(dir, name);
+    const xattrs = p.files.xattrs(absolute(root, path));
+    const digest = xattrsDigest(xattrs);
+    if (known && known.ino === stat.ino && sameAttributes(known, stat) && known.xattrs.equals(digest)) return 'done';
+    const isNew = !known || known.ino !== stat.ino;
+    if (!known && !onTheWay) {
+      const moved = await this.#movedDir(making, root, dir, name, dirNumber, stat);
+      if (moved) return moved;
+    }
+    const entry: Entry = { ...entryOf(stat, noBytes, digest, known?.dir ?? 0) };
+    p.index.put(making.layer, root.name, dirNumber, name, entry);
+    p.meter.sent('dir', 1, 0, 0);
+    await making.writer.add({ op: 'dir', at: { dir: making.writer.dir(root.name, dir), name }, meta: { ...metaOf(stat, xattrs), mtimeSec: 0, mtimeNsec: 0 } }, { root: root.name, dir, name });
+    return isNew ? 'scan' : 'done';
+  }
+
+  /** A directory that the standby has under another name, which is gone here: one rename, whatever is below it. */
+  async #movedDir(making: Making, root: Root, dir: BytePath, name: BytePath, dirNumber: number, stat: Stat): Promise<Outcome | null> {
+    const p = this.#p;
+    const rootNumber = p.index.root(root.name);
+    const other = rootNumber === null ? null : p.index.byInode(rootNumber, stat.ino);
+    if (other?.entry.kind !== 'dir' || other.entry.btimeNs !== stat.btimeNs) return null;
+    const fromDir = p.index.pathOf(other.dir).path;
+    const from = joinPath(fromDir, other.name);
+    const path = joinPath(dir, name);
+    if (path.startsWith(`${from}/`) || p.files.lstat(absolute(root, from))?.ino === stat.ino) return null;
+    if (making.writer.ops > 0) return 'alone';
+    p.index.move(making.layer, root.name, other, { dir: dirNumber, name });
+    p.meter.sent('move', 1, 0, 0);
+    await making.writer.add(
+      { op: 'move', at: { dir: making.writer.dir(root.name, dir), name }, from: { dir: making.writer.dir(root.name, fromDir), name: other.name }, tree: true },
+      { root: root.name, dir, name, from: { dir: fromDir, name: other.name } },
+    );
+    return 'scan';
+  }
+
+  async #symlink(making: Making, root: Root, dir: BytePath, name: BytePath, dirNumber: number, stat: Stat, known: Entry | undefined): Promise<Outcome> {
+    const p = this.#p;
+    const path = joinPath(dir, name);
+    let target: BytePath;
+    try {
+      target = p.files.readlink(absolute(root, path));
+    } catch (error) {
+      return this.#unreadable(root, path, error);
+    }
+    if (!linkStaysInside(path, target)) {
+      return this.#leaveOut(making, root, path, known ? { dir: dirNumber, name, entry: known } : null, 'symbolic link that leads out of its root');
+    }
+    const entry = entryOf(stat, createHash('sha256').update(target, 'latin1').digest(), noBytes, 0);
+    if (known && known.kind === 'symlink' && known.content.equals(entry.content) && known.mtimeNs === entry.mtimeNs && sameAttributes(known, stat)) return 'done';
+    p.index.put(making.layer, root.name, dirNumber, name, entry);
+    p.meter.sent('symlink', 1, target.length, 0);
+    await making.writer.add({ op: 'symlink', at: { dir: making.writer.dir(root.name, dir), name }, target, meta: metaOf(stat, null) }, { root: root.name, dir, name });
+    return 'done';
+  }
+
+  /** Same content under the same name: at most owner, mode or attributes changed. */
+  async #attributes(making: Making, at: FileAt, stat: Stat, known: Entry): Promise<Outcome> {
+    const p = this.#p;
+    const path = joinPath(at.dir, at.name);
+    const xattrs = p.files.xattrs(absolute(at.root, path));
+    const digest = xattrsDigest(xattrs);
+    p.unproven.prove(at.root.name, path);
+    if (sameAttributes(known, stat) && known.xattrs.equals(digest)) return 'done';
+    p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entryOf(stat, known.content, digest, 0));
+    p.meter.sent('meta', 1, 0, stat.size);
+    await making.writer.add({ op: 'meta', at: { dir: making.writer.dir(at.root.name, at.dir), name: at.name }, meta: metaOf(stat, xattrs), base: known.content }, { root: at.root.name, dir: at.dir, name: at.name });
+    return 'done';
+  }
+
+  /**
+   * The same file under another name: a rename (that name is gone) or a hard link. Inode numbers are used again at
+   * once, so birth time, size and mtime must agree too, and a file made within this clock tick is not trusted.
+   */
+  async #identity(making: Making, at: FileAt, stat: Stat, class_: Classified): Promise<Outcome | null> {
+    const p = this.#p;
+    const rootNumber = p.index.root(at.root.name);
+    const other = rootNumber === null ? null : p.index.byInode(rootNumber, stat.ino);
+    if (!other || (other.dir === at.dirNumber && other.name === at.name)) return null;
+    if (!sameContent(other.entry, stat) || other.entry.btimeNs !== stat.btimeNs || stat.btimeNs === 0n) return null;
+    const fromDir = p.index.pathOf(other.dir).path;
+    const fromPath = joinPath(fromDir, other.name);
+    const isLink = p.files.lstat(absolute(at.root, fromPath))?.ino === stat.ino;
+    if (!isLink && isRacy(stat.btimeNs, p.clock.wallMs())) return null;
+    // Taking a message out of another mailbox is for that mailbox's seal; until then it has two names there.
+    const asLink = isLink || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
+    const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
+    const from = { dir: making.writer.dir(at.root.name, fromDir), name: other.name };
+    const where = { root: at.root.name, dir: at.dir, name: at.name, from: { dir: fromDir, name: other.name } };
+    const xattrs = p.files.xattrs(absolute(at.root, joinPath(at.dir, at.name)));
+    const entry = entryOf(stat, other.entry.content, xattrsDigest(xattrs), 0);
+    const sameMeta = sameAttributes(other.entry, stat) && other.entry.xattrs.equals(entry.xattrs);
+    p.unproven.prove(at.root.name, joinPath(at.dir, at.name));
+    if (asLink) {
+      p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
+      p.meter.sent('link', 1, 0, stat.size);
+      await making.writer.add({ op: 'link', at: place, from, base: other.entry.content }, where);
+      if (!sameMeta) await making.writer.add({ op: 'meta', at: place, meta: metaOf(stat, xattrs), base: entry.content }, where);
+      return 'done';
+    }
+    p.index.move(making.layer, at.root.name, other, { dir: at.dirNumber, name: at.name });
+    p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
+    p.meter.sent('move', 1, 0, stat.size);
+    await making.writer.add({ op: 'move', at: place, from, base: other.entry.content, tree: false, ...(sameMeta ? {} : { meta: metaOf(stat, xattrs) }) }, where);
+    return 'done';
+  }
+
+  #unreadable(root: Root, path: BytePath, error: unknown): Outcome {
+    const code = errnoCode(error);
+    if (code === undefined) throw error;
+    this.#p.unproven.add(root.name, path, `cannot be read: ${code}`);
+    return 'unreadable';
+  }
+}

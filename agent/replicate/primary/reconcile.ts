@@ -1,0 +1,146 @@
+import type { MessageOf } from '../../../protocol/messages.ts';
+import type { Entry } from '../../journal/entry.ts';
+import type { Layer } from '../../journal/layer.ts';
+import { TreeDigests } from '../../journal/tree-digest.ts';
+import { joinPath, type BytePath, type FileKind } from '../../platform/files.ts';
+import type { PrimaryParts } from './context.ts';
+
+/** Asks the standby for a directory of its index, one page. */
+export type AskListing = (root: string, dir: BytePath, after: BytePath) => Promise<MessageOf<'listing'>>;
+
+/** What both sides were found to disagree about. */
+export interface Disagreement {
+  root: string;
+  path: BytePath;
+  what: string;
+}
+
+const noBytes = Buffer.alloc(0);
+const kinds: readonly Exclude<FileKind, 'other'>[] = ['file', 'dir', 'symlink'];
+
+/**
+ * Makes the primary's index say what the standby really has, by comparing digests from the roots down; the cost grows
+ * with what differs. Each place that differs is recorded as a change, so that the ordinary way mends it.
+ */
+export class Reconciler {
+  readonly #p: PrimaryParts;
+  readonly #ask: AskListing;
+  readonly #digests: TreeDigests;
+  readonly found: Disagreement[] = [];
+  total = 0;
+  #layer: Layer;
+
+  constructor(parts: PrimaryParts, ask: AskListing) {
+    this.#p = parts;
+    this.#ask = ask;
+    this.#digests = new TreeDigests(parts.index, () => parts.clock.yield());
+    this.#layer = parts.index.begin();
+  }
+
+  async all(): Promise<void> {
+    for (const root of this.#p.roots) await this.dir(root.name, '', true);
+  }
+
+  /** Compares one directory; `below` also what differs inside it. */
+  async dir(root: string, path: BytePath, below: boolean): Promise<void> {
+    const { index, changes, clock } = this.#p;
+    let page = await this.#ask(root, path, '');
+    const number = index.dirAt(root, path);
+    if (page.digest === null) {
+      if (number === null) return;
+      if (path === '') {
+        for (const name of [...index.entries(number)].map(([known]) => known)) index.remove(this.#layer, root, number, name);
+      } else {
+        const at = index.at(root, path);
+        if (at) index.remove(this.#layer, root, at.dir, at.name);
+      }
+      changes.record(root, path, 'scan', clock.monotonicMs());
+      this.#note(root, path, 'the standby does not have this directory');
+      return this.#commit();
+    }
+    const dir = number ?? (path === '' ? index.addRoot(this.#layer, root) : null);
+    if (dir === null) return;
+    if (below && page.digest.equals(await this.#digests.below(dir))) return;
+    const descend: BytePath[] = [];
+    // Both lists are in byte order: what lies between two names of theirs and only here is missing there.
+    let after = '';
+    for (;;) {
+      const theirs = new Map(page.entries.map(([name, kind, digest]) => [name, { kind, digest }]));
+      const last = page.entries.at(-1)?.[0];
+      for (const [name, entry] of [...index.entries(dir, { after })]) {
+        if (page.more && last !== undefined && name > last) break;
+        const there = theirs.get(name);
+        theirs.delete(name);
+        await this.#compare(root, path, dir, name, entry, there, below, descend);
+      }
+      for (const [name, { kind }] of theirs) {
+        this.#put(root, dir, name, unknown(kinds[kind] ?? 'file', 0));
+        if (kind === 1) descend.push(joinPath(path, name));
+        this.#differs(root, joinPath(path, name), 'only the standby has it');
+      }
+      this.#commit();
+      if (!page.more || last === undefined) break;
+      after = last;
+      page = await this.#ask(root, path, after);
+    }
+    for (const child of descend) await this.dir(root, child, true);
+  }
+
+  /** Ends the work; the last layer of this must not stay open. */
+  close(): void {
+    this.#p.index.drop(this.#layer);
+  }
+
+  async #compare(root: string, path: BytePath, dir: number, name: string, entry: Entry, there: { kind: number; digest: Buffer } | undefined, below: boolean, descend: BytePath[]): Promise<void> {
+    const { index } = this.#p;
+    const child = joinPath(path, name);
+    if (!there) {
+      index.remove(this.#layer, root, dir, name);
+      return this.#differs(root, child, 'the standby does not have it');
+    }
+    const kind = kinds[there.kind] ?? 'file';
+    if (kind !== entry.kind) {
+      index.remove(this.#layer, root, dir, name);
+      this.#put(root, dir, name, unknown(kind, 0));
+      if (kind === 'dir') descend.push(child);
+      return this.#differs(root, child, `the standby has a ${kind} here`);
+    }
+    if (kind === 'dir') {
+      if (!below || there.digest.equals(await this.#digests.of(entry))) return;
+      // Attributes of the directory itself may be what differs: sending them again is cheap.
+      index.put(this.#layer, root, dir, name, { ...entry, ino: 0n, mtimeNs: 0n });
+      this.#p.changes.record(root, child, 'path', this.#p.clock.monotonicMs());
+      descend.push(child);
+      return;
+    }
+    if (there.digest.equals(await this.#digests.of(entry))) return;
+    this.#put(root, dir, name, { ...unknown(kind, 0) });
+    this.#differs(root, child, 'the standby has another version');
+  }
+
+  #put(root: string, dir: number, name: string, entry: Entry): void {
+    this.#p.index.put(this.#layer, root, dir, name, entry);
+  }
+
+  #differs(root: string, path: BytePath, what: string): void {
+    this.#p.changes.record(root, path, 'path', this.#p.clock.monotonicMs());
+    this.#note(root, path, what);
+  }
+
+  #note(root: string, path: BytePath, what: string): void {
+    this.total++;
+    if (this.found.length < 1000) this.found.push({ root, path, what });
+  }
+
+  #commit(): void {
+    const { index, kv, changes } = this.#p;
+    kv.commit([...index.writesOf(this.#layer), ...changes.save()]);
+    index.settle(this.#layer);
+    this.#layer = index.begin();
+  }
+}
+
+/** An entry of which only the kind is known: whatever is here will be sent whole. */
+function unknown(kind: Exclude<FileKind, 'other'>, dir: number): Entry {
+  return { kind, ino: 0n, btimeNs: 0n, size: 0, mtimeNs: 0n, mode: 0, uid: 0, gid: 0, content: noBytes, xattrs: noBytes, dir, racy: false };
+}

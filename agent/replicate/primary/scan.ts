@@ -1,0 +1,84 @@
+import type { ReplicaIndex } from '../../journal/replica-index.ts';
+import { joinPath, type BytePath, type Files } from '../../platform/files.ts';
+import { absolute, type Root } from '../root.ts';
+import { isRacy, racyNs, sameAttributes, sameContent } from './context.ts';
+
+/** Something that a scan found worth a look. `seal` and `proven` come after all looks that they depend on. */
+export type ScanItem = { look: BytePath } | { seal: BytePath } | { proven: BytePath; mtimeNs: bigint } | { unreadable: BytePath; reason: string } | { pause: true };
+
+export interface ScanParts {
+  files: Files;
+  index: ReplicaIndex;
+  wallMs: () => number;
+  /** Do not trust directory times: look at every file. */
+  thorough: boolean;
+}
+
+const namesBetweenPauses = 256;
+
+/**
+ * Compares a directory and all below it with the index and gives what differs, a piece at a time.
+ *
+ * In directories whose files never change under one name (a maildir's cur and new) an unchanged directory mtime proves
+ * that nothing changed, so a restart looks only where something can have.
+ */
+export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<ScanItem> {
+  const { files, index } = parts;
+  const dir = absolute(root, path);
+  const stat = files.lstat(dir);
+  if (stat?.kind !== 'dir') {
+    yield { look: path };
+    return;
+  }
+  const entry = path === '' ? undefined : index.at(root.name, path)?.entry;
+  if (path !== '' && (entry?.kind !== 'dir' || entry.ino !== stat.ino || !sameAttributes(entry, stat))) yield { look: path };
+  const holdsMessages = root.format.classify(joinPath(path, 'x'), 'file').immutable;
+  if (holdsMessages && !parts.thorough && entry?.kind === 'dir' && entry.ino === stat.ino && entry.mtimeNs === stat.mtimeNs && entry.mtimeNs !== 0n) return;
+  let names;
+  try {
+    names = files.readdir(dir);
+  } catch (error) {
+    yield { unreadable: path, reason: error instanceof Error ? error.message : String(error) };
+    return;
+  }
+  if (names === null) return;
+  const number = index.dirAt(root.name, path);
+  const here = new Set(names.map(({ name }) => name));
+  const subdirs: BytePath[] = [];
+  let seal = false;
+  let count = 0;
+  for (const { name, kind } of names) {
+    if (++count % namesBetweenPauses === 0) yield { pause: true };
+    const child = joinPath(path, name);
+    const class_ = root.format.classify(child, kind);
+    if (class_.ignored) continue;
+    if (kind === 'dir') {
+      subdirs.push(name);
+      continue;
+    }
+    const known = number === null ? undefined : index.get(number, name);
+    if (known) {
+      const now = files.lstat(`${dir}/${name}`);
+      if (now && sameContent(known, now) && sameAttributes(known, now)) continue;
+    }
+    if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index')) seal = true;
+    else yield { look: child };
+  }
+  // Messages before what names them; then the folders inside.
+  subdirs.sort((a, b) => Number(!isMessageDir(a)) - Number(!isMessageDir(b)) || (a < b ? -1 : 1));
+  for (const name of subdirs) yield* scan(parts, root, joinPath(path, name));
+  if (number !== null) {
+    for (const name of [...index.entries(number)].map(([known]) => known)) {
+      if (here.has(name)) continue;
+      const class_ = root.format.classify(joinPath(path, name), null);
+      if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index')) seal = true;
+      yield { look: joinPath(path, name) };
+    }
+  }
+  if (seal) yield { seal: path };
+  if (path !== '' && !isRacy(stat.mtimeNs + racyNs, parts.wallMs())) yield { proven: path, mtimeNs: stat.mtimeNs };
+}
+
+function isMessageDir(name: string): boolean {
+  return name === 'cur' || name === 'new';
+}

@@ -1,0 +1,220 @@
+import type { MessageOf } from '../../../protocol/messages.ts';
+import type { MailboxMarks } from '../../mailstore/format.ts';
+import { joinPath, type BytePath, type Stat } from '../../platform/files.ts';
+import { absolute, type Root } from '../root.ts';
+import { sendBytes, type FileAt } from './content.ts';
+import { sameAttributes, sameContent, type Making, type PrimaryParts } from './context.ts';
+import type { Looker } from './look.ts';
+
+/** What became of trying to close a mailbox's commit group. */
+export type SealOutcome =
+  | { kind: 'sealed' }
+  /** A transaction is open, or the files changed while they were read. */
+  | { kind: 'busy' }
+  /** Messages that the index names and nobody has looked at yet. */
+  | { kind: 'first'; paths: BytePath[] }
+  | { kind: 'held' };
+
+interface SealFile {
+  name: string;
+  stat: Stat;
+  data: Buffer;
+  order: number;
+}
+
+/** A mailbox's names are proven up to this UID: the names of lower lines were there once, and lines never change. */
+interface Proven {
+  uidValidity: number;
+  uid: number;
+}
+
+const provenMax = 20_000;
+const sealFileBytesMax = 256 * 1024 * 1024;
+
+/**
+ * Closes commit groups (I6): the control and index files of a mailbox go to the standby only as a set that was read at
+ * rest, index first and uidlist last, and only when every message that they name is there or goes along. Removals go
+ * last, with the index that no longer names what they remove.
+ */
+export class Sealer {
+  readonly #p: PrimaryParts;
+  readonly #looker: Looker;
+  readonly #proven = new Map<string, Proven>();
+  readonly #marks = new Map<string, string>();
+  #newMarks: MessageOf<'watermarks'>['items'] = [];
+
+  constructor(parts: PrimaryParts, looker: Looker) {
+    this.#p = parts;
+    this.#looker = looker;
+  }
+
+  /** Marks of mailboxes that rose since the last call; they go ahead of the data. */
+  takeMarks(): MessageOf<'watermarks'>['items'] {
+    const marks = this.#newMarks;
+    this.#newMarks = [];
+    return marks;
+  }
+
+  /** A new connection hears every mark again. */
+  forgetMarks(): void {
+    this.#marks.clear();
+  }
+
+  /** The mailbox's keywords file, ahead of messages whose names use its letters. */
+  async keywords(making: Making, root: Root, mailbox: BytePath): Promise<void> {
+    const path = joinPath(mailbox, 'dovecot-keywords');
+    if (this.#p.files.lstat(absolute(root, path))) await this.#looker.look(making, root, path, true);
+  }
+
+  /**
+   * `gone` are paths of the mailbox that vanished here. With `force` a mailbox that never rests is taken as it is:
+   * messages and uidlist, closed, but no index.
+   */
+  async seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], force: boolean): Promise<SealOutcome> {
+    const p = this.#p;
+    const snapshot = this.#read(root, mailbox, force);
+    if (snapshot === null) return { kind: 'busy' };
+    const { files, missing, changed } = snapshot;
+    this.#noteMarks(root, mailbox, files);
+    const unnamed = this.#unseen(root, mailbox, files);
+    if (unnamed.length > 0) return { kind: 'first', paths: unnamed };
+    if (changed && !force) return { kind: 'busy' };
+    for (const file of files.toSorted((a, b) => a.order - b.order)) {
+      if (force && root.format.classify(joinPath(mailbox, file.name), 'file').class === 'index') continue;
+      const at = this.#fileAt(root, mailbox, file.name);
+      // The directory is gone or not there yet: its own change says so.
+      if (at === null) return { kind: 'busy' };
+      if (at.known && sameContent(at.known, file.stat)) {
+        if (!sameAttributes(at.known, file.stat)) await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
+      } else await sendBytes(p, making, at, { ...file.stat, size: file.data.length }, file.data);
+    }
+    const leaves = force ? this.#stillNamed(root, mailbox, files) : new Set<string>();
+    for (const path of [...gone, ...missing.map((name) => joinPath(mailbox, name))]) {
+      if (leaves.has(root.format.baseOf(path.slice(path.lastIndexOf('/') + 1)))) continue;
+      const outcome = await this.#looker.look(making, root, path, true);
+      if (outcome === 'held') return { kind: 'held' };
+    }
+    return force ? { kind: 'busy' } : { kind: 'sealed' };
+  }
+
+  /** Reads the set; null while a transaction is open. All of it without giving way, so that little can change meanwhile. */
+  #read(root: Root, mailbox: BytePath, force: boolean): { files: SealFile[]; missing: string[]; changed: boolean } | null {
+    const p = this.#p;
+    const dir = absolute(root, mailbox);
+    const lockNames = root.format.locks(mailbox);
+    const locked = () => lockNames.some((name) => p.files.lstat(`${dir}/${name}`) !== null);
+    if (locked() && !force) return null;
+    const names: { name: string; order: number }[] = [];
+    for (const entry of p.files.readdir(dir) ?? []) {
+      const order = entry.kind === 'file' ? root.format.sealOrder(entry.name) : null;
+      if (order !== null) names.push({ name: entry.name, order });
+    }
+    names.sort((a, b) => a.order - b.order);
+    const before = new Map(names.map(({ name }) => [name, p.files.lstat(`${dir}/${name}`)]));
+    const files: SealFile[] = [];
+    let changed = false;
+    for (const { name } of names) {
+      const read = p.files.readFile(`${dir}/${name}`, sealFileBytesMax);
+      if (!read || read.data.length !== read.stat.size) {
+        changed = true;
+        continue;
+      }
+      const whole = root.format.wholeLength(name, read.data);
+      // Half a record is a moment of writing; what stays so is what the server itself sees, and goes as it is.
+      const settled = p.clock.wallMs() - Number(read.stat.mtimeNs / 1_000_000n) > 2000;
+      if (!whole.ok && !settled) changed = true;
+      const length = whole.ok && !settled ? whole.length : read.data.length;
+      files.push({ name, stat: read.stat, data: read.data.subarray(0, length), order: root.format.classify(joinPath(mailbox, name), 'file').applyOrder });
+      if (length !== read.data.length) changed = true;
+    }
+    for (const [name, stat] of before) {
+      const now = p.files.lstat(`${dir}/${name}`);
+      if (!stat || !now || now.ino !== stat.ino || now.size !== stat.size || now.mtimeNs !== stat.mtimeNs) changed = true;
+    }
+    if (locked()) changed = true;
+    return { files, missing: this.#missing(root, mailbox, before), changed };
+  }
+
+  /** Names of the set that the standby has and that are gone here. */
+  #missing(root: Root, mailbox: BytePath, present: ReadonlyMap<string, unknown>): string[] {
+    const dirNumber = this.#p.index.dirAt(root.name, mailbox);
+    if (dirNumber === null) return [];
+    const missing: string[] = [];
+    for (const prefix of root.format.sealPrefixes) {
+      for (const [name, entry] of this.#p.index.entries(dirNumber, { prefix })) {
+        if (entry.kind === 'file' && root.format.sealOrder(name) !== null && !present.has(name)) missing.push(name);
+      }
+    }
+    return missing;
+  }
+
+  #fileAt(root: Root, mailbox: BytePath, name: string): FileAt | null {
+    const dirNumber = this.#p.index.dirAt(root.name, mailbox);
+    if (dirNumber === null) return null;
+    return { root, dir: mailbox, name, dirNumber, known: this.#p.index.get(dirNumber, name), immutable: false };
+  }
+
+  /** Messages that the uidlist names, that exist here, and that the standby neither has nor gets with this batch. */
+  #unseen(root: Root, mailbox: BytePath, files: readonly SealFile[]): BytePath[] {
+    const p = this.#p;
+    const uidlist = files.find((file) => root.format.isUidlist(file.name));
+    if (!uidlist) return [];
+    const marks = root.format.marks({ uidlist: uidlist.data });
+    const key = `${root.name}\0${mailbox}`;
+    const proven = this.#proven.get(key);
+    const from = proven && proven.uidValidity === marks?.uidValidity ? proven.uid : 0;
+    const dirs = ['cur', 'new'].map((name) => ({ name, number: p.index.dirAt(root.name, joinPath(mailbox, name)) }));
+    const wanted = new Set<string>();
+    let last = from;
+    for (const { uid, base } of root.format.namedMessages(uidlist.data)) {
+      last = Math.max(last, uid);
+      if (uid <= from) continue;
+      if (!dirs.some((dir) => dir.number !== null && this.#has(dir.number, root, base))) wanted.add(base);
+    }
+    const paths: BytePath[] = [];
+    if (wanted.size > 0) {
+      for (const { name } of dirs) {
+        for (const entry of p.files.readdir(absolute(root, joinPath(mailbox, name))) ?? []) {
+          if (wanted.has(root.format.baseOf(entry.name))) paths.push(joinPath(mailbox, joinPath(name, entry.name)));
+        }
+      }
+    }
+    if (paths.length === 0 && marks) {
+      if (this.#proven.size >= provenMax) this.#proven.clear();
+      this.#proven.set(key, { uidValidity: marks.uidValidity, uid: last });
+    }
+    return paths;
+  }
+
+  #has(dir: number, root: Root, base: string): boolean {
+    for (const [name] of this.#p.index.entries(dir, { prefix: base })) if (root.format.baseOf(name) === base) return true;
+    return false;
+  }
+
+  #stillNamed(root: Root, mailbox: BytePath, files: readonly SealFile[]): Set<string> {
+    const uidlist = files.find((file) => root.format.isUidlist(file.name));
+    return new Set(uidlist ? [...root.format.namedMessages(uidlist.data)].map(({ base }) => base) : []);
+  }
+
+  #noteMarks(root: Root, mailbox: BytePath, files: readonly SealFile[]): void {
+    const data: { uidlist?: Buffer; index?: Buffer; log?: Buffer; log2?: Buffer } = {};
+    for (const file of files) {
+      if (root.format.isUidlist(file.name)) data.uidlist = file.data;
+      if (file.name === 'dovecot.index') data.index = file.data;
+      if (file.name === 'dovecot.index.log') data.log = file.data;
+      if (file.name === 'dovecot.index.log.2') data.log2 = file.data;
+    }
+    const marks: MailboxMarks | null = root.format.marks(data);
+    if (!marks) return;
+    const key = `${root.name}\0${mailbox}`;
+    const text = `${marks.uidValidity} ${marks.uidNext} ${marks.highestModseq}`;
+    if (this.#marks.get(key) === text) return;
+    this.#marks.set(key, text);
+    this.#newMarks.push([root.name, mailbox, marks.uidValidity, marks.uidNext, marks.highestModseq]);
+  }
+
+  /** The index no longer holds what it held: everything has to be proven again. */
+  forgetProven(): void {
+    this.#proven.clear();
+  }
+}

@@ -1,0 +1,397 @@
+import type { Message, MessageOf } from '../../../protocol/messages.ts';
+import { limits } from '../../../protocol/limits.ts';
+import { samePosition, showPosition, type Position } from '../../../protocol/position.ts';
+import type { Channel } from '../../link/channel.ts';
+import { metaKey } from '../../journal/keys.ts';
+import { displayPath, joinPath, type BytePath } from '../../platform/files.ts';
+import type { KvWrite } from '../../platform/kv.ts';
+import { packPosition, readPosition } from '../standby/receiver.ts';
+import { BatchMaker, type MadeBatch } from './batch-maker.ts';
+import { Abandoned, type PrimaryParts } from './context.ts';
+import { Reconciler, type Disagreement } from './reconcile.ts';
+import { checkRoots } from './root-check.ts';
+import type { Skipped } from './skipped.ts';
+
+const positionKey = metaKey('sent-position');
+const filledKey = metaKey('filled');
+
+export interface Held {
+  code: string;
+  detail: string;
+  remedy: string;
+}
+
+export type SenderPhase = 'disconnected' | 'comparing' | 'initial' | 'streaming';
+
+/**
+ * The primary's side of the stream: makes batches of what changed, keeps a few under way, and forgets a change only
+ * when the standby has acknowledged it.
+ */
+export class Sender {
+  readonly #p: PrimaryParts;
+  readonly #maker: BatchMaker;
+  /** Position after the last batch made; batches build on it whether or not they are acknowledged yet. */
+  #position: Position;
+  #durable: Position;
+  #inFlight: MadeBatch[] = [];
+  #channel: Channel | null = null;
+  #wake: (() => void) | null = null;
+  #held: Held | null = null;
+  #heldUntil = 0;
+  #refusals = 0;
+  #paused = 0;
+  #phase: SenderPhase = 'disconnected';
+  #filled: boolean;
+  #lastDurableWallMs: number | null = null;
+  #nextAsk = 1;
+  readonly #asked = new Map<number, (message: Message | null) => void>();
+  #suspect: { root: string; dir: BytePath }[] = [];
+  #mustCompare = false;
+  readonly epoch: number;
+
+  constructor(parts: PrimaryParts, skipped: Skipped, epoch: number) {
+    this.#p = parts;
+    this.epoch = epoch;
+    this.#position = this.#durable = readPosition(parts.kv, positionKey);
+    this.#filled = parts.kv.get(filledKey) !== undefined;
+    this.#maker = new BatchMaker(parts, skipped);
+  }
+
+  /** Position of the last batch made. */
+  get position(): Position {
+    return this.#position;
+  }
+
+  /** Position up to which the standby has acknowledged. */
+  get durable(): Position {
+    return this.#durable;
+  }
+
+  get phase(): SenderPhase {
+    return this.#channel === null ? 'disconnected' : this.#phase;
+  }
+
+  /** The first fill is complete: all that was there when replication began is on the standby. */
+  get filled(): boolean {
+    return this.#filled;
+  }
+
+  get held(): Held | null {
+    const deletion = this.#p.guard.held;
+    if (deletion) {
+      const detail = `${deletion.files} of ${deletion.of} files of root ${deletion.root} would be removed`;
+      return { code: 'mass-delete', detail, remedy: 'look whether the mail store is intact, then run `mailtwin allow-delete`' };
+    }
+    return this.#held;
+  }
+
+  get lastDurableWallMs(): number | null {
+    return this.#lastDurableWallMs;
+  }
+
+  /** Mailboxes that have something not yet durable on the standby. */
+  mailboxesOpen(): number {
+    const mailboxes = new Set<string>();
+    for (const change of this.#p.changes.open()) {
+      const root = this.#p.roots.find((r) => r.name === change.root);
+      const mailbox = root?.format.classify(change.path, null).mailbox;
+      if (mailbox !== null && mailbox !== undefined) mailboxes.add(`${change.root}\0${mailbox}`);
+    }
+    return mailboxes.size;
+  }
+
+  /** Something was recorded, or may go on: look again. */
+  wake(): void {
+    this.#wake?.();
+  }
+
+  /** While paused no new batch is begun; what is under way still settles. */
+  async pauseWhile<T>(work: () => Promise<T>): Promise<T> {
+    this.#paused++;
+    try {
+      while (this.#inFlight.length > 0 || this.#maker.busy) {
+        if (this.#channel === null) throw new Error('the standby is not connected');
+        await this.#sleep(50);
+      }
+      return await work();
+    } finally {
+      this.#paused--;
+      this.wake();
+    }
+  }
+
+  /** Compares both indexes; what differs is recorded and will be mended. Only while paused or before streaming. */
+  async reconcile(): Promise<{ found: Disagreement[]; total: number }> {
+    const reconciler = new Reconciler(this.#p, (root, dir, after) => this.#askListing(root, dir, after));
+    try {
+      await reconciler.all();
+    } finally {
+      reconciler.close();
+    }
+    this.#maker.forgetProven();
+    return { found: reconciler.found, total: reconciler.total };
+  }
+
+  /** Sends a request and gives the answer's message; `null` when the connection ended. */
+  ask(message: MessageOf<'list'> | MessageOf<'audit'>): Promise<Message | null> {
+    const channel = this.#channel;
+    if (!channel) return Promise.resolve(null);
+    return new Promise((resolve) => {
+      this.#asked.set(message.id, resolve);
+      channel.sendControl(message);
+    });
+  }
+
+  nextAskId(): number {
+    return this.#nextAsk++;
+  }
+
+  /** Serves one connection until it ends. `peerPosition` is what the standby said in its hello. */
+  async serve(channel: Channel, peerPosition: Position): Promise<void> {
+    let over = false;
+    this.#channel = channel;
+    channel.onMessage((message, done) => {
+      this.#receive(message);
+      done();
+    });
+    void channel.ended.then(() => {
+      over = true;
+      for (const answer of this.#asked.values()) answer(null);
+      this.#asked.clear();
+      this.wake();
+    });
+    try {
+      await this.#resume(channel, peerPosition);
+      while (!over) {
+        const waitMs = this.#waitMs();
+        if (waitMs > 0) {
+          await this.#sleep(waitMs);
+          continue;
+        }
+        await this.#step(channel);
+      }
+    } catch (error) {
+      if (!(error instanceof Abandoned) && !over) throw error;
+    } finally {
+      this.#channel = null;
+      this.#phase = 'disconnected';
+    }
+  }
+
+  /** Finds where the standby stands: batches whose acknowledgement was lost settle, the rest is made again. */
+  async #resume(channel: Channel, peer: Position): Promise<void> {
+    this.#maker.forgetMarks();
+    this.#phase = this.#filled ? 'streaming' : 'initial';
+    const last = this.#inFlight.findLastIndex((batch) => batch.to !== null && samePosition(batch.to, peer));
+    for (let i = 0; i <= last; i++) this.#settleFirst();
+    const known = last >= 0 || samePosition(peer, this.#durable);
+    this.#abandonAll();
+    if (known && !this.#mustCompare) return;
+    this.#p.log.info({ standby: showPosition(peer), primary: showPosition(this.#durable) }, 'the standby is where no batch of ours ended; comparing');
+    await this.#compare(channel);
+  }
+
+  async #compare(channel: Channel): Promise<void> {
+    this.#phase = 'comparing';
+    const { total } = await this.reconcile();
+    this.#p.meter.rescanned('compare');
+    this.#p.log.info({ differences: total }, 'compared with the standby');
+    const rebased = await this.#exchange('rebase', () => channel.sendControl({ type: 'rebase', position: this.#position }));
+    if (rebased === null) throw new Abandoned();
+    this.#mustCompare = false;
+    this.#phase = this.#filled ? 'streaming' : 'initial';
+  }
+
+  async #exchange(_what: 'rebase', send: () => void): Promise<Message | null> {
+    const answer = new Promise<Message | null>((resolve) => this.#asked.set(0, resolve));
+    send();
+    return answer;
+  }
+
+  async #askListing(root: string, dir: BytePath, after: BytePath): Promise<MessageOf<'listing'>> {
+    const answer = await this.ask({ type: 'list', id: this.nextAskId(), root, dir, after });
+    if (answer?.type !== 'listing') throw new Abandoned();
+    return answer;
+  }
+
+  /** Milliseconds until there may be something to do; 0 = now. */
+  #waitMs(): number {
+    const { changes, clock, settleMs } = this.#p;
+    const now = clock.monotonicMs();
+    const idleMs = 1000;
+    if (this.#paused > 0) return idleMs;
+    if (this.#heldUntil > now) return this.#heldUntil - now;
+    if (this.#inFlight.length >= limits.batchesInFlightMax) return idleMs;
+    if (this.#mustCompare || this.#suspect.length > 0) return this.#inFlight.length > 0 ? idleMs : 0;
+    let oldest: number | null = null;
+    for (const change of changes.ready(now)) {
+      if (oldest === null || change.at < oldest) oldest = change.at;
+      if (now - change.at >= settleMs) return 0;
+    }
+    if (this.#maker.scanning) return 0;
+    if (oldest !== null) return Math.max(0.5, settleMs - (now - oldest));
+    const next = changes.nextAt();
+    return next === null ? idleMs : Math.max(0.5, Math.min(idleMs, next - now));
+  }
+
+  async #step(channel: Channel): Promise<void> {
+    const { clock, roots, files, kv, index, guard, changes } = this.#p;
+    const trouble = checkRoots(roots, files, kv, index);
+    if (trouble) return this.#hold(trouble, 1000);
+    if (this.#held?.code.startsWith('root-')) this.#held = null;
+    if (this.#mustCompare) return this.#compare(channel);
+    if (this.#suspect.length > 0) return this.#clearSuspects();
+    const made = await this.#maker.make(channel, this.#position, this.epoch, !this.#filled);
+    if (made) {
+      if (made.to) this.#position = made.to;
+      made.sentAt = clock.monotonicMs();
+      this.#inFlight.push(made);
+      this.#settleLocal();
+    }
+    const marks = this.#maker.takeMarks();
+    for (let i = 0; i < marks.length; i += limits.watermarksPerMessageMax) channel.sendControl({ type: 'watermarks', items: marks.slice(i, i + limits.watermarksPerMessageMax) });
+    if (changes.openCount === 0 && guard.held === null) guard.settle();
+    if (!made) await clock.yield();
+  }
+
+  #receive(message: Message): void {
+    switch (message.type) {
+      case 'ack':
+        return this.#acknowledged(message);
+      case 'reject':
+        return this.#rejected(message);
+      case 'listing':
+      case 'audited':
+        this.#asked.get(message.id)?.(message);
+        this.#asked.delete(message.id);
+        return;
+      case 'rebased':
+        this.#asked.get(0)?.(message);
+        this.#asked.delete(0);
+        return;
+      default:
+        this.#onOther?.(message);
+    }
+  }
+
+  #onOther: ((message: Message) => void) | null = null;
+
+  /** Takes messages that are not about the stream (heartbeats, progress of an audit). */
+  onOther(handler: (message: Message) => void): void {
+    this.#onOther = handler;
+  }
+
+  #acknowledged(message: MessageOf<'ack'>): void {
+    const first = this.#inFlight[0];
+    // An answer to a batch that was given up: the hello or the next rejection tells where the standby is.
+    if (!first || first.id !== message.id || first.to === null || !samePosition(first.to, message.position)) return;
+    this.#settleFirst();
+    this.#settleLocal();
+    this.#refusals = 0;
+    if (this.#held?.code === 'no-space' || this.#held?.code === 'standby-io') this.#held = null;
+    this.wake();
+  }
+
+  /** The oldest batch is durable on the standby: only now its changes are forgotten (I1). */
+  #settleFirst(): void {
+    const batch = this.#inFlight.shift();
+    if (!batch) return;
+    const { kv, index, changes, meter, clock } = this.#p;
+    for (const change of batch.changes) changes.settle(change);
+    const writes: KvWrite[] = [...index.writesOf(batch.layer), ...changes.save()];
+    if (batch.to) {
+      this.#durable = batch.to;
+      this.#lastDurableWallMs = clock.wallMs();
+      writes.push([positionKey, packPosition(batch.to)]);
+      meter.batchSeconds((clock.monotonicMs() - batch.sentAt) / 1000);
+    }
+    if (batch.completesFill && !this.#filled) {
+      this.#filled = true;
+      this.#phase = 'streaming';
+      writes.push([filledKey, Buffer.from([1])]);
+      this.#p.log.info({}, 'the initial fill is complete');
+    }
+    kv.commit(writes);
+    index.settle(batch.layer);
+  }
+
+  /** Batches that turned out to need nothing sent are settled as soon as all before them are. */
+  #settleLocal(): void {
+    while (this.#inFlight[0] && this.#inFlight[0].to === null) this.#settleFirst();
+  }
+
+  #rejected(message: MessageOf<'reject'>): void {
+    const batch = this.#inFlight.find(({ id }) => id === message.id) ?? this.#maker.current(message.id);
+    if (!batch) return;
+    this.#p.meter.rejected(message.code);
+    this.#p.log.warn({ code: message.code, detail: message.detail, ops: message.ops.length }, 'the standby refused a batch; nothing of it was applied');
+    const places = message.ops.map((number) => batch.writer.places[number]).filter((place) => place !== undefined);
+    this.#abandonAll();
+    this.#refusals++;
+    if (message.code === 'base' || message.code === 'content') {
+      if (this.#refusals > 5) this.#mustCompare = true;
+      for (const place of places) {
+        this.#suspect.push({ root: place.root, dir: place.dir });
+        if (place.from) this.#suspect.push({ root: place.root, dir: place.from.dir });
+        this.#p.changes.record(place.root, joinPath(place.dir, place.name), 'path', this.#p.clock.monotonicMs());
+        this.#maker.sendWhole(place.root, joinPath(place.dir, place.name));
+      }
+    } else if (message.code === 'no-space') {
+      this.#hold({ code: 'no-space', detail: `the standby has no room: ${message.detail}`, remedy: 'make room on the standby; sending goes on by itself' }, this.#retryMs());
+    } else if (message.code === 'from') this.#mustCompare = true;
+    else this.#hold({ code: 'standby-io', detail: `the standby cannot take a batch: ${message.detail}`, remedy: "look at the standby's disk and log; sending is tried again by itself" }, this.#retryMs());
+    this.wake();
+  }
+
+  #retryMs(): number {
+    return Math.min(30_000, 500 * 2 ** Math.min(this.#refusals, 6));
+  }
+
+  #hold(held: Held, forMs: number): void {
+    if (this.#held?.code !== held.code) this.#p.log.warn({ code: held.code, detail: held.detail }, 'sending is held');
+    this.#held = held;
+    this.#heldUntil = this.#p.clock.monotonicMs() + forMs;
+  }
+
+  /** A person released what was held. */
+  release(): number {
+    const released = this.#p.guard.allow(this.#p.changes.openCount);
+    this.#heldUntil = 0;
+    for (const change of this.#p.changes.open()) change.notBefore = 0;
+    this.wake();
+    return released;
+  }
+
+  /** Looks at what the standby holds in directories whose ops did not fit. */
+  async #clearSuspects(): Promise<void> {
+    const places = new Map(this.#suspect.map((place) => [`${place.root}\0${place.dir}`, place]));
+    this.#suspect = [];
+    const reconciler = new Reconciler(this.#p, (root, dir, after) => this.#askListing(root, dir, after));
+    try {
+      for (const { root, dir } of places.values()) await reconciler.dir(root, dir, false);
+    } finally {
+      reconciler.close();
+    }
+    this.#p.log.info({ directories: places.size, differences: reconciler.total, first: reconciler.found[0] ? displayPath(reconciler.found[0].path) : '' }, 'compared the directories of the refused batch');
+  }
+
+  /** Nothing that is under way counts: all of it is made again from what the index and the disk say. */
+  #abandonAll(): void {
+    for (const batch of this.#inFlight) for (const change of batch.changes) this.#p.changes.giveBack(change);
+    this.#inFlight = [];
+    this.#maker.abandon();
+    this.#p.index.discardLayers();
+    this.#position = this.#durable;
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#p.clock.after(ms, () => this.#wake?.());
+      this.#wake = () => {
+        this.#wake = null;
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,139 @@
+import { limits } from '../../../protocol/limits.ts';
+import type { Message, MessageOf } from '../../../protocol/messages.ts';
+import type { Channel } from '../../link/channel.ts';
+import type { ReplicaIndex } from '../../journal/replica-index.ts';
+import { kindNumber, TreeDigests } from '../../journal/tree-digest.ts';
+import type { Clock } from '../../platform/clock.ts';
+import { baseName, parentPath } from '../../platform/files.ts';
+import type { Kv } from '../../platform/kv.ts';
+import { audit, type AuditDifference, type AuditParts } from '../audit.ts';
+
+export interface AnswerParts extends AuditParts {
+  kv: Kv;
+  index: ReplicaIndex;
+  clock: Clock;
+}
+
+const progressEveryMs = 500;
+
+/** Answers the primary's questions about what this standby holds. */
+export class Answers {
+  readonly #p: AnswerParts;
+  readonly #digests: TreeDigests;
+  #queue: Promise<void> = Promise.resolve();
+  #queued = 0;
+  #abort = new AbortController();
+
+  constructor(parts: AnswerParts) {
+    this.#p = parts;
+    this.#digests = new TreeDigests(parts.index, () => parts.clock.yield());
+  }
+
+  /** A new connection: what was known may be old, what is running is of no use. */
+  reset(): void {
+    this.#digests.forget();
+    this.#abort.abort();
+    this.#abort = new AbortController();
+  }
+
+  /** Takes a message; true when it was a question. Questions are answered one after the other. */
+  take(channel: Channel, message: Message): boolean {
+    if (message.type !== 'list' && message.type !== 'audit') return false;
+    // A primary asks one thing at a time; more would be a fault of its own.
+    if (++this.#queued > 16) {
+      channel.close({ code: 'too-many-questions', detail: 'more than 16 questions wait for an answer' });
+      return true;
+    }
+    const { signal } = this.#abort;
+    this.#queue = this.#queue
+      .then(() => (signal.aborted ? undefined : message.type === 'list' ? this.#list(channel, message) : this.#audit(channel, message, signal)))
+      .catch((error: unknown) => channel.close({ code: 'answer-failed', detail: error instanceof Error ? error.message : String(error) }))
+      .finally(() => this.#queued--);
+    return true;
+  }
+
+  /** Batches change what digests were computed from. */
+  forgetDigests(): void {
+    this.#digests.forget();
+  }
+
+  async #list(channel: Channel, message: MessageOf<'list'>): Promise<void> {
+    const { index } = this.#p;
+    const dir = index.dirAt(message.root, message.dir);
+    const entries: MessageOf<'listing'>['entries'] = [];
+    let bytes = 0;
+    let more = false;
+    if (dir !== null) {
+      for (const [name, entry] of index.entries(dir, { after: message.after })) {
+        if (entries.length >= limits.listItemsMax || bytes > limits.opsFrameBytesTarget) {
+          more = true;
+          break;
+        }
+        entries.push([name, kindNumber(entry), await this.#digests.of(entry)]);
+        bytes += name.length + 30;
+      }
+    }
+    const digest = dir === null ? null : await this.#digests.below(dir);
+    await channel.sendBulk({ type: 'listing', id: message.id, digest, entries, more });
+  }
+
+  async #audit(channel: Channel, message: MessageOf<'audit'>, signal: AbortSignal): Promise<void> {
+    const progress = { files: 0, bytes: 0 };
+    const differences: MessageOf<'audited'>['differences'] = [];
+    let total = 0;
+    let last = this.#p.clock.monotonicMs();
+    const found: AuditDifference[] = [];
+    const timer = () => {
+      const now = this.#p.clock.monotonicMs();
+      if (now - last < progressEveryMs) return;
+      last = now;
+      channel.sendControl({ type: 'auditing', id: message.id, ...progress });
+    };
+    const pausing = { ...this.#p, clock: { ...clockOf(this.#p.clock), yield: () => (timer(), this.#p.clock.yield()) } };
+    for await (const difference of audit(pausing, message.deep, progress, signal)) {
+      total++;
+      found.push(difference);
+      if (differences.length < limits.differencesMax / 2) differences.push([difference.root, difference.path, difference.what]);
+      if (found.length >= 1000) this.#disown(found.splice(0));
+    }
+    this.#disown(found);
+    if (!signal.aborted) channel.sendControl({ type: 'audited', id: message.id, ...progress, differences, total });
+  }
+
+  /** The index must not claim what the disk does not have: the comparison that follows then brings it again. */
+  #disown(differences: readonly AuditDifference[]): void {
+    if (differences.length === 0) return;
+    const { index, kv } = this.#p;
+    const layer = index.begin();
+    for (const { root, path, stat } of differences) {
+      const parent = index.dirAt(root, parentPath(path));
+      if (parent === null) continue;
+      const name = baseName(path);
+      if (!stat || stat.kind === 'other') index.remove(layer, root, parent, name);
+      else {
+        index.put(layer, root, parent, name, {
+          kind: stat.kind,
+          ino: stat.kind === 'dir' ? 0n : stat.ino,
+          btimeNs: 0n,
+          size: stat.kind === 'dir' ? 0 : stat.size,
+          mtimeNs: stat.kind === 'dir' ? 0n : stat.mtimeNs,
+          mode: stat.mode & 0o1777,
+          uid: stat.uid,
+          gid: stat.gid,
+          content: Buffer.alloc(0),
+          xattrs: Buffer.alloc(0),
+          dir: 0,
+          racy: false,
+        });
+      }
+    }
+    kv.commit(index.writesOf(layer));
+    index.settle(layer);
+    this.#digests.forget();
+  }
+}
+
+function clockOf(clock: Clock): Clock {
+  return { monotonicMs: () => clock.monotonicMs(), wallMs: () => clock.wallMs(), after: (ms, fn) => clock.after(ms, fn), yield: () => clock.yield() };
+}
+
