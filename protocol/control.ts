@@ -109,11 +109,12 @@ export interface DoctorFinding {
 
 /** `mailtwin init`, as given on the command line; the agent checks the values. */
 export interface InitOptions {
-  configFile: string;
-  role: 'primary' | 'standby';
+  /** The configuration file to write. */
+  file: string;
+  role: string;
   node: string;
   /** `NAME=PATH:FORMAT` each. */
-  roots: string[];
+  roots: readonly string[];
   /** `HOST:PORT`. */
   listen: string;
   state: string;
@@ -122,7 +123,7 @@ export interface InitOptions {
 }
 
 export interface InitResult {
-  configFile: string;
+  file: string;
   state: string;
   fingerprint: string;
 }

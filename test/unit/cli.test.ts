@@ -1,0 +1,269 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { AgentApi } from '../../agent/control/api.ts';
+import { startControlServer, type ControlServer } from '../../agent/control/server.ts';
+import { OperatorError } from '../../agent/platform/errors.ts';
+import { silentLog } from '../../agent/platform/log.ts';
+import type { AgentEntry, DoctorFinding, InitOptions, JoinOptions, Status } from '../../protocol/control.ts';
+import { fakeAgent, sampleStatus } from './control-fixture.ts';
+import { recordingTerminal, runCli } from './cli-fixture.ts';
+
+let dir: string;
+let server: ControlServer | undefined;
+let entry: Partial<AgentEntry>;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'mailtwin-cli-'));
+  entry = { stateDirOf: async () => dir };
+});
+afterEach(async () => {
+  await server?.close();
+  server = undefined;
+  rmSync(dir, { recursive: true, force: true });
+});
+const serve = async (change: Partial<AgentApi> = {}) => void (server = await startControlServer({ stateDir: dir, api: fakeAgent(change), log: silentLog }));
+
+describe('usage', () => {
+  it('shows help with a sentence, defaults and examples for every command', async () => {
+    const help = await runCli(['--help'], entry);
+    expect(help.code).toBe(0);
+    for (const name of ['init', 'pair', 'run', 'status', 'wait', 'verify', 'doctor', 'allow-delete', 'demo']) {
+      expect(help.out).toContain(`\n  ${name} `);
+      const own = await runCli([name, '--help'], entry);
+      expect(own).toMatchObject({ code: 0, err: '' });
+      expect(own.out).toContain('Examples:');
+      if (name !== 'demo') expect(own.out).toMatch(/\(default:\s+"\/etc\/mailtwin\/mailtwin.yaml"\)/);
+    }
+  });
+
+  it.each([
+    [['nonsense']],
+    [['status', '--nonsense']],
+    [['wait', '--timeout', 'soon']],
+    [['wait', '--timeout', '-1']],
+    [['init', '--role', 'primary']],
+    [['pair', '10.0.0.1:7420']],
+    [['status', 'more']],
+    [['demo', '--messages', '0']],
+    [[]],
+  ])('%j is a usage error', async (args) => {
+    const ran = await runCli(args, entry);
+    expect(ran.code).toBe(2);
+    expect(ran.err + ran.out).not.toMatch(/\n\s+at /);
+  });
+
+  it('tells its version', async () => {
+    expect(await runCli(['--version'], entry)).toEqual({ code: 0, out: '1.2.3\n', err: '' });
+  });
+});
+
+describe('errors', () => {
+  it('says that no agent runs and what to do, without a stack', async () => {
+    const ran = await runCli(['status'], entry);
+    expect(ran.code).toBe(1);
+    expect(ran.err).toMatch(/^mailtwin: agent-not-running: no agent is running on .*\n {2}what to do: .*mailtwin run/);
+    expect(ran.err).not.toMatch(/\n\s+at /);
+  });
+
+  it('gives the same as JSON', async () => {
+    const ran = await runCli(['status', '--json'], entry);
+    expect(JSON.parse(ran.out)).toMatchObject({ error: { code: 'agent-not-running', exitCode: 1 } });
+    expect(ran.err).toBe('');
+  });
+
+  it('knows the errors of the agent that it loads, and their exit codes', async () => {
+    const stateDirOf = async () => {
+      throw new OperatorError('config', 'mailtwin.yaml:3: rolle is not known', 'correct line 3', 2);
+    };
+    const ran = await runCli(['status'], { stateDirOf });
+    expect(ran).toEqual({ code: 2, out: '', err: 'mailtwin: config: mailtwin.yaml:3: rolle is not known\n  what to do: correct line 3\n' });
+  });
+
+  it('shows the stack only of a fault', async () => {
+    const stateDirOf = async () => {
+      throw new TypeError('boom');
+    };
+    expect((await runCli(['status'], { stateDirOf })).err).toMatch(/mailtwin: internal: TypeError: boom\n\s+at /);
+  });
+});
+
+describe('status', () => {
+  it('prints text, and JSON that is the agent’s', async () => {
+    await serve();
+    const text = await runCli(['status'], entry);
+    expect(text.code).toBe(0);
+    expect(text.out).toContain('mail-a  primary, active, epoch 3');
+    expect(JSON.parse((await runCli(['status', '--json'], entry)).out)).toEqual(sampleStatus());
+  });
+
+  it('watches until Ctrl-C, redraws in place, and goes on when the agent is away', async () => {
+    let reads = 0;
+    await serve({
+      status: () => {
+        reads++;
+        return sampleStatus({ epoch: reads });
+      },
+    });
+    const terminal = recordingTerminal({ isTTY: true, columns: () => 60 });
+    const ran = runCli(['status', '--watch'], entry, terminal);
+    await vi.waitFor(() => expect(terminal.out.join('')).toContain('epoch 3'));
+    await server?.close();
+    await vi.waitFor(() => expect(terminal.out.join('')).toContain('agent-not-running'));
+    terminal.interrupt();
+    expect((await ran).code).toBe(0);
+    expect(terminal.out[1]).toMatch(/^\u001b\[\d+A\r/);
+    // oxlint-disable-next-line no-control-regex
+    const widest = Math.max(...terminal.out.join('').replace(/\u001b\[[0-9;]*[A-Za-z]/g, '').split(/[\r\n]/).map((line) => line.length));
+    expect(widest).toBeLessThan(60);
+  });
+});
+
+describe('wait and verify', () => {
+  it('wait ends with the agent’s exit code', async () => {
+    const wait = vi.fn(async function* () {
+      yield { kind: 'done' as const, summary: 'not all is durable after 5 s', exitCode: 1, facts: { lagChanges: 4 } };
+    });
+    await serve({ wait });
+    expect(await runCli(['wait', '--timeout', '5'], entry)).toMatchObject({ code: 1, out: 'not all is durable after 5 s\n' });
+    expect(wait).toHaveBeenCalledWith(5, expect.anything());
+    expect(JSON.parse((await runCli(['wait', '--json'], entry)).out)).toMatchObject({ lagChanges: 4 });
+  });
+
+  it('verify names each difference, without letting a folder name write on the terminal', async () => {
+    const verify = vi.fn(async function* () {
+      yield { kind: 'progress' as const, done: 1, total: 2, text: '' };
+      yield { kind: 'difference' as const, root: 'mail', path: 'anna/.\u001b[2JX', what: 'content' };
+      yield { kind: 'done' as const, summary: '1 difference', exitCode: 1, facts: { files: 2 } };
+    });
+    await serve({ verify });
+    const ran = await runCli(['verify', '--deep'], entry);
+    expect(ran.code).toBe(1);
+    expect(ran.out).toBe('different  mail:anna/.\\x1b[2JX  content\n1 difference\n');
+    expect(verify).toHaveBeenCalledWith(true, expect.anything());
+    expect(JSON.parse((await runCli(['verify', '--json'], entry)).out)).toMatchObject({ files: 2, exitCode: 1, differences: [{ root: 'mail', what: 'content' }] });
+  });
+
+  it('says what stopped a verify', async () => {
+    await serve({
+      async *verify() {
+        yield { kind: 'progress', done: 1, total: 2, text: '' };
+        throw new OperatorError('peer-gone', 'the peer is not connected', 'connect it', 5);
+      },
+    });
+    expect(await runCli(['verify'], entry)).toMatchObject({ code: 5, err: expect.stringContaining('mailtwin: peer-gone: the peer is not connected\n  what to do: connect it') });
+  });
+});
+
+describe('pair', () => {
+  it('prints JSON at once on the primary', async () => {
+    await serve();
+    expect(JSON.parse((await runCli(['pair', '--json'], entry)).out)).toEqual({ code: 'ABCD-EFGH', expiresAt: '2026-01-02T03:14:05.000Z', fingerprint: 'aa:bb' });
+  });
+
+  it('shows code, life and fingerprint and waits for the standby', async () => {
+    await serve();
+    const ran = await runCli(['pair'], entry);
+    expect(ran.code).toBe(0);
+    expect(ran.out).toMatch(/ABCD-EFGH.*within 10 min[^]*aa:bb[^]*paired with mail-b\n$/);
+  });
+
+  it('leaves the code valid when the waiting is interrupted', async () => {
+    await serve({
+      async *pairingResult(signal) {
+        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+      },
+    });
+    const terminal = recordingTerminal();
+    const ran = runCli(['pair'], entry, terminal);
+    await vi.waitFor(() => expect(terminal.out.join('')).toContain('Waiting'));
+    terminal.interrupt();
+    expect((await ran).code).toBe(0);
+    expect(terminal.out.join('')).toContain('stays valid until');
+  });
+
+  const join = (seen: { asked?: boolean } = {}) => ({
+    joinPair: async (options: JoinOptions) => {
+      seen.asked = await options.confirm({ own: 'aa:own', peer: 'bb:peer', peerNode: 'mail-a' });
+      if (!seen.asked) throw new OperatorError('not-confirmed', 'the pairing was declined', 'nothing was changed', 3);
+      return { pair: 'p', peerNode: 'mail-a', ownFingerprint: 'aa:own', peerFingerprint: 'bb:peer' };
+    },
+  });
+
+  it('joins when the person confirms both fingerprints', async () => {
+    const seen = {};
+    const ran = await runCli(['pair', '10.0.0.1:7420', 'ABCD'], join(seen), { ask: async () => 'yes' });
+    expect(ran.code).toBe(0);
+    expect(ran.out).toMatch(/aa:own[^]*bb:peer[^]*Paired with mail-a/);
+  });
+
+  it.each(['no', '', 'yess'])('does not join on %j', async (answer) => {
+    expect((await runCli(['pair', '10.0.0.1:7420', 'ABCD'], join(), { ask: async () => answer })).code).toBe(3);
+  });
+
+  it('does not join when nobody can answer, and joins with --yes', async () => {
+    expect(await runCli(['pair', '10.0.0.1:7420', 'ABCD'], join())).toMatchObject({ code: 3, err: expect.stringContaining('--yes') });
+    expect((await runCli(['pair', '10.0.0.1:7420', 'ABCD', '--yes'], join())).code).toBe(0);
+    expect(JSON.parse((await runCli(['pair', '10.0.0.1:7420', 'ABCD', '--yes', '--json'], join())).out)).toMatchObject({ peerNode: 'mail-a' });
+  });
+});
+
+describe('init, run, doctor, allow-delete', () => {
+  it('hands init over with its defaults', async () => {
+    const initNode = vi.fn(async (options: InitOptions) => ({ file: options.file, state: options.state, fingerprint: 'aa' }));
+    const ran = await runCli(['init', '--role', 'standby', '--node', 'b', '--root', 'mail=/m:maildir', '--root', 'ctl=/c:plain', '--config', '/x.yaml'], { initNode });
+    expect(ran.code).toBe(0);
+    expect(initNode).toHaveBeenCalledWith({
+      file: '/x.yaml',
+      role: 'standby',
+      node: 'b',
+      roots: ['mail=/m:maildir', 'ctl=/c:plain'],
+      listen: '0.0.0.0:7420',
+      state: '/var/lib/mailtwin',
+      metrics: '127.0.0.1:9720',
+    });
+    expect(ran.out).toContain('mailtwin pair HOST:PORT CODE --config /x.yaml');
+  });
+
+  it('run gives the exit code of the agent', async () => {
+    const runAgent = vi.fn(async () => 5);
+    expect((await runCli(['run', '--config', '/x.yaml'], { runAgent })).code).toBe(5);
+    expect(runAgent).toHaveBeenCalledWith('/x.yaml');
+  });
+
+  const findings: DoctorFinding[] = [
+    { id: 'config', level: 'pass', summary: 'loads', evidence: 'e', remedy: '' },
+    { id: 'inotify', level: 'warn', summary: 'too few watches', evidence: '8192', remedy: 'raise it' },
+  ];
+  const doctorOf = (list: DoctorFinding[], seen: (Status | null)[] = []) => ({
+    ...entry,
+    async *doctor(_config: string, status: Status | null) {
+      seen.push(status);
+      yield* list;
+    },
+  });
+
+  it('doctor warns with exit 0 and fails with exit 1', async () => {
+    const seen: (Status | null)[] = [];
+    const ran = await runCli(['doctor'], doctorOf(findings, seen));
+    expect(ran.code).toBe(0);
+    expect(seen).toEqual([null]);
+    expect(ran.out).toMatch(/pass {2}config[^]*warn {2}inotify[^]*evidence: 8192[^]*what to do: raise it[^]*2 checks: 0 failures, 1 warning\n$/);
+    const failing = await runCli(['doctor', '--json'], doctorOf([...findings, { id: 'x', level: 'fail', summary: 's', evidence: '', remedy: 'r' }]));
+    expect(failing.code).toBe(1);
+    expect(JSON.parse(failing.out)).toMatchObject({ fails: 1, warns: 1 });
+  });
+
+  it('doctor gets the status of a running agent', async () => {
+    await serve();
+    const seen: (Status | null)[] = [];
+    await runCli(['doctor'], doctorOf([], seen));
+    expect(seen[0]?.node).toBe('mail-a');
+  });
+
+  it('allow-delete says what it released', async () => {
+    await serve();
+    expect((await runCli(['allow-delete'], entry)).out).toBe('Released 1 held batch.\n');
+  });
+});

@@ -1,0 +1,40 @@
+import { exitCodes, type DoctorFinding, type Status } from '../../../protocol/control.ts';
+import { asControlError } from '../command-error.ts';
+import { agentOf, type CommonOptions, type Context } from '../context.ts';
+import { plural, printable } from '../format.ts';
+import type { Paint } from '../paint.ts';
+
+export async function doctor(context: Context, flags: CommonOptions): Promise<number> {
+  const { terminal } = context;
+  const agent = await context.loadAgent();
+  const findings: DoctorFinding[] = [];
+  for await (const finding of agent.doctor(flags.config, await statusOrNull(context, flags.config))) {
+    findings.push(finding);
+    if (!flags.json) terminal.print(findingText(finding, terminal.paint));
+  }
+  const fails = findings.filter((finding) => finding.level === 'fail').length;
+  const warns = findings.filter((finding) => finding.level === 'warn').length;
+  if (flags.json) terminal.print(JSON.stringify({ findings, fails, warns }));
+  else terminal.print(`\n${plural(findings.length, 'check')}: ${plural(fails, 'failure')}, ${plural(warns, 'warning')}`);
+  return fails > 0 ? exitCodes.failed : exitCodes.done;
+}
+
+/** Null when no agent answers, or the configuration cannot be read: the doctor then says so itself. */
+async function statusOrNull(context: Context, configFile: string): Promise<Status | null> {
+  try {
+    return await (await agentOf(context, configFile)).ask('GET /status', null);
+  } catch (error) {
+    if (asControlError(error)) return null;
+    throw error;
+  }
+}
+
+export function findingText(finding: DoctorFinding, paint: Paint): string {
+  const mark = { pass: paint.good('pass'), warn: paint.warn('warn'), fail: paint.bad('fail') }[finding.level];
+  const lines = [`${mark}  ${finding.id.padEnd(20)} ${printable(finding.summary)}`];
+  if (finding.level !== 'pass') {
+    if (finding.evidence !== '') lines.push(`      ${paint.dim(`evidence: ${printable(finding.evidence)}`)}`);
+    if (finding.remedy !== '') lines.push(`      what to do: ${printable(finding.remedy)}`);
+  }
+  return lines.join('\n');
+}

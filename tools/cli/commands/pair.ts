@@ -1,0 +1,62 @@
+import { exitCodes } from '../../../protocol/control.ts';
+import { CommandError } from '../command-error.ts';
+import { agentOf, type CommonOptions, type Context } from '../context.ts';
+import { follow } from '../follow.ts';
+import { printable, showSeconds } from '../format.ts';
+
+/** `mailtwin pair`: makes a code on the primary and waits until it was used. */
+export async function offerPair(context: Context, flags: CommonOptions): Promise<number> {
+  const { terminal } = context;
+  const agent = await agentOf(context, flags.config);
+  const offer = await agent.ask('POST /pair', {});
+  if (flags.json) {
+    terminal.print(JSON.stringify(offer));
+    return exitCodes.done;
+  }
+  const life = showSeconds((Date.parse(offer.expiresAt) - context.wallMs()) / 1000);
+  terminal.print(`code         ${terminal.paint.bold(offer.code)}   (once, within ${life})`);
+  terminal.print(`fingerprint  ${offer.fingerprint}   (of this node; the standby shows it too)`);
+  terminal.print('On the standby: mailtwin pair HOST:PORT CODE, with an address of this node and the code above.');
+  terminal.print('Waiting for the standby; Ctrl-C ends the waiting and leaves the code valid.');
+  const interrupted = terminal.interrupted();
+  try {
+    const outcome = await follow(context, 'pair', agent.stream('POST /pair/result', {}, interrupted), { quiet: true, unit: '' });
+    terminal.print(printable(outcome.summary));
+    return outcome.exitCode;
+  } catch (error) {
+    if (!interrupted.aborted) throw error;
+    terminal.print(`The code stays valid until ${offer.expiresAt}.`);
+    return exitCodes.done;
+  }
+}
+
+/** `mailtwin pair HOST:PORT CODE`: joins on the standby. */
+export async function joinPair(context: Context, address: string, code: string, flags: CommonOptions & { yes?: boolean }): Promise<number> {
+  const { terminal } = context;
+  const agent = await context.loadAgent();
+  const joined = await agent.joinPair({
+    configFile: flags.config,
+    address,
+    code,
+    async confirm({ own, peer, peerNode }) {
+      if (!flags.json) {
+        terminal.print(`fingerprint of this node       ${own}`);
+        terminal.print(`fingerprint of ${printable(peerNode).padEnd(15)} ${peer}`);
+      }
+      if (flags.yes) return true;
+      const answer = flags.json ? null : await terminal.ask('Are they the same as the primary shows? Pair? [yes/no] ');
+      if (answer === null) {
+        throw new CommandError({
+          code: 'not-confirmed',
+          message: 'nobody answered whether the fingerprints are right; nothing was changed',
+          remedy: 'run the command on a terminal, or add --yes',
+          exitCode: exitCodes.refused,
+        });
+      }
+      return /^y(es)?$/i.test(answer.trim());
+    },
+  });
+  if (flags.json) terminal.print(JSON.stringify(joined));
+  else terminal.print(`Paired with ${printable(joined.peerNode)}. Next: mailtwin run (or systemctl start mailtwin), then mailtwin status`);
+  return exitCodes.done;
+}

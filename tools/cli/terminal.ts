@@ -1,0 +1,53 @@
+import { createInterface } from 'node:readline';
+import { paintFor, type Paint } from './paint.ts';
+
+/** Where a command speaks to its user; handed in. */
+export interface Terminal {
+  /** Facts: standard output, a line end is added. */
+  print(text: string): void;
+  /** Errors and progress: standard error, a line end is added. */
+  complain(text: string): void;
+  /** Standard output as it is, for redrawing. */
+  write(text: string): void;
+  isTTY: boolean;
+  columns(): number;
+  paint: Paint;
+  /** Asks the person; null when there is nobody to ask. */
+  ask(question: string): Promise<string | null>;
+  /** Fires when the person wants to stop (Ctrl-C, SIGTERM). From the first call on these no longer end the process at once. */
+  interrupted(): AbortSignal;
+}
+
+/** The terminal of this process. */
+export function processTerminal(): Terminal {
+  const isTTY = process.stdout.isTTY === true;
+  let interrupt: AbortController | undefined;
+  return {
+    print: (text) => void process.stdout.write(`${text}\n`),
+    complain: (text) => void process.stderr.write(`${text}\n`),
+    write: (text) => void process.stdout.write(text),
+    isTTY,
+    columns: () => process.stdout.columns ?? 80,
+    paint: paintFor(isTTY, process.env),
+    async ask(question) {
+      if (!process.stdin.isTTY) return null;
+      const lines = createInterface({ input: process.stdin, output: process.stdout });
+      try {
+        return await new Promise<string | null>((resolve) => {
+          lines.on('close', () => resolve(null));
+          lines.on('SIGINT', () => lines.close());
+          lines.question(question, resolve);
+        });
+      } finally {
+        lines.close();
+      }
+    },
+    interrupted() {
+      if (!interrupt) {
+        const controller = (interrupt = new AbortController());
+        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => controller.abort());
+      }
+      return interrupt.signal;
+    },
+  };
+}
