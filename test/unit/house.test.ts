@@ -88,6 +88,15 @@ describe('the house', () => {
     expect(hosts).toEqual([]);
   });
 
+  it('has every optional package that it speaks of in the lock file, without which npm ci refuses', () => {
+    const { packages } = JSON.parse(readText('package-lock.json')) as {
+      packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+    };
+    const held = new Set(Object.keys(packages).map((path) => path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)));
+    const named = Object.values(packages).flatMap(({ optionalDependencies }) => Object.keys(optionalDependencies ?? {}));
+    expect(named.filter((name) => !held.has(name))).toEqual([]);
+  });
+
   it('needs no install script: every package that has one ships its binary as an optional package or works without', () => {
     const { packages } = JSON.parse(readText('package-lock.json')) as { packages: Record<string, { hasInstallScript?: boolean }> };
     const scripted = Object.keys(packages).filter((path) => packages[path]?.hasInstallScript === true);
