@@ -1,0 +1,269 @@
+import type { Message, MessageOf } from '../../../protocol/messages.ts';
+import type { Position } from '../../../protocol/position.ts';
+import type { Hint } from '../../capture/watcher.ts';
+import type { Channel } from '../../link/channel.ts';
+import { sleep } from '../../platform/clock.ts';
+import { OperatorError } from '../../platform/errors.ts';
+import { displayPath, errnoCode, joinPath, type BytePath } from '../../platform/files.ts';
+import { audit } from '../audit.ts';
+import { PeerView } from '../peer-view.ts';
+import { absolute } from '../root.ts';
+import type { PrimaryParts } from './context.ts';
+import { acceptRoots } from './root-check.ts';
+import { Sender } from './sender.ts';
+import { Skipped } from './skipped.ts';
+
+type Hello = MessageOf<'hello'>;
+
+/** A difference that `verify` found, for people. */
+export interface VerifyDifference {
+  node: 'primary' | 'standby' | 'pair';
+  root: string;
+  path: BytePath;
+  what: string;
+}
+
+export interface VerifyReport {
+  files: number;
+  bytes: number;
+  total: number;
+  differences: VerifyDifference[];
+}
+
+export interface VerifyProgress {
+  files: number;
+  bytes: number;
+  total: number;
+  what: string;
+}
+
+const unprovenRetryMs = 60_000;
+const saveEveryMs = 1000;
+const differencesMax = 1000;
+const lagSampleMax = 2000;
+
+/** The primary: turns hints into changes, keeps the stream going, proves convergence. */
+export class PrimaryRole {
+  readonly #p: PrimaryParts;
+  readonly skipped = new Skipped();
+  readonly sender: Sender;
+  readonly peer: PeerView;
+  #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
+  #onAuditing: ((message: MessageOf<'auditing'>) => void) | null = null;
+  #verifying = false;
+
+  constructor(parts: PrimaryParts, epoch: number, heartbeat: () => MessageOf<'heartbeat'>) {
+    this.#p = parts;
+    this.sender = new Sender(parts, this.skipped, epoch);
+    this.peer = new PeerView(parts.clock, heartbeat);
+    this.sender.onOther((message) => this.#other(message));
+  }
+
+  /** Compares every root with the index in the background: what changed while nobody watched is found here. */
+  start(): void {
+    for (const root of this.#p.roots) this.#p.changes.record(root.name, '', 'scan', this.#p.clock.monotonicMs());
+    this.sender.wake();
+  }
+
+  /** The watcher stands: `barrier` resolves when all changes made before it were given to `hints`. */
+  watch(barrier: (timeoutMs: number) => Promise<void>): void {
+    this.#barrier = barrier;
+  }
+
+  /** Takes hints in the order in which the watcher gives them. */
+  hints(hints: readonly Hint[]): void {
+    const { changes, clock, unproven, meter, log } = this.#p;
+    const now = clock.monotonicMs();
+    meter.hints(hints.length);
+    for (const hint of hints) {
+      if (hint.kind === 'lost') {
+        unproven.add(hint.root, hint.path, hint.reason);
+        meter.rescanned('lost-hints');
+        log.warn({ root: hint.root, path: displayPath(hint.path), reason: hint.reason }, 'hints were lost; comparing again');
+      }
+      changes.record(hint.root, hint.path, hint.kind === 'path' ? 'path' : 'scan', now);
+    }
+    this.sender.wake();
+  }
+
+  /** Background work until `signal` aborts: saves the journal, looks again at what is in doubt. */
+  async run(signal: AbortSignal, rescanHours: number): Promise<void> {
+    const { changes, kv, clock, unproven } = this.#p;
+    let retriedAt = clock.monotonicMs();
+    let rescannedAt = clock.monotonicMs();
+    while (!signal.aborted) {
+      await sleep(clock, saveEveryMs, signal);
+      const now = clock.monotonicMs();
+      if (changes.unsavedCount > 0) kv.commit(changes.save());
+      if (now - retriedAt >= unprovenRetryMs) {
+        retriedAt = now;
+        for (const { root, path } of unproven.list()) changes.record(root, path, 'scan', now);
+      }
+      if (rescanHours > 0 && now - rescannedAt >= rescanHours * 3_600_000) {
+        rescannedAt = now;
+        this.#p.meter.rescanned('schedule');
+        this.start();
+      }
+    }
+  }
+
+  async serve(channel: Channel, hello: Hello, address: string): Promise<void> {
+    this.peer.attach(channel, hello, address);
+    const position: Position = hello.position;
+    await this.sender.serve(channel, position);
+  }
+
+  /** What replication lags behind, as far as this node can know without looking at everything. */
+  lag(): { changes: number; ms: number; bytes: number } {
+    const { changes, clock, files, roots } = this.#p;
+    const count = changes.openCount;
+    if (count === 0) return { changes: 0, ms: 0, bytes: 0 };
+    let sampled = 0;
+    let bytes = 0;
+    for (const change of changes.open()) {
+      if (sampled >= lagSampleMax) break;
+      sampled++;
+      const root = roots.find(({ name }) => name === change.root);
+      if (!root || change.kind === 'scan') continue;
+      try {
+        bytes += files.lstat(absolute(root, change.path))?.size ?? 0;
+      } catch (error) {
+        if (errnoCode(error) === undefined) throw error;
+      }
+    }
+    return { changes: count, ms: changes.oldestMs(clock.monotonicMs()), bytes: Math.round((bytes * count) / Math.max(1, sampled)) };
+  }
+
+  /**
+   * Resolves when all that changed before the call is durable on the standby.
+   *
+   * @throws OperatorError `timeout`, `unproven`, `held`, `capture`.
+   */
+  async wait(timeoutMs: number, signal: AbortSignal, progress: (open: number) => void = () => {}): Promise<void> {
+    const { changes, clock } = this.#p;
+    const started = clock.monotonicMs();
+    const left = () => timeoutMs - (clock.monotonicMs() - started);
+    try {
+      await this.#barrier?.(Math.max(1, left()));
+    } catch (error) {
+      throw new OperatorError('capture', `the watcher does not answer: ${error instanceof Error ? error.message : String(error)}`, 'look at the log of the agent; `mailtwin doctor` checks the watcher');
+    }
+    const target = changes.head;
+    while (changes.durableSeq < target) {
+      if (signal.aborted) return;
+      if (left() <= 0) throw this.#late(target);
+      progress(changes.openCount);
+      this.sender.wake();
+      await sleep(clock, Math.min(5, Math.max(1, left())), signal);
+    }
+    const [first] = this.#p.unproven.list();
+    if (first) throw new OperatorError('unproven', `${this.#p.unproven.count} places are in doubt, first ${displayPath(joinPath(first.root, first.path))}: ${first.reason}`, 'mend what is named there; `mailtwin status` lists all of them');
+  }
+
+  #late(target: number): OperatorError {
+    const { held } = this.sender;
+    const open = target - this.#p.changes.durableSeq;
+    if (held) return new OperatorError('held', `sending is held: ${held.detail}`, held.remedy);
+    if (!this.peer.connected) return new OperatorError('timeout', `not all changes are durable on the standby, which is not connected (${open} open)`, 'see `mailtwin status` for why the standby is not connected');
+    return new OperatorError('timeout', `not all changes are durable on the standby yet (${open} open)`, 'run it again with a longer --timeout, or see `mailtwin status`');
+  }
+
+  /** Releases what the guard against mass deletion holds, and accepts the roots as they are. Returns how many files. */
+  allowDelete(): number {
+    acceptRoots(this.#p.roots, this.#p.files, this.#p.kv);
+    return this.sender.release();
+  }
+
+  /**
+   * Proves that both nodes hold the same: this node's disk against its index, the standby's disk against its own, and
+   * both indexes against each other. What differs is sent again, and still reported.
+   */
+  async verify(deep: boolean, timeoutMs: number, signal: AbortSignal, progress: (progress: VerifyProgress) => void): Promise<VerifyReport> {
+    if (this.#verifying) throw new OperatorError('verifying', 'a verification is running already', 'wait until it has ended');
+    this.#verifying = true;
+    try {
+      // Live mail goes on: what changes meanwhile is sent first, and what is found is looked at once more.
+      const unprovenIsFine = async () => {
+        try {
+          await this.wait(timeoutMs, signal);
+        } catch (error) {
+          if (!(error instanceof OperatorError) || error.code !== 'unproven') throw error;
+        }
+      };
+      await unprovenIsFine();
+      return await this.sender.pauseWhile(() => this.#verifyQuiet(deep, signal, progress));
+    } finally {
+      this.#verifying = false;
+      this.#onAuditing = null;
+    }
+  }
+
+  async #verifyQuiet(deep: boolean, signal: AbortSignal, progress: (progress: VerifyProgress) => void): Promise<VerifyReport> {
+    const { index, roots, changes, clock } = this.#p;
+    const files = roots.reduce((sum, root) => sum + index.totals(root.name).files, 0);
+    const report: VerifyReport = { files: 0, bytes: 0, total: 0, differences: [] };
+    const note = (difference: VerifyDifference) => {
+      report.total++;
+      if (report.differences.length < differencesMax) report.differences.push(difference);
+    };
+    const own = { files: 0, bytes: 0 };
+    let theirs = { files: 0, bytes: 0 };
+    const show = () => progress({ files: own.files + theirs.files, bytes: own.bytes + theirs.bytes, total: files * 2, what: 'files compared' });
+    this.#onAuditing = (message) => {
+      theirs = message;
+      show();
+    };
+    const asked = this.sender.ask({ type: 'audit', id: this.sender.nextAskId(), deep });
+    const suspects: { root: string; path: BytePath; what: string }[] = [];
+    let last = clock.monotonicMs();
+    const parts = { ...this.#p, clock: pausing(this.#p.clock, () => {
+      if (clock.monotonicMs() - last < 200) return;
+      last = clock.monotonicMs();
+      show();
+    }) };
+    for await (const difference of audit(parts, deep, own, signal)) suspects.push(difference);
+    // A change that came in during the walk is no difference: it is on its way.
+    await this.#barrier?.(10_000);
+    const pending = new Set([...changes.open()].map((change) => `${change.root}\0${change.path}`));
+    for (const { root, path, what } of suspects) {
+      const isPending = pending.has(`${root}\0${path}`) || [...changes.open()].some((change) => change.kind === 'scan' && change.root === root && (change.path === '' || path.startsWith(`${change.path}/`)));
+      changes.record(root, path, 'path', clock.monotonicMs());
+      if (!isPending && !this.#isMutableIndexFile(root, path)) note({ node: 'primary', root, path, what });
+    }
+    const answer: Message | null = await asked;
+    if (answer?.type !== 'audited') throw new OperatorError('disconnected', 'the connection to the standby ended during the verification', 'run it again when `mailtwin status` shows the standby connected');
+    for (const [root, path, what] of answer.differences) note({ node: 'standby', root, path, what });
+    report.total += answer.total - answer.differences.length;
+    const compared = await this.sender.reconcile();
+    for (const { root, path, what } of compared.found) {
+      if (!report.differences.some((d) => d.root === root && d.path === path)) note({ node: 'pair', root, path, what });
+    }
+    report.files = own.files + answer.files;
+    report.bytes = own.bytes + answer.bytes;
+    return report;
+  }
+
+  /** A file that the mail server changes all the time may differ without a hint having come yet. */
+  #isMutableIndexFile(root: string, path: BytePath): boolean {
+    const format = this.#p.roots.find(({ name }) => name === root)?.format;
+    const class_ = format?.classify(path, 'file');
+    return class_ !== undefined && class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index') && this.#p.changes.openCount > 0;
+  }
+
+  #other(message: Message): void {
+    if (this.peer.take(message)) return;
+    if (message.type === 'auditing') this.#onAuditing?.(message);
+  }
+}
+
+function pausing(clock: PrimaryParts['clock'], also: () => void): PrimaryParts['clock'] {
+  return {
+    monotonicMs: () => clock.monotonicMs(),
+    wallMs: () => clock.wallMs(),
+    after: (ms, fn) => clock.after(ms, fn),
+    yield: () => {
+      also();
+      return clock.yield();
+    },
+  };
+}

@@ -1,0 +1,90 @@
+import type { Message, MessageOf } from '../../../protocol/messages.ts';
+import { metaKey, tables } from '../../journal/keys.ts';
+import { packNumber } from '../../journal/replica-index.ts';
+import type { Channel } from '../../link/channel.ts';
+import { sleep } from '../../platform/clock.ts';
+import { displayPath, joinPath } from '../../platform/files.ts';
+import type { KvWrite } from '../../platform/kv.ts';
+import { audit, type AuditDifference } from '../audit.ts';
+import { PeerView } from '../peer-view.ts';
+import { Answers } from './answers.ts';
+import { Receiver, type ReceiverParts } from './receiver.ts';
+
+type Hello = MessageOf<'hello'>;
+
+const pruneEveryMs = 60_000;
+const watermarksKey = metaKey('watermarks-at');
+
+/** The standby: receives the stream, answers the primary's questions, keeps history in bounds. */
+export class StandbyRole {
+  readonly #p: ReceiverParts;
+  readonly receiver: Receiver;
+  readonly answers: Answers;
+  readonly peer: PeerView;
+  #serving: Promise<void> | null = null;
+
+  constructor(parts: ReceiverParts, heartbeat: () => MessageOf<'heartbeat'>) {
+    this.#p = parts;
+    this.receiver = new Receiver(parts);
+    this.answers = new Answers(parts);
+    this.peer = new PeerView(parts.clock, heartbeat);
+  }
+
+  /** Brings the roots to where the durable state says they are. Before anything connects. */
+  start(): void {
+    this.receiver.recover();
+  }
+
+  /** Serves a connection; one at a time, in order. */
+  async serve(channel: Channel, hello: Hello, address: string): Promise<void> {
+    const before = this.#serving;
+    this.peer.attach(channel, hello, address);
+    this.answers.reset();
+    const serving = (async () => {
+      await before;
+      await this.receiver.serve(channel, (message) => this.#other(channel, message));
+    })();
+    this.#serving = serving.catch(() => {});
+    await serving;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, keeper, files, roots } = this.#p;
+    while (!signal.aborted) {
+      await sleep(clock, pruneEveryMs, signal);
+      if (!signal.aborted) keeper.prune(files, (name) => dirOf(roots, name), clock.wallMs());
+    }
+  }
+
+  /** Compares this standby's disk with what was put there; deep re-reads all content. */
+  audit(deep: boolean, progress: { files: number; bytes: number }, signal: AbortSignal): AsyncGenerator<AuditDifference> {
+    return audit(this.#p, deep, progress, signal);
+  }
+
+  #other(channel: Channel, message: Message): void {
+    if (this.peer.take(message)) return;
+    this.answers.forgetDigests();
+    if (this.answers.take(channel, message)) return;
+    if (message.type === 'watermarks') this.#keepMarks(message);
+  }
+
+  /** Marks are kept before the data that reaches them arrives: after a lossy takeover they say what was issued (I5). */
+  #keepMarks(message: MessageOf<'watermarks'>): void {
+    const writes: KvWrite[] = message.items.map(([root, mailbox, uidValidity, uidNext, highestModseq]) => [
+      Buffer.concat([Buffer.from([tables.watermark]), Buffer.from(joinPath(root, mailbox).slice(0, 1900), 'latin1')]),
+      Buffer.concat([packNumber(uidValidity), packNumber(uidNext), packNumber(highestModseq)]),
+    ]);
+    writes.push([watermarksKey, packNumber(this.#p.clock.wallMs())]);
+    this.#p.kv.commit(writes);
+  }
+
+  /** Foreign writes found, for status. */
+  foreign(): { path: string; what: string }[] {
+    return [...this.receiver.trouble.foreign].map(([path, what]) => ({ path: displayPath(path), what }));
+  }
+}
+
+function dirOf(roots: ReceiverParts['roots'], name: string): string | null {
+  const root = roots.find((r) => r.name === name);
+  return root ? `${root.staging}/history` : null;
+}
