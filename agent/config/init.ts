@@ -38,11 +38,11 @@ export interface InitOptions {
  * @param makeIdentity makes a key pair for the node of that name; writes nothing.
  * @throws OperatorError: `usage` (exit code 2), `config`, `exists`, `init-failed`.
  */
-export async function initNode(options: InitOptions, makeIdentity: (node: string) => Promise<IdentityFiles>): Promise<{ config: Config; fingerprint: string }> {
+export function initNode(options: InitOptions, makeIdentity: (node: string) => IdentityFiles): { config: Config; fingerprint: string } {
   const file = resolve(options.file);
   const text = renderConfig(valuesOf(options));
   const config = checkRendered(file, text, (path) => path);
-  const identity = await makeIdentity(config.node);
+  const identity = makeIdentity(config.node);
   const targets = [...Object.entries(identity.files).map(([name, content]) => ({ path: join(config.state, name), content })), { path: file, content: text }];
   for (const { path } of targets) refuseExisting(path);
 

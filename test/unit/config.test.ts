@@ -197,16 +197,12 @@ describe('files', () => {
     });
   });
 
-  const identity = async () => ({ files: { 'node.key': 'secret', 'node.crt': 'public' }, fingerprint: 'aa' });
+  const identity = () => ({ files: { 'node.key': 'secret', 'node.crt': 'public' }, fingerprint: 'aa' });
   const options = (): InitOptions => ({ file: join(dir, 'etc/mailtwin.yaml'), node: 'mail-a', role: 'primary', roots: ['mail=/srv/vmail:maildir'], state: join(dir, 'var/state'), listen: '127.0.0.1:0', metrics: 'off' });
-  const failure = async (changes: Partial<InitOptions>): Promise<OperatorError> => {
-    const error: unknown = await initNode({ ...options(), ...changes }, identity).catch((e: unknown) => e);
-    expect(error).toBeInstanceOf(OperatorError);
-    return error as OperatorError;
-  };
+  const failure = (changes: Partial<InitOptions>): OperatorError => refusal(() => initNode({ ...options(), ...changes }, identity));
 
-  test('init writes configuration and key, private to its user', async () => {
-    const { config, fingerprint } = await initNode(options(), identity);
+  test('init writes configuration and key, private to its user', () => {
+    const { config, fingerprint } = initNode(options(), identity);
     expect(fingerprint).toBe('aa');
     expect(loadConfig(join(dir, 'etc/mailtwin.yaml'))).toEqual(config);
     expect(statSync(join(dir, 'etc/mailtwin.yaml')).mode & 0o777).toBe(0o600);
@@ -216,25 +212,25 @@ describe('files', () => {
     expect(readdirSync(join(dir, 'var/state')).sort()).toEqual(['node.crt', 'node.key']);
   });
 
-  test('init overwrites nothing and leaves nothing half made', async () => {
-    await initNode(options(), identity);
+  test('init overwrites nothing and leaves nothing half made', () => {
+    initNode(options(), identity);
     const before = readFileSync(join(dir, 'etc/mailtwin.yaml'));
-    expect(await failure({})).toMatchObject({ code: 'exists', message: expect.stringContaining('nothing was changed') });
-    expect(await failure({ state: join(dir, 'other') })).toMatchObject({ code: 'exists', message: expect.stringContaining('mailtwin.yaml') });
+    expect(failure({})).toMatchObject({ code: 'exists', message: expect.stringContaining('nothing was changed') });
+    expect(failure({ state: join(dir, 'other') })).toMatchObject({ code: 'exists', message: expect.stringContaining('mailtwin.yaml') });
     expect(existsSync(join(dir, 'other'))).toBe(false);
-    expect(await failure({ file: join(dir, 'second.yaml') })).toMatchObject({ code: 'exists', message: expect.stringContaining('node.') });
+    expect(failure({ file: join(dir, 'second.yaml') })).toMatchObject({ code: 'exists', message: expect.stringContaining('node.') });
     expect(existsSync(join(dir, 'second.yaml'))).toBe(false);
     expect(readFileSync(join(dir, 'etc/mailtwin.yaml'))).toEqual(before);
   });
 
-  test('init that fails midway removes what it made', async () => {
+  test('init that fails midway removes what it made', () => {
     writeFileSync(join(dir, 'blocked'), '');
-    expect(await failure({ file: join(dir, 'blocked/mailtwin.yaml') })).toMatchObject({ code: 'init-failed', message: expect.stringContaining('nothing was changed') });
+    expect(failure({ file: join(dir, 'blocked/mailtwin.yaml') })).toMatchObject({ code: 'init-failed', message: expect.stringContaining('nothing was changed') });
     expect(readdirSync(dir)).toEqual(['blocked']);
     chmodSync(join(dir, 'blocked'), 0o600);
   });
 
-  test('init refuses bad options', async () => {
+  test('init refuses bad options', () => {
     const cases: [Partial<InitOptions>, RegExp][] = [
       [{ role: 'fenced' }, /--role "fenced"/],
       [{ roots: [] }, /no root was given/],
@@ -247,7 +243,7 @@ describe('files', () => {
       [{ metrics: 'x' }, /--metrics "x"/],
       [{ node: 'no good' }, /"no good" is not a name/],
     ];
-    for (const [changes, message] of cases) expect(await failure(changes)).toMatchObject({ code: 'usage', exitCode: 2, message: expect.stringMatching(message) });
+    for (const [changes, message] of cases) expect(failure(changes)).toMatchObject({ code: 'usage', exitCode: 2, message: expect.stringMatching(message) });
     expect(readdirSync(dir)).toEqual([]);
   });
 
