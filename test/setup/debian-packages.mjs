@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { run, top } from './run.mjs';
 
 /** What the end-to-end tests call, for systems that are not Debian. Some stand outside a user's PATH. */
-const commands = ['dovecot', 'doveadm', 'rsync', 'ip', 'arping', 'setfattr'];
+const commands = ['dovecot', 'doveadm', 'rsync', 'ip', 'unshare', 'mkfs.ext4', 'arping', 'setfattr', 'openssl'];
 const places = [...(process.env['PATH'] ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin'];
 
 /**
@@ -34,10 +34,9 @@ function skipOrFail(what) {
 /** @returns {Promise<readonly string[]>} */
 async function wantedPackages() {
   // The list stands with the lab that uses it, in TypeScript, which Node 20 does not read by itself.
-  const list = join(top, 'test/lab/packages.ts');
-  if (!existsSync(list)) return ['dovecot-imapd', 'dovecot-lmtpd', 'rsync', 'iproute2', 'iputils-arping', 'attr'];
   const { tsImport } = await import('tsx/esm/api');
-  return (await tsImport(pathToFileURL(list).href, import.meta.url)).debianPackages;
+  const lab = await tsImport(pathToFileURL(join(top, 'test/lab/packages.ts')).href, import.meta.url);
+  return lab.debianPackages;
 }
 
 /** @param {readonly string[]} names */
