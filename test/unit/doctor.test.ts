@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Config } from '../../agent/config/config.ts';
 import { hostProbe } from '../../agent/observe/doctor/host-probe.ts';
 import type { DoctorProbe } from '../../agent/observe/doctor/probe.ts';
-import { runDoctor } from '../../agent/observe/doctor/run.ts';
+import { runDoctor } from '../../agent/observe/doctor/doctor.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
 import type { DoctorFinding, Status } from '../../protocol/control.ts';
 import { sampleStatus } from './control-fixture.ts';
