@@ -164,10 +164,12 @@ export class SimFiles implements Files {
 
   rename(from: BytePath, to: BytePath): void {
     this.#begin('rename', to);
-    const source = this.#find('rename', from);
-    const target = this.#find('rename', to);
+    const source = this.#locate('rename', from);
+    const target = this.#locate('rename', to);
     const inode = source.inode;
+    checkLength('rename', source.name, from);
     if (!inode) throw failure('ENOENT', 'rename', from);
+    checkLength('rename', target.name, to);
     if (inode === target.inode) return;
     if (inode.kind === 'dir' && isBelow(inode, target.dir)) throw failure('EINVAL', 'rename', to);
     if (target.inode) {
@@ -194,9 +196,9 @@ export class SimFiles implements Files {
   link(existing: BytePath, path: BytePath): void {
     this.#begin('link', path);
     const inode = this.#need('link', existing);
-    if (inode.kind === 'dir') throw failure('EPERM', 'link', existing);
     const { dir, name, inode: there } = this.#find('link', path);
     if (there) throw failure('EEXIST', 'link', path);
+    if (inode.kind === 'dir') throw failure('EPERM', 'link', existing);
     this.#state.changeNames([{ dir, name, child: inode }]);
     inode.nlink++;
     this.#stamp(inode, false);
@@ -241,6 +243,8 @@ export class SimFiles implements Files {
     this.#begin('writeFile', path);
     const inode = this.#look('writeFile', path) ?? this.#make('writeFile', path, 'file', 0o600, '');
     this.#state.truncate(inode, 0);
+    this.#stamp(inode, true);
+    this.#tell('path', path);
     this.#writeTo('writeFile', path, inode, Buffer.from(data), 0);
   }
 
@@ -312,8 +316,14 @@ export class SimFiles implements Files {
     return inode;
   }
 
-  /** Finds the last component's directory; throws ENOENT, ENOTDIR, ELOOP or ENAMETOOLONG. */
   #find(operation: string, path: BytePath): Found {
+    const found = this.#locate(operation, path);
+    checkLength(operation, found.name, path);
+    return found;
+  }
+
+  /** Finds the last component's directory; throws ENOENT, ENOTDIR or ELOOP. */
+  #locate(operation: string, path: BytePath): Found {
     const parts = path.split('/').filter((part) => part !== '' && part !== '.');
     const trail = [this.#state.root];
     const name = parts.pop();
@@ -337,7 +347,6 @@ export class SimFiles implements Files {
         throw failure('ENOTDIR', operation, path);
       }
     }
-    if (name.length > 255) throw failure('ENAMETOOLONG', operation, path);
     const dir = trail.at(-1)!;
     return { dir, name, inode: dir.entries.get(name) };
   }
@@ -347,7 +356,8 @@ export class SimFiles implements Files {
       return this.#find(operation, path).inode;
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
-      if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+      // As the real files do: a link that leads nowhere is no file to open, but an error to look at.
+      if (code === 'ENOENT' || code === 'ENOTDIR' || (code === 'ELOOP' && operation !== 'lstat')) return undefined;
       throw error;
     }
   }
@@ -390,6 +400,7 @@ export class SimFiles implements Files {
   }
 
   #writeTo(operation: string, path: BytePath, inode: Inode, data: Buffer, position: number): void {
+    if (data.length === 0) return;
     const growth = Math.max(0, position + data.length - inode.size);
     if (growth > 0 && this.#state.usedBytes + growth > this.#disk.capacityBytes) throw failure('ENOSPC', operation, path);
     this.#state.write(inode, data, position);
@@ -405,6 +416,10 @@ export class SimFiles implements Files {
     if (change.xattrs !== undefined) inode.xattrs = new Map(change.xattrs);
     if (change.mtimeNs !== undefined) inode.mtimeNs = change.mtimeNs;
   }
+}
+
+function checkLength(operation: string, name: string, path: BytePath): void {
+  if (name.length > 255) throw failure('ENAMETOOLONG', operation, path);
 }
 
 function isBelow(top: Inode, dir: Inode): boolean {
