@@ -1,0 +1,93 @@
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { showCount } from '../cli/format.ts';
+import { ChangeLoop, changesAtRate } from '../mailgen/change.ts';
+import { atMost, figure, showExactSeconds, type Bench, type Measurement, type Row } from './measurement.ts';
+import { withPair, type Pair } from './pair.ts';
+import { memoryOf, processorSeconds, type Memory } from './process-usage.ts';
+import { makeBenchStore, requireSpace, smallFileBytes, smallSizes } from './store.ts';
+
+const changesPerSecond = 50;
+/** After the fill, so that its garbage is collected and its last writes are done before idle use is measured. */
+const settleMs = 15_000;
+const sampleMs = 500;
+const goals = { residentBytes: 250e6, idlePercent: 1 };
+const sides = ['primary', 'standby'] as const;
+
+type Side = (typeof sides)[number];
+
+/** Memory and idle use of both agents with many files in the index. */
+export const memory: Measurement = {
+  about: 'memory and idle use with many files in the index',
+  async run(bench) {
+    const { files, seconds } = bench.options;
+    requireSpace(bench, files * smallFileBytes * 2.2);
+    const source = join(bench.dir, 'source');
+    bench.say(`making ${showCount(files)} small messages`);
+    await makeBenchStore(bench, source, files, smallSizes);
+    return withPair(join(bench.dir, 'pair'), source, bench.signal, async (pair) => {
+      bench.say('filling the standby');
+      const fillSeconds = await pair.fill(bench.signal, 3600);
+      await delay(settleMs, undefined, { signal: bench.signal });
+      const pids = pair.pids();
+      const afterFill = { primary: memoryOf(pids.primary), standby: memoryOf(pids.standby) };
+      bench.say(`idle for ${seconds} s`);
+      const idle = await idlePercent(bench, pids);
+      bench.say(`${changesPerSecond} changes a second for ${seconds} s`);
+      const underLoad = await memoryUnderLoad(bench, pair, pids);
+      const label = `${showCount(files)} files`;
+      return [
+        figure(`fill of ${label}`, showExactSeconds(fillSeconds)),
+        ...sides.flatMap((side) => memoryRows(side, label, afterFill[side], underLoad[side])),
+        ...sides.map((side) =>
+          atMost(`${side}, idle use of a core, ${label}`, idle[side], goals.idlePercent, (value) => `${value.toFixed(2)} %`),
+        ),
+      ];
+    });
+  },
+};
+
+function memoryRows(side: Side, label: string, afterFill: Memory, underLoad: Memory): Row[] {
+  const split = ({ resident, anonymous, mapped }: Memory): string =>
+    `${megabytes(resident)} = ${megabytes(anonymous)} + ${megabytes(mapped)}`;
+  return [
+    atMost(`${side}, resident under load, ${label}`, underLoad.resident, goals.residentBytes, megabytes),
+    figure('  under load: anonymous + mapped files', split(underLoad)),
+    figure('  after the fill: anonymous + mapped files', split(afterFill)),
+    figure('  highest since the start, fill included', megabytes(underLoad.residentPeak)),
+  ];
+}
+
+async function idlePercent(bench: Bench, pids: Record<Side, number>): Promise<Record<Side, number>> {
+  const before = { primary: processorSeconds(pids.primary), standby: processorSeconds(pids.standby) };
+  const start = performance.now();
+  await delay(bench.options.seconds * 1000, undefined, { signal: bench.signal });
+  const percent = (side: Side): number => ((processorSeconds(pids[side]) - before[side]) / ((performance.now() - start) / 1000)) * 100;
+  return { primary: percent('primary'), standby: percent('standby') };
+}
+
+/** The sample of each agent with the most memory while mail arrives and changes. */
+async function memoryUnderLoad(bench: Bench, pair: Pair, pids: Record<Side, number>): Promise<Record<Side, Memory>> {
+  const highest = { primary: memoryOf(pids.primary), standby: memoryOf(pids.standby) };
+  const sample = (): void => {
+    for (const side of sides) {
+      const now = memoryOf(pids[side]);
+      highest[side] = { ...(now.resident > highest[side].resident ? now : highest[side]), residentPeak: now.residentPeak };
+    }
+  };
+  const loop = new ChangeLoop({ seed: 'load', dir: pair.roots.primary, sizes: smallSizes });
+  let sampledAtMs = 0;
+  for await (const _change of changesAtRate(loop, changesPerSecond, bench.options.seconds, bench.signal)) {
+    if (performance.now() - sampledAtMs < sampleMs) continue;
+    sampledAtMs = performance.now();
+    sample();
+  }
+  bench.signal.throwIfAborted();
+  await pair.waitDurable(bench.signal);
+  sample();
+  return highest;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(0)} MB`;
+}
