@@ -88,12 +88,12 @@ export class Chunker {
     // Harder to end before the average, easier after it.
     const shiftBefore = 32 - averageBits - 2;
     for (; i < middle; i++) {
-      hash = ((hash << 1) + gear[data[i]!]!) | 0;
+      hash = ((hash << 1) + (gear[data[i] as number] as number)) | 0;
       if (hash >>> shiftBefore === 0) return i + 1;
     }
     const shiftAfter = 32 - averageBits + 2;
     for (; i < end; i++) {
-      hash = ((hash << 1) + gear[data[i]!]!) | 0;
+      hash = ((hash << 1) + (gear[data[i] as number] as number)) | 0;
       if (hash >>> shiftAfter === 0) return i + 1;
     }
     this.#gearHash = hash;

@@ -21,10 +21,13 @@ const piecesMax = 100_000;
  */
 export function makePatch(old: readonly Chunk[], next: readonly Chunk[], idOf: (offset: number, length: number) => bigint): Patch | null {
   const byId = new Map<bigint, number>();
-  for (let i = old.length - 1; i >= 0; i--) byId.set(old[i]!.id, i);
+  old.forEach(({ id }, i) => {
+    if (!byId.has(id)) byId.set(id, i);
+  });
   const lastIndex = old.length - 1;
   const last = old[lastIndex];
-  const size = next.length === 0 ? 0 : next.at(-1)!.offset + next.at(-1)!.length;
+  const end = next.at(-1);
+  const size = end ? end.offset + end.length : 0;
   const writer = new PieceWriter();
   /** The old chunk that would continue the last one that was found. */
   let follows = 0;
@@ -34,10 +37,11 @@ export function makePatch(old: readonly Chunk[], next: readonly Chunk[], idOf: (
     if (chunk.offset + chunk.length <= done) continue;
     if (chunk.offset >= done) {
       // Content that repeats itself (zeros) has many places; the one that goes on from the last keeps the pieces few.
-      const found = matches(old[follows], chunk) ? follows : byId.get(chunk.id);
-      if (found !== undefined && matches(old[found], chunk)) {
-        writer.old(old[found]!.offset, chunk.length);
-        follows = found + 1;
+      const index = matches(old[follows], chunk) ? follows : (byId.get(chunk.id) ?? -1);
+      const found = old[index];
+      if (found && matches(found, chunk)) {
+        writer.old(found.offset, chunk.length);
+        follows = index + 1;
         done = chunk.offset + chunk.length;
         continue;
       }
@@ -75,9 +79,10 @@ class PieceWriter {
   literal(offset: number, length: number): void {
     this.literalBytes += length;
     const before = this.pieces.at(-1);
-    if (before && 'literal' in before) {
+    const range = this.literals.at(-1);
+    if (range && before && 'literal' in before) {
       before.literal += length;
-      this.literals.at(-1)!.length += length;
+      range.length += length;
     } else {
       this.pieces.push({ literal: length });
       this.literals.push({ offset, length });

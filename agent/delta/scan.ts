@@ -45,11 +45,12 @@ export class ContentScan {
   }
 
   update(data: Buffer): void {
-    const boundary = (this.#old?.size ?? 0) - this.#size;
-    if (boundary > 0 && boundary <= data.length) {
+    const old = this.#old;
+    const boundary = (old?.size ?? 0) - this.#size;
+    if (old && boundary > 0 && boundary <= data.length) {
       this.#sha256.update(data.subarray(0, boundary));
       const prefix = this.#sha256.copy().digest();
-      this.#keepsPrefix = prefix.subarray(0, this.#old!.content.length).equals(this.#old!.content);
+      this.#keepsPrefix = prefix.subarray(0, old.content.length).equals(old.content);
       if (boundary < data.length) this.#sha256.update(data.subarray(boundary));
     } else {
       this.#sha256.update(data);

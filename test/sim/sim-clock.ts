@@ -97,14 +97,18 @@ export class SimClock {
       await this.drain();
       if (++this.#sinceTurn >= eventsPerTurn) {
         this.#sinceTurn = 0;
-        await new Promise((resolve) => setImmediate(resolve));
+        await new Promise((resolve) => {
+          setImmediate(resolve);
+        });
       }
     }
   }
 }
 
 function tick(): Promise<void> {
-  return new Promise((resolve) => process.nextTick(resolve));
+  return new Promise((resolve) => {
+    process.nextTick(resolve);
+  });
 }
 
 /** One process's view of time: its host's wall clock may be wrong and may jump, and its timers die with it. */
@@ -138,7 +142,9 @@ export class HostClock implements Clock {
   }
 
   yield(): Promise<void> {
-    return new Promise((resolve) => this.after(0, resolve));
+    return new Promise((resolve) => {
+      this.after(0, resolve);
+    });
   }
 
   /** The host's wall clock is set. */

@@ -153,7 +153,7 @@ export class SimMailServer {
 
   async #flags(box: SimMailbox): Promise<void> {
     const { random } = this.#host;
-    for (const message of [...box.messages]) if (random.chance(0.3)) await box.setFlags(message, random.pick(flagSets));
+    for (const message of box.messages) if (random.chance(0.3)) await box.setFlags(message, random.pick(flagSets));
   }
 
   async #transfer(from: SimMailbox, to: SimMailbox, isMove: boolean): Promise<void> {

@@ -58,7 +58,7 @@ export class SimNetwork {
 
   /** A process is dead: its ends say nothing more, and its peers notice. */
   cutProcess(clock: HostClock): void {
-    for (const end of [...this.#open]) {
+    for (const end of this.#open) {
       if (end.host !== clock) continue;
       for (const one of [end, end.peer]) {
         one.severed = true;

@@ -57,7 +57,9 @@ export class SimWatcher implements Watcher {
 
   barrier(timeoutMs: number): Promise<void> {
     if (!this.#running) return Promise.reject(new Error(`the watcher does not run (waited 0 of ${timeoutMs} ms)`));
-    return new Promise((resolve) => this.#enqueue(resolve));
+    return new Promise((resolve) => {
+      this.#enqueue(resolve);
+    });
   }
 
   async stop(): Promise<void> {
