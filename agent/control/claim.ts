@@ -54,10 +54,10 @@ export function unusable(stateDir: string, error: unknown): OperatorError {
 
 /** False only when it is certain that no process listens there. */
 async function someoneAnswers(stateDir: string): Promise<boolean> {
-  const { path, release } = shortSocketPath(stateDir, controlSocketName);
+  const bound = shortSocketPath(stateDir, controlSocketName);
   try {
     return await new Promise<boolean>((resolve, reject) => {
-      const socket = connect(path);
+      const socket = connect(bound.path);
       // No answer in time is an answer: somebody holds the socket open.
       socket.setTimeout(probeMs, () => {
         socket.destroy();
@@ -76,6 +76,6 @@ async function someoneAnswers(stateDir: string): Promise<boolean> {
       });
     });
   } finally {
-    release();
+    bound.release();
   }
 }

@@ -27,10 +27,17 @@ class BadRequest extends OperatorError {
 }
 
 /** A route either gives one answer or a stream of lines. */
-type Route = { schema: z.ZodType<unknown>; answer(api: AgentApi, body: never): unknown } | { schema: z.ZodType<unknown>; stream(api: AgentApi, body: never, signal: AbortSignal): AsyncIterable<StreamLine> };
+type Route =
+  | { schema: z.ZodType<unknown>; answer(api: AgentApi, body: never): unknown }
+  | { schema: z.ZodType<unknown>; stream(api: AgentApi, body: never, signal: AbortSignal): AsyncIterable<StreamLine> };
 
 const nothing = z.strictObject({});
-const waitBody = z.strictObject({ timeoutSeconds: z.number().min(0).max(30 * 86_400) });
+const waitBody = z.strictObject({
+  timeoutSeconds: z
+    .number()
+    .min(0)
+    .max(30 * 86_400),
+});
 const verifyBody = z.strictObject({ deep: z.boolean() });
 
 const routes: Record<string, Route> = {
@@ -58,12 +65,15 @@ const routes: Record<string, Route> = {
 export async function startControlServer(options: { stateDir: string; api: AgentApi; log: Log }): Promise<ControlServer> {
   const { stateDir, api, log } = options;
   const claim = await claimStateDir(stateDir);
-  const server = createServer({ headersTimeout: 10_000, requestTimeout: 10_000, maxHeaderSize: 8192, keepAlive: false }, (request, response) => {
-    handle(api, log, request, response).catch((error: unknown) => {
-      log.error({ error }, 'control request failed');
-      response.destroy();
-    });
-  });
+  const server = createServer(
+    { headersTimeout: 10_000, requestTimeout: 10_000, maxHeaderSize: 8192, keepAlive: false },
+    (request, response) => {
+      handle(api, log, request, response).catch((error: unknown) => {
+        log.error({ error }, 'control request failed');
+        response.destroy();
+      });
+    },
+  );
   server.maxConnections = controlLimits.connectionsMax;
   const bound = shortSocketPath(stateDir, controlSocketName);
   // The socket is made inside listen(); with this mask nobody else can connect, not even for a moment.
@@ -170,7 +180,10 @@ async function sendStream(response: ServerResponse, lines: AsyncIterable<StreamL
 /** Resolves when the client has read on, or is gone. */
 function drained(response: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
-    if (response.destroyed) return resolve();
+    if (response.destroyed) {
+      resolve();
+      return;
+    }
     const done = () => {
       response.off('drain', done);
       response.off('close', done);
@@ -188,5 +201,8 @@ function toControlError(error: unknown, log: Log): { status: number; body: Contr
   }
   log.error({ error }, 'control request failed');
   const message = error instanceof Error ? error.message : String(error);
-  return { status: 500, body: { code: 'internal', message, remedy: 'look at the log of the agent; this is a fault of mailtwin', exitCode: exitCodes.failed } };
+  return {
+    status: 500,
+    body: { code: 'internal', message, remedy: 'look at the log of the agent; this is a fault of mailtwin', exitCode: exitCodes.failed },
+  };
 }

@@ -20,7 +20,12 @@ const connectionsMax = 32;
  *
  * @throws OperatorError `metrics-address` when the address cannot be bound.
  */
-export async function startObserveServer(options: { listen: { host: string; port: number }; metrics: Metrics; status: () => Status; log: Log }): Promise<ObserveServer> {
+export async function startObserveServer(options: {
+  listen: { host: string; port: number };
+  metrics: Metrics;
+  status: () => Status;
+  log: Log;
+}): Promise<ObserveServer> {
   const { listen, metrics, status, log } = options;
   const server = createServer({ headersTimeout: 5000, requestTimeout: 5000, maxHeaderSize: 8192 }, (request, response) => {
     // A body is never read: what arrives after the headers is thrown away with the connection.
@@ -66,7 +71,12 @@ function sendReadiness(response: ServerResponse, status: () => Status, log: Log)
     send(response, result.ready ? 200 : 503, 'application/json', `${JSON.stringify(result)}\n`);
   } catch (error) {
     log.error({ error }, 'readiness cannot be told');
-    send(response, 503, 'application/json', `${JSON.stringify({ ready: false, reasons: [{ code: 'no-status', text: 'the agent cannot tell its status' }] })}\n`);
+    send(
+      response,
+      503,
+      'application/json',
+      `${JSON.stringify({ ready: false, reasons: [{ code: 'no-status', text: 'the agent cannot tell its status' }] })}\n`,
+    );
   }
 }
 

@@ -19,4 +19,12 @@ export interface Meter {
   rescanned(reason: string): void;
 }
 
-export const silentMeter: Meter = { sent() {}, applied() {}, batchSeconds() {}, syncSeconds() {}, rejected() {}, hints() {}, rescanned() {} };
+export const silentMeter: Meter = {
+  sent() {},
+  applied() {},
+  batchSeconds() {},
+  syncSeconds() {},
+  rejected() {},
+  hints() {},
+  rescanned() {},
+};

@@ -48,7 +48,8 @@ function freshStatus(read: () => Status, wallMs: number): Status | null {
 
 function createMeter(registry: Registry): Meter {
   const registers = [registry];
-  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) => new Counter({ name: `mailtwin_${name}`, help, labelNames, registers });
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter({ name: `mailtwin_${name}`, help, labelNames, registers });
   const histogram = <L extends string>(name: string, help: string, buckets: number[], labelNames: readonly L[] = []) =>
     new Histogram({ name: `mailtwin_${name}`, help, labelNames, buckets, registers });
 
@@ -58,8 +59,17 @@ function createMeter(registry: Registry): Meter {
   const batches = counter('applied_batches_total', 'Batches applied on this standby');
   const ops = counter('applied_ops_total', 'Operations applied on this standby');
   const appliedBytes = counter('applied_bytes_total', 'Content bytes applied on this standby');
-  const batchSeconds = histogram('batch_seconds', 'Time from closing a batch to its acknowledgement', [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30]);
-  const syncSeconds = histogram('sync_seconds', 'Time of making files or the index durable', [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10], ['what']);
+  const batchSeconds = histogram(
+    'batch_seconds',
+    'Time from closing a batch to its acknowledgement',
+    [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30],
+  );
+  const syncSeconds = histogram(
+    'sync_seconds',
+    'Time of making files or the index durable',
+    [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10],
+    ['what'],
+  );
   const rejected = counter('rejected_batches_total', 'Batches that the standby rejected, by reason', ['code']);
   const hints = counter('hints_total', 'Hints of the watcher that something may have changed');
   const rescans = counter('rescans_total', 'Directories looked at again because hints were lost or in doubt, by reason', ['reason']);

@@ -13,8 +13,11 @@ export interface Readiness {
 export function readiness(status: Status): Readiness {
   const reasons: Readiness['reasons'] = [];
   if (status.role === 'fenced') reasons.push({ code: 'fenced', text: 'this node is fenced: the other one has taken over' });
-  if (status.role === 'primary' && status.capture.watcher === 'none') reasons.push({ code: 'no-capture', text: 'changes of the mail store are not being watched' });
-  if (status.role === 'standby' && status.replication.phase === 'unpaired') reasons.push({ code: 'unpaired', text: 'this standby is not paired' });
-  else if (status.role === 'standby' && !status.peer.connected) reasons.push({ code: 'disconnected', text: status.peer.lastError ?? 'the primary is not connected' });
+  if (status.role === 'primary' && status.capture.watcher === 'none')
+    reasons.push({ code: 'no-capture', text: 'changes of the mail store are not being watched' });
+  if (status.role === 'standby' && status.replication.phase === 'unpaired')
+    reasons.push({ code: 'unpaired', text: 'this standby is not paired' });
+  else if (status.role === 'standby' && !status.peer.connected)
+    reasons.push({ code: 'disconnected', text: status.peer.lastError ?? 'the primary is not connected' });
   return { ready: reasons.length === 0, reasons };
 }

@@ -32,7 +32,12 @@ export function recordingTerminal(change: Partial<Terminal> = {}): Terminal & { 
 }
 
 /** Runs one command line against an agent entry; what is not given must not be called. */
-export async function runCli(args: string[], agent: Partial<AgentEntry>, change: Partial<Terminal> = {}, more: Partial<Context> = {}): Promise<Ran> {
+export async function runCli(
+  args: string[],
+  agent: Partial<AgentEntry>,
+  change: Partial<Terminal> = {},
+  more: Partial<Context> = {},
+): Promise<Ran> {
   const terminal = recordingTerminal(change);
   const context: Context = {
     terminal,
@@ -41,7 +46,10 @@ export async function runCli(args: string[], agent: Partial<AgentEntry>, change:
     monotonicMs: () => performance.now(),
     sleep: (ms, signal) =>
       new Promise((resolve) => {
-        if (signal.aborted) return resolve();
+        if (signal.aborted) {
+          resolve();
+          return;
+        }
         const timer = setTimeout(resolve, Math.min(ms, 10));
         signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
       }),

@@ -69,7 +69,11 @@ describe('progress', () => {
     const speed = new Speed();
     speed.add(0, 0);
     speed.add(1000, 10_000_000);
-    const line = progressLine({ label: 'fill', files: { done: 1000, total: 5000 }, bytes: { done: 10_000_000, total: 40_000_000 } }, speed, 120);
+    const line = progressLine(
+      { label: 'fill', files: { done: 1000, total: 5000 }, bytes: { done: 10_000_000, total: 40_000_000 } },
+      speed,
+      120,
+    );
     expect(line).toContain(' 25%  1,000/5,000 files  10.0 MB  10.0 MB/s  3.0 s left');
     expect(line).toContain('▕███');
     expect(progressLine({ label: 'fill', files: { done: 1000, total: 5000 } }, speed, 40).length).toBeLessThanOrEqual(40);
@@ -99,7 +103,11 @@ describe('progress', () => {
     expect(tty.out.length).toBe(121);
     expect(tty.out.at(-1)).toBe('\r\u001b[K');
     expect(plain.out).toEqual([]);
-    expect(plain.err).toEqual(['fill  0%  0/20,000 files\n', 'fill 25%  5,000/20,000 files  15 s left\n', 'fill 50%  10,000/20,000 files  10 s left\n']);
+    expect(plain.err).toEqual([
+      'fill  0%  0/20,000 files\n',
+      'fill 25%  5,000/20,000 files  15 s left\n',
+      'fill 50%  10,000/20,000 files  10 s left\n',
+    ]);
   });
 });
 
@@ -162,7 +170,12 @@ describe('status text', () => {
 
   it('says none only when nothing is behind, and unpaired when there is no peer', () => {
     const base = sampleStatus();
-    const shown = text({ ...base, peer: { ...base.peer, node: null }, replication: { ...base.replication, phase: 'unpaired', lagSeconds: 0, lagChanges: 0, lagBytes: 0 }, lastVerify: null });
+    const shown = text({
+      ...base,
+      peer: { ...base.peer, node: null },
+      replication: { ...base.replication, phase: 'unpaired', lagSeconds: 0, lagChanges: 0, lagBytes: 0 },
+      lastVerify: null,
+    });
     expect(shown).toContain('lag           none');
     expect(shown).toContain('peer          none yet');
     expect(shown).toContain('last verify   never');
@@ -170,7 +183,8 @@ describe('status text', () => {
 
   it('colours only a terminal without NO_COLOR', () => {
     expect(paintFor(true, {}).bad('x')).toBe('\u001b[31mx\u001b[0m');
-    for (const paint of [paintFor(false, {}), paintFor(true, { NO_COLOR: '1' }), paintFor(true, { TERM: 'dumb' })]) expect(paint.bad('x')).toBe('x');
+    for (const paint of [paintFor(false, {}), paintFor(true, { NO_COLOR: '1' }), paintFor(true, { TERM: 'dumb' })])
+      expect(paint.bad('x')).toBe('x');
     expect(paintFor(true, { NO_COLOR: '' }).bad('x')).not.toBe('x');
   });
 
@@ -204,7 +218,13 @@ describe('demo', () => {
       writeFileSync(join(dir, 'a', 'dovecot-uidlist.lock'), '');
       mkdirSync(join(dir, 'b', 'tmp'));
       const found = treeDifferences(join(dir, 'a'), join(dir, 'b')).map((line) => line.replaceAll(`${dir}/`, ''));
-      expect(found.sort()).toEqual(['content differs: a/cur/content', 'link differs: a/link', 'missing on the standby: a/only', 'mtime differs: a/cur/mtime', 'only on the standby: b/more']);
+      expect(found.sort()).toEqual([
+        'content differs: a/cur/content',
+        'link differs: a/link',
+        'missing on the standby: a/only',
+        'mtime differs: a/cur/mtime',
+        'only on the standby: b/more',
+      ]);
     } finally {
       rmSync(dir, { recursive: true, force: true });
     }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +24,8 @@ afterEach(async () => {
   server = undefined;
   rmSync(dir, { recursive: true, force: true });
 });
-const serve = async (change: Partial<AgentApi> = {}) => void (server = await startControlServer({ stateDir: dir, api: fakeAgent(change), log: silentLog }));
+const serve = async (change: Partial<AgentApi> = {}) =>
+  void (server = await startControlServer({ stateDir: dir, api: fakeAgent(change), log: silentLog }));
 
 describe('usage', () => {
   it('shows help with a sentence, defaults and examples for every command', async () => {
@@ -114,8 +116,13 @@ describe('status', () => {
     terminal.interrupt();
     expect((await ran).code).toBe(0);
     expect(terminal.out[1]).toMatch(/^\u001b\[\d+A\r/);
-    // oxlint-disable-next-line no-control-regex
-    const widest = Math.max(...terminal.out.join('').replace(/\u001b\[[0-9;]*[A-Za-z]/g, '').split(/[\r\n]/).map((line) => line.length));
+    const widest = Math.max(
+      ...terminal.out
+        .join('')
+        .replace(/\u001b\[[0-9;]*[A-Za-z]/g, '')
+        .split(/[\r\n]/)
+        .map((line) => line.length),
+    );
     expect(widest).toBeLessThan(60);
   });
 });
@@ -142,7 +149,11 @@ describe('wait and verify', () => {
     expect(ran.code).toBe(1);
     expect(ran.out).toBe('different  mail:anna/.\\x1b[2JX  content\n1 difference\n');
     expect(verify).toHaveBeenCalledWith(true, expect.anything());
-    expect(JSON.parse((await runCli(['verify', '--json'], entry)).out)).toMatchObject({ files: 2, exitCode: 1, differences: [{ root: 'mail', what: 'content' }] });
+    expect(JSON.parse((await runCli(['verify', '--json'], entry)).out)).toMatchObject({
+      files: 2,
+      exitCode: 1,
+      differences: [{ root: 'mail', what: 'content' }],
+    });
   });
 
   it('says what stopped a verify', async () => {
@@ -152,14 +163,21 @@ describe('wait and verify', () => {
         throw new OperatorError('peer-gone', 'the peer is not connected', 'connect it', 5);
       },
     });
-    expect(await runCli(['verify'], entry)).toMatchObject({ code: 5, err: expect.stringContaining('mailtwin: peer-gone: the peer is not connected\n  what to do: connect it') });
+    expect(await runCli(['verify'], entry)).toMatchObject({
+      code: 5,
+      err: expect.stringContaining('mailtwin: peer-gone: the peer is not connected\n  what to do: connect it'),
+    });
   });
 });
 
 describe('pair', () => {
   it('prints JSON at once on the primary', async () => {
     await serve();
-    expect(JSON.parse((await runCli(['pair', '--json'], entry)).out)).toEqual({ code: 'ABCD-EFGH', expiresAt: '2026-01-02T03:14:05.000Z', fingerprint: 'aa:bb' });
+    expect(JSON.parse((await runCli(['pair', '--json'], entry)).out)).toEqual({
+      code: 'ABCD-EFGH',
+      expiresAt: '2026-01-02T03:14:05.000Z',
+      fingerprint: 'aa:bb',
+    });
   });
 
   it('shows code, life and fingerprint and waits for the standby', async () => {
@@ -171,8 +189,9 @@ describe('pair', () => {
 
   it('leaves the code valid when the waiting is interrupted', async () => {
     await serve({
+      // oxlint-disable-next-line require-yield
       async *pairingResult(signal) {
-        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+        await once(signal, 'abort');
       },
     });
     const terminal = recordingTerminal();
@@ -205,14 +224,19 @@ describe('pair', () => {
   it('does not join when nobody can answer, and joins with --yes', async () => {
     expect(await runCli(['pair', '10.0.0.1:7420', 'ABCD'], join())).toMatchObject({ code: 3, err: expect.stringContaining('--yes') });
     expect((await runCli(['pair', '10.0.0.1:7420', 'ABCD', '--yes'], join())).code).toBe(0);
-    expect(JSON.parse((await runCli(['pair', '10.0.0.1:7420', 'ABCD', '--yes', '--json'], join())).out)).toMatchObject({ peerNode: 'mail-a' });
+    expect(JSON.parse((await runCli(['pair', '10.0.0.1:7420', 'ABCD', '--yes', '--json'], join())).out)).toMatchObject({
+      peerNode: 'mail-a',
+    });
   });
 });
 
 describe('init, run, doctor, allow-delete', () => {
   it('hands init over with its defaults', async () => {
     const initNode = vi.fn(async (options: InitOptions) => ({ file: options.file, state: options.state, fingerprint: 'aa' }));
-    const ran = await runCli(['init', '--role', 'standby', '--node', 'b', '--root', 'mail=/m:maildir', '--root', 'ctl=/c:plain', '--config', '/x.yaml'], { initNode });
+    const ran = await runCli(
+      ['init', '--role', 'standby', '--node', 'b', '--root', 'mail=/m:maildir', '--root', 'ctl=/c:plain', '--config', '/x.yaml'],
+      { initNode },
+    );
     expect(ran.code).toBe(0);
     expect(initNode).toHaveBeenCalledWith({
       file: '/x.yaml',
@@ -249,8 +273,13 @@ describe('init, run, doctor, allow-delete', () => {
     const ran = await runCli(['doctor'], doctorOf(findings, seen));
     expect(ran.code).toBe(0);
     expect(seen).toEqual([null]);
-    expect(ran.out).toMatch(/pass {2}config[^]*warn {2}inotify[^]*evidence: 8192[^]*what to do: raise it[^]*2 checks: 0 failures, 1 warning\n$/);
-    const failing = await runCli(['doctor', '--json'], doctorOf([...findings, { id: 'x', level: 'fail', summary: 's', evidence: '', remedy: 'r' }]));
+    expect(ran.out).toMatch(
+      /pass {2}config[^]*warn {2}inotify[^]*evidence: 8192[^]*what to do: raise it[^]*2 checks: 0 failures, 1 warning\n$/,
+    );
+    const failing = await runCli(
+      ['doctor', '--json'],
+      doctorOf([...findings, { id: 'x', level: 'fail', summary: 's', evidence: '', remedy: 'r' }]),
+    );
     expect(failing.code).toBe(1);
     expect(JSON.parse(failing.out)).toMatchObject({ fails: 1, warns: 1 });
   });

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } fro
 import { connect, createServer } from 'node:net';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AgentApi } from '../../agent/control/api.ts';
@@ -96,7 +97,10 @@ describe('control socket', () => {
   });
 
   it('says that no agent runs, with what to do', async () => {
-    await expect(controlClient(dir).ask('GET /status', null)).rejects.toMatchObject({ code: 'agent-not-running', remedy: expect.stringContaining('mailtwin run') });
+    await expect(controlClient(dir).ask('GET /status', null)).rejects.toMatchObject({
+      code: 'agent-not-running',
+      remedy: expect.stringContaining('mailtwin run'),
+    });
   });
 
   it('passes on operator errors and hides no exit code', async () => {
@@ -105,7 +109,11 @@ describe('control socket', () => {
         throw new OperatorError('nothing-held', 'no deletion is held', 'nothing to do', 3);
       },
     });
-    await expect(controlClient(dir).ask('POST /allow-delete', {})).rejects.toMatchObject({ code: 'nothing-held', exitCode: 3, remedy: 'nothing to do' });
+    await expect(controlClient(dir).ask('POST /allow-delete', {})).rejects.toMatchObject({
+      code: 'nothing-held',
+      exitCode: 3,
+      remedy: 'nothing to do',
+    });
   });
 
   it('reports a fault as internal and logs it', async () => {
@@ -140,11 +148,13 @@ describe('control socket', () => {
 
   it('aborts the work when the client goes away', async () => {
     let aborted!: () => void;
-    const seen = new Promise<void>((resolve) => (aborted = resolve));
+    const seen = new Promise<void>((resolve) => {
+      aborted = resolve;
+    });
     await serve({
       async *wait(_timeout, signal) {
         yield { kind: 'progress', done: 0, total: 1, text: 'waiting' };
-        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+        await once(signal, 'abort');
         aborted();
       },
     });
@@ -159,11 +169,12 @@ describe('control socket', () => {
     const server = await serve({
       async *wait(_timeout, signal) {
         yield { kind: 'progress', done: 0, total: 1, text: 'waiting' };
-        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+        await once(signal, 'abort');
       },
     });
     const work = (async () => {
-      for await (const line of controlClient(dir).stream('POST /wait', { timeoutSeconds: 60 })) if (line.kind === 'progress') void server.close();
+      for await (const line of controlClient(dir).stream('POST /wait', { timeoutSeconds: 60 }))
+        if (line.kind === 'progress') void server.close();
     })();
     await expect(work).rejects.toMatchObject({ code: 'agent-ended' });
   });
@@ -187,7 +198,7 @@ describe('control socket', () => {
     await vi.waitFor(
       async () => {
         const before = made;
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await delay(100);
         expect(made).toBeGreaterThan(0);
         expect(made).toBe(before);
       },
@@ -224,6 +235,7 @@ describe('control socket', () => {
     other.listen(join(dir, 'control.sock'));
     await once(other, 'listening');
     await expect(serve()).rejects.toMatchObject({ code: 'already-running' });
-    await new Promise((resolve) => other.close(resolve));
+    other.close();
+    await once(other, 'close');
   });
 });

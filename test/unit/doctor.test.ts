@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -43,7 +44,14 @@ function healthyProbe(change: Partial<DoctorProbe> = {}, config = sampleConfig()
     space: () => ({ freeBytes: 50e9, freeInodes: 900_000, totalInodes: 1_000_000 }),
     mounts: async () => [{ at: '/', type: 'ext4', writable: true }],
     addresses: async () => ['127.0.0.1', '10.0.0.1'],
-    readText: (path) => (path.endsWith('max_user_watches') ? '200000' : path.endsWith('max_queued_events') ? '16384' : path.endsWith('status') ? allCapabilities : null),
+    readText: (path) =>
+      path.endsWith('max_user_watches')
+        ? '200000'
+        : path.endsWith('max_queued_events')
+          ? '16384'
+          : path.endsWith('status')
+            ? allCapabilities
+            : null,
     run: async (command) => (command === 'dovecot' ? { exitCode: 0, out: '2.3.19.1 (9b53102964)\n' } : { exitCode: 0, out: 'yes\n' }),
     connect: async () => null,
     bind: async () => null,
@@ -52,26 +60,54 @@ function healthyProbe(change: Partial<DoctorProbe> = {}, config = sampleConfig()
   };
 }
 
-async function findings(probe: DoctorProbe, status: Status | null = sampleStatus({ capture: { watcher: 'chokidar', watches: 4000, overflows: 0 } })): Promise<DoctorFinding[]> {
+async function findings(
+  probe: DoctorProbe,
+  status: Status | null = sampleStatus({ capture: { watcher: 'chokidar', watches: 4000, overflows: 0 } }),
+): Promise<DoctorFinding[]> {
   const all: DoctorFinding[] = [];
   for await (const finding of runDoctor(probe, status)) all.push(finding);
   return all;
 }
 
-const troubles = (all: DoctorFinding[]) => all.filter((finding) => finding.level !== 'pass').map((finding) => `${finding.level} ${finding.id}`);
+const troubles = (all: DoctorFinding[]) =>
+  all.filter((finding) => finding.level !== 'pass').map((finding) => `${finding.level} ${finding.id}`);
 
 describe('doctor', () => {
   it('finds nothing on a healthy host', async () => {
     const all = await findings(healthyProbe());
     expect(troubles(all)).toEqual([]);
-    for (const id of ['config', 'versions', 'state', 'key', 'root', 'mail-server', 'space', 'mount', 'inotify', 'fanotify', 'time-sync', 'agent', 'addresses', 'peer', 'clock-skew', 'unproven', 'verify']) {
+    for (const id of [
+      'config',
+      'versions',
+      'state',
+      'key',
+      'root',
+      'mail-server',
+      'space',
+      'mount',
+      'inotify',
+      'fanotify',
+      'time-sync',
+      'agent',
+      'addresses',
+      'peer',
+      'clock-skew',
+      'unproven',
+      'verify',
+    ]) {
       expect(all.map((finding) => finding.id)).toContain(id);
     }
   });
 
   it('gives every trouble a remedy and evidence', async () => {
     const all = await findings(
-      healthyProbe({ stat: () => null, connect: async () => 'ECONNREFUSED', bind: async () => 'EADDRINUSE', readText: () => null, addresses: async () => ['127.0.0.1'] }),
+      healthyProbe({
+        stat: () => null,
+        connect: async () => 'ECONNREFUSED',
+        bind: async () => 'EADDRINUSE',
+        readText: () => null,
+        addresses: async () => ['127.0.0.1'],
+      }),
       null,
     );
     expect(troubles(all).length).toBeGreaterThan(5);
@@ -82,7 +118,15 @@ describe('doctor', () => {
     const loadConfig = () => {
       throw new OperatorError('config', 'mailtwin.yaml:3: rolle is not known', 'correct line 3');
     };
-    expect(await findings(healthyProbe({ loadConfig }))).toEqual([{ id: 'config', level: 'fail', summary: expect.any(String), evidence: 'mailtwin.yaml:3: rolle is not known', remedy: 'correct line 3' }]);
+    expect(await findings(healthyProbe({ loadConfig }))).toEqual([
+      {
+        id: 'config',
+        level: 'fail',
+        summary: expect.any(String),
+        evidence: 'mailtwin.yaml:3: rolle is not known',
+        remedy: 'correct line 3',
+      },
+    ]);
   });
 
   it('goes on when one check cannot be done', async () => {
@@ -97,52 +141,196 @@ describe('doctor', () => {
   const cases: [string, Partial<DoctorProbe>, Config, Status | null | undefined, string[]][] = [
     ['old Node.js', { versions: () => ({ node: 'v20.10.0', koffi: '3', lmdb: '3' }) }, sampleConfig(), undefined, ['fail versions']],
     ['library missing', { versions: () => ({ node: 'v24.0.0', koffi: null, lmdb: '3' }) }, sampleConfig(), undefined, ['fail versions']],
-    ['open key', { stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o644 : 0o700, uid: 0, dev: '1' }) }, sampleConfig(), undefined, ['fail key']],
-    ['open state', { stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o755, uid: 0, dev: '1' }) }, sampleConfig(), undefined, ['warn state']],
-    ['unreadable mail', { survey: () => ({ dirs: 1, files: 1, complete: true, unreadable: ['/var/vmail/x'] }) }, sampleConfig(), undefined, ['fail root']],
-    ['empty root on the primary', { survey: () => ({ dirs: 0, files: 0, complete: true, unreadable: [] }) }, sampleConfig(), undefined, ['fail root']],
+    [
+      'open key',
+      { stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o644 : 0o700, uid: 0, dev: '1' }) },
+      sampleConfig(),
+      undefined,
+      ['fail key'],
+    ],
+    [
+      'open state',
+      { stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o755, uid: 0, dev: '1' }) },
+      sampleConfig(),
+      undefined,
+      ['warn state'],
+    ],
+    [
+      'unreadable mail',
+      { survey: () => ({ dirs: 1, files: 1, complete: true, unreadable: ['/var/vmail/x'] }) },
+      sampleConfig(),
+      undefined,
+      ['fail root'],
+    ],
+    [
+      'empty root on the primary',
+      { survey: () => ({ dirs: 0, files: 0, complete: true, unreadable: [] }) },
+      sampleConfig(),
+      undefined,
+      ['fail root'],
+    ],
     ['empty root on the standby', { survey: () => ({ dirs: 0, files: 0, complete: true, unreadable: [] }) }, standby, undefined, []],
     [
       'staging elsewhere',
-      { stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, dev: path === '/stage' ? '2' : '1' }) },
+      {
+        stat: (path) => ({
+          directory: !path.endsWith('.key'),
+          mode: path.endsWith('.key') ? 0o600 : 0o700,
+          uid: 0,
+          dev: path === '/stage' ? '2' : '1',
+        }),
+      },
       sampleConfig({ roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', mayBeEmpty: false, staging: '/stage' }] }),
       undefined,
       ['fail staging'],
     ],
-    ['disk full', { space: (path) => ({ freeBytes: path === '/var/vmail' ? 1e8 : 50e9, freeInodes: 9, totalInodes: 10 }) }, sampleConfig(), undefined, ['fail space']],
-    ['inodes low', { space: () => ({ freeBytes: 50e9, freeInodes: 1, totalInodes: 1000 }) }, sampleConfig(), undefined, ['warn space', 'warn space']],
+    [
+      'disk full',
+      { space: (path) => ({ freeBytes: path === '/var/vmail' ? 1e8 : 50e9, freeInodes: 9, totalInodes: 10 }) },
+      sampleConfig(),
+      undefined,
+      ['fail space'],
+    ],
+    [
+      'inodes low',
+      { space: () => ({ freeBytes: 50e9, freeInodes: 1, totalInodes: 1000 }) },
+      sampleConfig(),
+      undefined,
+      ['warn space', 'warn space'],
+    ],
     ['no inodes to count', { space: () => ({ freeBytes: 50e9, freeInodes: 0, totalInodes: 0 }) }, sampleConfig(), undefined, []],
-    ['read-only standby', { mounts: async () => [{ at: '/', type: 'ext4', writable: true }, { at: '/var', type: 'ext4', writable: false }] }, standby, undefined, ['fail mount']],
-    ['network file system', { mounts: async () => [{ at: '/var/vmail', type: 'nfs4', writable: true }] }, sampleConfig(), undefined, ['warn mount']],
-    ['another mount with the same beginning', { mounts: async () => [{ at: '/', type: 'ext4', writable: true }, { at: '/var/vm', type: 'nfs4', writable: true }] }, sampleConfig(), undefined, []],
-    ['too few watches', { survey: () => ({ dirs: 300_000, files: 1, complete: true, unreadable: [] }) }, sampleConfig(), undefined, ['fail inotify']],
-    ['watches short', { survey: () => ({ dirs: 150_000, files: 1, complete: true, unreadable: [] }) }, sampleConfig(), undefined, ['warn inotify']],
-    ['no capability', { readText: (path) => (path.endsWith('status') ? 'CapEff:\t0000000000000000\n' : '1000000') }, sampleConfig(), undefined, ['warn fanotify']],
-    ['fanotify asked for', { readText: (path) => (path.endsWith('status') ? 'CapEff:\t0000000000000000\n' : '1000000') }, sampleConfig({ capture: { ...sampleConfig().capture, watcher: 'fanotify' } }), undefined, ['fail fanotify']],
-    ['chokidar asked for', { readText: (path) => (path.endsWith('status') ? 'CapEff:\t0000000000000000\n' : '1000000') }, sampleConfig({ capture: { ...sampleConfig().capture, watcher: 'chokidar' } }), undefined, []],
+    [
+      'read-only standby',
+      {
+        mounts: async () => [
+          { at: '/', type: 'ext4', writable: true },
+          { at: '/var', type: 'ext4', writable: false },
+        ],
+      },
+      standby,
+      undefined,
+      ['fail mount'],
+    ],
+    [
+      'network file system',
+      { mounts: async () => [{ at: '/var/vmail', type: 'nfs4', writable: true }] },
+      sampleConfig(),
+      undefined,
+      ['warn mount'],
+    ],
+    [
+      'another mount with the same beginning',
+      {
+        mounts: async () => [
+          { at: '/', type: 'ext4', writable: true },
+          { at: '/var/vm', type: 'nfs4', writable: true },
+        ],
+      },
+      sampleConfig(),
+      undefined,
+      [],
+    ],
+    [
+      'too few watches',
+      { survey: () => ({ dirs: 300_000, files: 1, complete: true, unreadable: [] }) },
+      sampleConfig(),
+      undefined,
+      ['fail inotify'],
+    ],
+    [
+      'watches short',
+      { survey: () => ({ dirs: 150_000, files: 1, complete: true, unreadable: [] }) },
+      sampleConfig(),
+      undefined,
+      ['warn inotify'],
+    ],
+    [
+      'no capability',
+      { readText: (path) => (path.endsWith('status') ? 'CapEff:\t0000000000000000\n' : '1000000') },
+      sampleConfig(),
+      undefined,
+      ['warn fanotify'],
+    ],
+    [
+      'fanotify asked for',
+      { readText: (path) => (path.endsWith('status') ? 'CapEff:\t0000000000000000\n' : '1000000') },
+      sampleConfig({ capture: { ...sampleConfig().capture, watcher: 'fanotify' } }),
+      undefined,
+      ['fail fanotify'],
+    ],
+    [
+      'chokidar asked for',
+      { readText: (path) => (path.endsWith('status') ? 'CapEff:\t0000000000000000\n' : '1000000') },
+      sampleConfig({ capture: { ...sampleConfig().capture, watcher: 'chokidar' } }),
+      undefined,
+      [],
+    ],
     ['old kernel', { system: async () => ({ os: 'x', kernel: '5.10.0' }) }, sampleConfig(), undefined, ['warn fanotify']],
     ['clock not synchronised', { run: async () => ({ exitCode: 0, out: 'no\n' }) }, sampleConfig(), undefined, ['warn time-sync']],
     ['no timedatectl', { run: async () => null }, sampleConfig(), undefined, []],
     ['agent not running', {}, sampleConfig(), null, ['warn agent']],
     ['port taken', { bind: async () => 'EADDRINUSE' }, sampleConfig(), null, ['warn agent', 'fail listen']],
-    ['address of another host', { bind: async () => 'EADDRNOTAVAIL' }, sampleConfig({ listen: { host: '10.9.9.9', port: 7420 } }), null, ['warn agent', 'fail listen']],
+    [
+      'address of another host',
+      { bind: async () => 'EADDRNOTAVAIL' },
+      sampleConfig({ listen: { host: '10.9.9.9', port: 7420 } }),
+      null,
+      ['warn agent', 'fail listen'],
+    ],
     ['port is ours', { bind: async () => 'EADDRINUSE' }, sampleConfig(), undefined, []],
     ['only loopback', { addresses: async () => ['127.0.0.1', '::1'] }, sampleConfig(), undefined, ['warn addresses']],
     ['standby without its primary', { connect: async () => 'ECONNREFUSED' }, standby, null, ['warn agent', 'fail peer']],
-    ['primary without its standby', { connect: async () => 'ETIMEDOUT' }, sampleConfig(), { ...base, peer: { ...base.peer, connected: false } }, ['warn peer']],
-    ['peer answers, not connected', {}, standby, { ...base, peer: { ...base.peer, connected: false, lastError: 'wrong key' } }, ['warn peer']],
+    [
+      'primary without its standby',
+      { connect: async () => 'ETIMEDOUT' },
+      sampleConfig(),
+      { ...base, peer: { ...base.peer, connected: false } },
+      ['warn peer'],
+    ],
+    [
+      'peer answers, not connected',
+      {},
+      standby,
+      { ...base, peer: { ...base.peer, connected: false, lastError: 'wrong key' } },
+      ['warn peer'],
+    ],
     ['not paired', {}, sampleConfig({ peer: { addresses: [] } }), null, ['warn agent', 'warn peer']],
     ['skew', {}, sampleConfig(), { ...base, peer: { ...base.peer, clockSkewSeconds: -3600 } }, ['fail clock-skew']],
     ['small skew', {}, sampleConfig(), { ...base, peer: { ...base.peer, clockSkewSeconds: 2 } }, ['warn clock-skew']],
-    ['unproven', {}, sampleConfig(), { ...base, replication: { ...base.replication, unproven: [{ root: 'mail', path: 'a', reason: 'overflow' }] } }, ['warn unproven']],
-    ['held', {}, sampleConfig(), { ...base, replication: { ...base.replication, held: { code: 'mass-delete', detail: 'x' } } }, ['fail held']],
+    [
+      'unproven',
+      {},
+      sampleConfig(),
+      { ...base, replication: { ...base.replication, unproven: [{ root: 'mail', path: 'a', reason: 'overflow' }] } },
+      ['warn unproven'],
+    ],
+    [
+      'held',
+      {},
+      sampleConfig(),
+      { ...base, replication: { ...base.replication, held: { code: 'mass-delete', detail: 'x' } } },
+      ['fail held'],
+    ],
     ['never verified', {}, sampleConfig(), { ...base, lastVerify: null }, ['warn verify']],
-    ['verified long ago', {}, sampleConfig(), { ...base, lastVerify: { at: '2025-12-01T00:00:00Z', result: 'clean', deep: false, differences: 0 } }, ['warn verify']],
-    ['verify found differences', {}, sampleConfig(), { ...base, lastVerify: { at: base.at, result: 'different', deep: false, differences: 2 } }, ['fail verify']],
+    [
+      'verified long ago',
+      {},
+      sampleConfig(),
+      { ...base, lastVerify: { at: '2025-12-01T00:00:00Z', result: 'clean', deep: false, differences: 0 } },
+      ['warn verify'],
+    ],
+    [
+      'verify found differences',
+      {},
+      sampleConfig(),
+      { ...base, lastVerify: { at: base.at, result: 'different', deep: false, differences: 2 } },
+      ['fail verify'],
+    ],
     ['agent warns', {}, sampleConfig(), { ...base, warnings: [{ code: 'x', text: 'y', remedy: 'z' }] }, ['warn warnings']],
   ];
   it.each(cases)('%s', async (_name, change, config, status, expected) => {
-    const watched = status === undefined ? undefined : status && { ...status, capture: { watcher: 'chokidar' as const, watches: 1, overflows: 0 } };
+    const watched =
+      status === undefined ? undefined : status && { ...status, capture: { watcher: 'chokidar' as const, watches: 1, overflows: 0 } };
     expect(troubles(await findings(healthyProbe(change, config), watched))).toEqual(expected);
   });
 });
@@ -182,11 +370,13 @@ describe('host probe', () => {
 
   it('tries ports', async () => {
     const server = createServer();
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
     expect(await probe().bind('127.0.0.1', port)).toBe('EADDRINUSE');
     expect(await probe().connect('127.0.0.1', port)).toBeNull();
-    await new Promise((resolve) => server.close(resolve));
+    server.close();
+    await once(server, 'close');
     expect(await probe().connect('127.0.0.1', port)).toBe('ECONNREFUSED');
     expect(await probe().bind('127.0.0.1', port)).toBeNull();
   });

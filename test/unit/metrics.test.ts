@@ -139,7 +139,12 @@ describe('observe server', () => {
 
   it('explains an address that is taken', async () => {
     await start(() => sampleStatus());
-    const again = startObserveServer({ listen: { host: '127.0.0.1', port: server?.port ?? 0 }, metrics: metricsOf(() => sampleStatus()), status: () => sampleStatus(), log: silentLog });
+    const again = startObserveServer({
+      listen: { host: '127.0.0.1', port: server?.port ?? 0 },
+      metrics: metricsOf(() => sampleStatus()),
+      status: () => sampleStatus(),
+      log: silentLog,
+    });
     await expect(again).rejects.toMatchObject({ code: 'metrics-address' });
   });
 });
@@ -161,27 +166,49 @@ describe('log', () => {
 
   it('never writes secrets or content', () => {
     const [line] = logged('info', (log) =>
-      log.info({ password: 'x1', privateKey: 'x2', pairingCode: 'x3', code: 'K7QF-9PXM', nested: { token: 'x4' }, body: Buffer.from('Subject: x5') }, 'all'),
+      log.info(
+        {
+          password: 'x1',
+          privateKey: 'x2',
+          pairingCode: 'x3',
+          code: 'K7QF-9PXM',
+          nested: { token: 'x4' },
+          body: Buffer.from('Subject: x5'),
+        },
+        'all',
+      ),
     );
     expect(JSON.stringify(line)).not.toMatch(/x\d|K7QF/);
     expect(line).toMatchObject({ body: '11 bytes', password: '[hidden]' });
   });
 
   it('keeps the codes of errors, and stacks only of faults', () => {
-    const facts = safeFacts({ code: 'no-space', errno: 'ENOSPC', error: new OperatorError('no-root', 'm', 'r'), fault: new TypeError('boom') });
-    expect(facts).toMatchObject({ code: 'no-space', error: { code: 'no-root', remedy: 'r' }, fault: { message: 'boom', stack: expect.stringContaining('TypeError') } });
+    const facts = safeFacts({
+      code: 'no-space',
+      errno: 'ENOSPC',
+      error: new OperatorError('no-root', 'm', 'r'),
+      fault: new TypeError('boom'),
+    });
+    expect(facts).toMatchObject({
+      code: 'no-space',
+      error: { code: 'no-root', remedy: 'r' },
+      fault: { message: 'boom', stack: expect.stringContaining('TypeError') },
+    });
     expect(facts['error']).not.toHaveProperty('stack');
   });
 
   it('bounds what it writes', () => {
     const deep: Record<string, unknown> = {};
     deep['self'] = deep;
-    expect(JSON.stringify(safeFacts({ long: 'x'.repeat(100_000), many: Array.from({ length: 10_000 }, () => 'y'), deep })).length).toBeLessThan(5000);
+    expect(
+      JSON.stringify(safeFacts({ long: 'x'.repeat(100_000), many: Array.from({ length: 10_000 }, () => 'y'), deep })).length,
+    ).toBeLessThan(5000);
   });
 
   it('is readable on a terminal', () => {
-    const text = readableLine(JSON.stringify({ level: 'warn', time: 0, msg: 'held', root: 'mail', error: { message: 'full', code: 'no-space' } }));
-    // eslint-disable-next-line no-control-regex
+    const text = readableLine(
+      JSON.stringify({ level: 'warn', time: 0, msg: 'held', root: 'mail', error: { message: 'full', code: 'no-space' } }),
+    );
     expect(text.replace(/\u001b\[\d+m/g, '')).toMatch(/^\d\d:\d\d:\d\d warn {2}held root=mail error=no-space: full\n$/);
   });
 });

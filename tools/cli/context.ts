@@ -6,8 +6,8 @@ import type { Terminal } from './terminal.ts';
 export interface Context {
   terminal: Terminal;
   loadAgent(): Promise<AgentEntry>;
-  wallMs(): number;
-  monotonicMs(): number;
+  wallMs: () => number;
+  monotonicMs: () => number;
   /** Resolves after the time, or at once when the signal fires. */
   sleep(ms: number, signal: AbortSignal): Promise<void>;
 }

@@ -1,7 +1,14 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
-import { controlLimits, controlSocketName, exitCodes, type ControlApi, type ControlError, type StreamLine } from '../../protocol/control.ts';
+import {
+  controlLimits,
+  controlSocketName,
+  exitCodes,
+  type ControlApi,
+  type ControlError,
+  type StreamLine,
+} from '../../protocol/control.ts';
 import { CommandError } from './command-error.ts';
 
 type Requests = { [K in keyof ControlApi]: ControlApi[K]['answer'] extends StreamLine ? never : K }[keyof ControlApi];
@@ -56,7 +63,12 @@ function ended(stateDir: string): CommandError {
   });
 }
 
-async function open(stateDir: string, what: string, body: unknown, signal?: AbortSignal): Promise<{ response: IncomingMessage; release(): void }> {
+async function open(
+  stateDir: string,
+  what: string,
+  body: unknown,
+  signal?: AbortSignal,
+): Promise<{ response: IncomingMessage; release(): void }> {
   const [method, path] = what.split(' ') as [string, string];
   const text = body === null ? '' : JSON.stringify(body);
   let fd: number | undefined;
@@ -72,7 +84,14 @@ async function open(stateDir: string, what: string, body: unknown, signal?: Abor
       socketPath = `/proc/self/fd/${fd}/${controlSocketName}`;
     }
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      const req = request({ socketPath, method, path, agent: false, ...(signal ? { signal } : {}), headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) } });
+      const req = request({
+        socketPath,
+        method,
+        path,
+        agent: false,
+        ...(signal ? { signal } : {}),
+        headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
+      });
       req.on('response', resolve);
       req.on('error', reject);
       req.end(text);
@@ -90,7 +109,8 @@ function connectError(error: unknown, stateDir: string): Error {
     return new CommandError({
       code: 'agent-not-running',
       message: `no agent is running on the state directory ${stateDir}`,
-      remedy: 'start it with `systemctl start mailtwin`, or in the foreground with `mailtwin run`, and name its configuration with --config',
+      remedy:
+        'start it with `systemctl start mailtwin`, or in the foreground with `mailtwin run`, and name its configuration with --config',
       exitCode: exitCodes.failed,
     });
   }

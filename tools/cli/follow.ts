@@ -27,7 +27,8 @@ export async function follow(
     for await (const line of lines) {
       switch (line.kind) {
         case 'progress':
-          if (!options.quiet) reporter.show({ label, files: { done: line.done, total: line.total }, unit: options.unit, text: printable(line.text) });
+          if (!options.quiet)
+            reporter.show({ label, files: { done: line.done, total: line.total }, unit: options.unit, text: printable(line.text) });
           break;
         case 'difference':
           options.onDifference?.(line, reporter);
@@ -41,5 +42,10 @@ export async function follow(
   } finally {
     reporter.end(false);
   }
-  throw new CommandError({ code: 'agent-ended', message: 'the agent gave no result', remedy: 'look at its log and repeat the command', exitCode: exitCodes.failed });
+  throw new CommandError({
+    code: 'agent-ended',
+    message: 'the agent gave no result',
+    remedy: 'look at its log and repeat the command',
+    exitCode: exitCodes.failed,
+  });
 }

@@ -44,7 +44,10 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .helpCommand('help [command]', 'show help of a command')
     .showHelpAfterError('(mailtwin --help, or mailtwin COMMAND --help, shows what there is)')
     .exitOverride()
-    .configureOutput({ writeOut: (text) => context.terminal.print(text.trimEnd()), writeErr: (text) => context.terminal.complain(text.trimEnd()) });
+    .configureOutput({
+      writeOut: (text) => context.terminal.print(text.trimEnd()),
+      writeErr: (text) => context.terminal.complain(text.trimEnd()),
+    });
 
   /** A command with the options that all have; its action gives the exit code. */
   const add = (usage: string, about: string, examples: string[], options: { json: boolean }): Command => {
@@ -52,55 +55,90 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     if (options.json) command.option('--json', 'print JSON');
     return command.addHelpText('after', `\nExamples:\n${examples.map((line) => `  ${line}`).join('\n')}`);
   };
-  const ends = <A extends unknown[]>(act: (...args: A) => Promise<number>) => async (...args: A) => void (result.exitCode = await act(...args));
+  const ends =
+    <A extends unknown[]>(act: (...args: A) => Promise<number>) =>
+    async (...args: A) =>
+      void (result.exitCode = await act(...args));
 
-  add('init', 'Writes a commented configuration and the key of this node; never overwrites.', [
-    'mailtwin init --role primary --node mail-a --root mail=/var/vmail:maildir --listen 192.0.2.1:7420',
-    'mailtwin init --role standby --node mail-b --root mail=/var/vmail:maildir --listen 192.0.2.2:7420 --metrics off',
-  ], { json: true })
+  add(
+    'init',
+    'Writes a commented configuration and the key of this node; never overwrites.',
+    [
+      'mailtwin init --role primary --node mail-a --root mail=/var/vmail:maildir --listen 192.0.2.1:7420',
+      'mailtwin init --role standby --node mail-b --root mail=/var/vmail:maildir --listen 192.0.2.2:7420 --metrics off',
+    ],
+    { json: true },
+  )
     .requiredOption('--role <role>', 'primary (has the mail) or standby')
     .requiredOption('--node <name>', 'name of this node; the two of a pair differ')
-    .requiredOption('--root <name=path:format>', 'replicated directory tree, format maildir or plain; may be repeated', (value: string, all: string[] = []) => [...all, value])
+    .requiredOption(
+      '--root <name=path:format>',
+      'replicated directory tree, format maildir or plain; may be repeated',
+      (value: string, all: string[] | undefined) => [...(all ?? []), value],
+    )
     .option('--listen <host:port>', 'where this node takes the connection of the pair', '0.0.0.0:7420')
     .option('--state <dir>', 'state directory', '/var/lib/mailtwin')
     .option('--metrics <host:port|off>', 'where metrics are served', '127.0.0.1:9720')
     .action(ends((flags: InitFlags) => init(context, flags)));
 
-  add('pair', 'Introduces the two nodes: without arguments on the primary it makes a one-time code, with them it joins on the standby.', [
-    'mailtwin pair',
-    'mailtwin pair --json',
-    'mailtwin pair 192.0.2.1:7420 K7QF-9PXM',
-  ], { json: true })
+  add(
+    'pair',
+    'Introduces the two nodes: without arguments on the primary it makes a one-time code, with them it joins on the standby.',
+    ['mailtwin pair', 'mailtwin pair --json', 'mailtwin pair 192.0.2.1:7420 K7QF-9PXM'],
+    { json: true },
+  )
     .argument('[host:port]', 'address of the primary')
     .argument('[code]', 'the code that the primary shows')
     .option('--yes', 'do not ask whether the fingerprints are right', false)
     .action(
       ends(async (address: string | undefined, code: string | undefined, flags: CommonOptions & { yes: boolean }, command: Command) => {
         if (address === undefined) return offerPair(context, flags);
-        if (code === undefined) return command.error(`error: the code is missing: mailtwin pair ${address} CODE`, { exitCode: exitCodes.usage });
+        if (code === undefined)
+          return command.error(`error: the code is missing: mailtwin pair ${address} CODE`, { exitCode: exitCodes.usage });
         return joinPair(context, address, code, flags);
       }),
     );
 
-  add('run', 'Runs the agent of this node in the foreground until SIGTERM or Ctrl-C.', ['mailtwin run', 'mailtwin run --config ./mailtwin.yaml'], { json: false }).action(
-    ends(async (flags: CommonOptions) => (await context.loadAgent()).runAgent(flags.config)),
-  );
+  add(
+    'run',
+    'Runs the agent of this node in the foreground until SIGTERM or Ctrl-C.',
+    ['mailtwin run', 'mailtwin run --config ./mailtwin.yaml'],
+    { json: false },
+  ).action(ends(async (flags: CommonOptions) => (await context.loadAgent()).runAgent(flags.config)));
 
-  add('status', 'Shows role, peer, phase, lag, what a takeover now could lose, and what needs attention.', ['mailtwin status', 'mailtwin status --watch', 'mailtwin status --json'], { json: true })
+  add(
+    'status',
+    'Shows role, peer, phase, lag, what a takeover now could lose, and what needs attention.',
+    ['mailtwin status', 'mailtwin status --watch', 'mailtwin status --json'],
+    { json: true },
+  )
     .option('--watch', 'show it anew twice a second until Ctrl-C', false)
     .action(ends((flags: CommonOptions & { watch: boolean }) => status(context, flags)));
 
-  add('wait', 'Waits until all that changed before the call is durable on the standby; exit 0 then.', ['mailtwin wait', 'mailtwin wait --timeout 600'], { json: true })
+  add(
+    'wait',
+    'Waits until all that changed before the call is durable on the standby; exit 0 then.',
+    ['mailtwin wait', 'mailtwin wait --timeout 600'],
+    { json: true },
+  )
     .addOption(new Option('--timeout <seconds>', 'give up after this long, exit 1').default(60).argParser(secondsArgument))
     .action(ends((flags: CommonOptions & { timeout: number }) => wait(context, flags)));
 
-  add('verify', 'Proves that both nodes hold the same, names each difference; exit 1 if there is any.', ['mailtwin verify', 'mailtwin verify --deep --json'], { json: true })
+  add(
+    'verify',
+    'Proves that both nodes hold the same, names each difference; exit 1 if there is any.',
+    ['mailtwin verify', 'mailtwin verify --deep --json'],
+    { json: true },
+  )
     .option('--deep', 're-read all content on both nodes instead of trusting what was recorded', false)
     .action(ends((flags: CommonOptions & { deep: boolean }) => verify(context, flags)));
 
-  add('doctor', 'Checks the whole set-up of this node and says what to do; exit 1 if anything fails.', ['mailtwin doctor', 'mailtwin doctor --json'], { json: true }).action(
-    ends((flags: CommonOptions) => doctor(context, flags)),
-  );
+  add(
+    'doctor',
+    'Checks the whole set-up of this node and says what to do; exit 1 if anything fails.',
+    ['mailtwin doctor', 'mailtwin doctor --json'],
+    { json: true },
+  ).action(ends((flags: CommonOptions) => doctor(context, flags)));
 
   add('allow-delete', 'Lets a held mass deletion go to the standby.', ['mailtwin status', 'mailtwin allow-delete'], { json: true }).action(
     ends((flags: CommonOptions) => allowDelete(context, flags)),
@@ -119,12 +157,14 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
 
 function secondsArgument(text: string): number {
   const value = Number(text);
-  if (!/^\d+(\.\d+)?$/.test(text) || value > 30 * 86_400) throw new InvalidArgumentError('a number of seconds from 0 to 2592000 is expected.');
+  if (!/^\d+(\.\d+)?$/.test(text) || value > 30 * 86_400)
+    throw new InvalidArgumentError('a number of seconds from 0 to 2592000 is expected.');
   return value;
 }
 
 function countArgument(text: string): number {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || value < 1 || value > 1_000_000) throw new InvalidArgumentError('a whole number from 1 to 1000000 is expected.');
+  if (!/^\d+$/.test(text) || value < 1 || value > 1_000_000)
+    throw new InvalidArgumentError('a whole number from 1 to 1000000 is expected.');
   return value;
 }

@@ -18,19 +18,39 @@ export function statusText(status: Status, paint: Paint, nowMs: number, columns:
   if (replication.fill) {
     const { filesDone, filesTotal, bytesDone, bytesTotal } = replication.fill;
     const progress = { label: 'fill', files: { done: filesDone, total: filesTotal }, bytes: { done: bytesDone, total: bytesTotal } };
-    lines.push(row('', fraction(progress) === null ? `${plural(filesDone, 'file')}, ${showBytes(bytesDone)} so far` : progressLine(progress, new Speed(), columns - labelWidth)));
+    lines.push(
+      row(
+        '',
+        fraction(progress) === null
+          ? `${plural(filesDone, 'file')}, ${showBytes(bytesDone)} so far`
+          : progressLine(progress, new Speed(), columns - labelWidth),
+      ),
+    );
   }
   if (replication.held) lines.push(row('held', paint.bad(`${replication.held.code}: ${printable(replication.held.detail)}`)));
   lines.push(row('lag', lagText(status, paint)));
   lines.push(row('possible loss', lossText(status, paint)));
   lines.push(...unprovenLines(status, paint));
   lines.push(row('last verify', verifyText(status, paint, nowMs)));
-  lines.push(row('watcher', status.capture.watcher === 'none' ? 'none' : `${status.capture.watcher}, ${plural(status.capture.watches, 'watch', 'watches')}${overflowText(status)}`));
+  lines.push(
+    row(
+      'watcher',
+      status.capture.watcher === 'none'
+        ? 'none'
+        : `${status.capture.watcher}, ${plural(status.capture.watches, 'watch', 'watches')}${overflowText(status)}`,
+    ),
+  );
   for (const root of status.roots) {
     const free = root.freeBytes === null ? '' : `, ${showBytes(root.freeBytes)} free`;
-    lines.push(row('root', `${printable(root.name)}  ${printable(root.path)} (${root.format}): ${plural(root.files, 'file')}, ${showBytes(root.bytes)}${free}`));
+    lines.push(
+      row(
+        'root',
+        `${printable(root.name)}  ${printable(root.path)} (${root.format}): ${plural(root.files, 'file')}, ${showBytes(root.bytes)}${free}`,
+      ),
+    );
   }
-  for (const { kind, count, example } of status.skipped) lines.push(row('not replicated', `${showCount(count)} × ${printable(kind)}, for example ${printable(example)}`));
+  for (const { kind, count, example } of status.skipped)
+    lines.push(row('not replicated', `${showCount(count)} × ${printable(kind)}, for example ${printable(example)}`));
   for (const warning of status.warnings) {
     lines.push(row('warning', paint.warn(`${warning.code}: ${printable(warning.text)}`)));
     if (warning.remedy !== '') lines.push(row('', `what to do: ${printable(warning.remedy)}`));
@@ -51,7 +71,10 @@ function peerText({ peer }: Status, paint: Paint, nowMs: number): string {
   if (peer.epoch !== null) facts.push(`epoch ${peer.epoch}`);
   if (peer.address !== null) facts.push(printable(peer.address));
   facts.push(peer.lastHeardAt === null ? 'never heard' : `heard ${showAge(peer.lastHeardAt, nowMs)}`);
-  if (peer.clockSkewSeconds !== null && Math.abs(peer.clockSkewSeconds) >= 1) facts.push(paint.warn(`its clock is ${showSeconds(Math.abs(peer.clockSkewSeconds))} ${peer.clockSkewSeconds > 0 ? 'ahead' : 'behind'}`));
+  if (peer.clockSkewSeconds !== null && Math.abs(peer.clockSkewSeconds) >= 1)
+    facts.push(
+      paint.warn(`its clock is ${showSeconds(Math.abs(peer.clockSkewSeconds))} ${peer.clockSkewSeconds > 0 ? 'ahead' : 'behind'}`),
+    );
   const error = peer.connected || peer.lastError === null ? '' : ` (${printable(peer.lastError)})`;
   return `${printable(peer.node)}  ${facts.join(', ')}${error}`;
 }
@@ -77,14 +100,18 @@ function lossText({ possibleLoss: loss }: Status, paint: Paint): string {
 function amounts(seconds: number | null, changes: number | null, more: string | null): string | null {
   if (seconds === null && changes === null) return null;
   if (changes === 0 && (seconds ?? 0) === 0) return 'none';
-  return [seconds === null ? null : showSeconds(seconds), changes === null ? null : plural(changes, 'change'), more].filter((part) => part !== null).join(', ');
+  return [seconds === null ? null : showSeconds(seconds), changes === null ? null : plural(changes, 'change'), more]
+    .filter((part) => part !== null)
+    .join(', ');
 }
 
 function unprovenLines({ replication: { unproven } }: Status, paint: Paint): string[] {
   if (unproven.length === 0) return [row('unproven', 'none')];
   const lines = [row('unproven', paint.warn(plural(unproven.length, 'directory', 'directories')))];
-  for (const { root, path, reason } of unproven.slice(0, unprovenShownMax)) lines.push(row('', `${printable(root)}:${printable(path) || '/'}  ${paint.dim(printable(reason))}`));
-  if (unproven.length > unprovenShownMax) lines.push(row('', paint.dim(`and ${showCount(unproven.length - unprovenShownMax)} more (--json shows all)`)));
+  for (const { root, path, reason } of unproven.slice(0, unprovenShownMax))
+    lines.push(row('', `${printable(root)}:${printable(path) || '/'}  ${paint.dim(printable(reason))}`));
+  if (unproven.length > unprovenShownMax)
+    lines.push(row('', paint.dim(`and ${showCount(unproven.length - unprovenShownMax)} more (--json shows all)`)));
   return lines;
 }
 

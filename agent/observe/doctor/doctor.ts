@@ -23,7 +23,10 @@ export async function* runDoctor(probe: DoctorProbe, status: Status | null): Asy
     yield fail('config', 'the configuration cannot be used', error.message, error.remedy);
     return;
   }
-  yield pass('config', `${config.file} is well: node ${config.node}, ${config.role}, ${config.roots.length} root${config.roots.length === 1 ? '' : 's'}`);
+  yield pass(
+    'config',
+    `${config.file} is well: node ${config.node}, ${config.role}, ${config.roots.length} root${config.roots.length === 1 ? '' : 's'}`,
+  );
   for (const check of [...setupChecks, ...hostChecks, ...pairChecks]) yield* await bounded(check, { probe, config, status });
 }
 

@@ -17,14 +17,29 @@ export const hostChecks: Check[] = [
   {
     id: 'space',
     run({ probe, config }) {
-      const places = [{ name: 'state directory', path: config.state }, ...config.roots.map((root) => ({ name: `root ${root.name}`, path: root.path }))];
+      const places = [
+        { name: 'state directory', path: config.state },
+        ...config.roots.map((root) => ({ name: `root ${root.name}`, path: root.path })),
+      ];
       return places
         .filter(({ path }) => probe.stat(path) !== null)
         .map(({ name, path }) => {
           const { freeBytes, freeInodes, totalInodes } = probe.space(path);
           const evidence = `${gigabytes(freeBytes)} free${totalInodes > 0 ? `, ${freeInodes} inodes free` : ''} at ${displayPath(path)}`;
-          if (freeBytes < config.limits.freeBytesMin) return fail('space', `too little space for the ${name}`, evidence, 'make room or grow the file system; replication pauses until there is room');
-          if (totalInodes > 0 && freeInodes < totalInodes * freeShareMin) return warn('space', `few inodes are left for the ${name}`, evidence, 'every message needs an inode: remove what is not needed, or make a file system with more');
+          if (freeBytes < config.limits.freeBytesMin)
+            return fail(
+              'space',
+              `too little space for the ${name}`,
+              evidence,
+              'make room or grow the file system; replication pauses until there is room',
+            );
+          if (totalInodes > 0 && freeInodes < totalInodes * freeShareMin)
+            return warn(
+              'space',
+              `few inodes are left for the ${name}`,
+              evidence,
+              'every message needs an inode: remove what is not needed, or make a file system with more',
+            );
           return pass('space', `${name}: ${evidence}`);
         });
     },
@@ -35,12 +50,29 @@ export const hostChecks: Check[] = [
       const mounts = await probe.mounts();
       return config.roots.flatMap((root) => {
         const path = displayPath(root.path);
-        const mount = mounts.filter(({ at }) => at === '/' || path === at || path.startsWith(`${at}/`)).sort((a, b) => b.at.length - a.at.length)[0];
+        const mount = mounts
+          .filter(({ at }) => at === '/' || path === at || path.startsWith(`${at}/`))
+          .sort((a, b) => b.at.length - a.at.length)[0];
         if (!mount) return [];
         const evidence = `${mount.at} is ${mount.type}`;
-        if (!mount.writable && config.role === 'standby') return [fail('mount', `root ${root.name} is on a read-only file system`, evidence, `mount -o remount,rw ${mount.at}, after looking why it is read-only (dmesg)`)];
+        if (!mount.writable && config.role === 'standby')
+          return [
+            fail(
+              'mount',
+              `root ${root.name} is on a read-only file system`,
+              evidence,
+              `mount -o remount,rw ${mount.at}, after looking why it is read-only (dmesg)`,
+            ),
+          ];
         if (networkTypes.test(mount.type)) {
-          return [warn('mount', `root ${root.name} is on a network file system`, evidence, 'changes that other hosts make there are seen only by the rescan (capture.rescanHours); keep the mail on a local file system')];
+          return [
+            warn(
+              'mount',
+              `root ${root.name} is on a network file system`,
+              evidence,
+              'changes that other hosts make there are seen only by the rescan (capture.rescanHours); keep the mail on a local file system',
+            ),
+          ];
         }
         return [pass('mount', `root ${root.name} is on ${mount.type}`)];
       });
@@ -52,16 +84,22 @@ export const hostChecks: Check[] = [
       if (config.role !== 'primary' || config.capture.watcher === 'fanotify' || status?.capture.watcher === 'fanotify') return [];
       const watchesMax = Number(probe.readText('/proc/sys/fs/inotify/max_user_watches') ?? Number.NaN);
       const queueMax = Number(probe.readText('/proc/sys/fs/inotify/max_queued_events') ?? Number.NaN);
-      if (!Number.isFinite(watchesMax)) return [warn('inotify', 'the limits of inotify cannot be read', '/proc/sys/fs/inotify', 'use a kernel with inotify')];
+      if (!Number.isFinite(watchesMax))
+        return [warn('inotify', 'the limits of inotify cannot be read', '/proc/sys/fs/inotify', 'use a kernel with inotify')];
       const surveys = config.roots.filter((root) => probe.stat(root.path)?.directory).map((root) => probe.survey(root.path));
       const dirs = surveys.reduce((sum, survey) => sum + survey.dirs + 1, 0);
       const about = surveys.every((survey) => survey.complete) ? '' : 'at least ';
       const evidence = `${about}${dirs} directories, fs.inotify.max_user_watches ${watchesMax}, fs.inotify.max_queued_events ${queueMax}`;
       const remedy = (key: string, value: number) => `sysctl -w ${key}=${value}, and the same line in /etc/sysctl.d/60-mailtwin.conf`;
       // Twice, because folders are made every day.
-      if (dirs + watchReserve > watchesMax) return [fail('inotify', 'more directories than watches', evidence, remedy('fs.inotify.max_user_watches', roundUp(dirs * 4)))];
-      if (dirs * 2 + watchReserve > watchesMax) return [warn('inotify', 'watches will run out when the store grows', evidence, remedy('fs.inotify.max_user_watches', roundUp(dirs * 4)))];
-      if (queueMax < queueMin) return [warn('inotify', 'the queue of events is short', evidence, remedy('fs.inotify.max_queued_events', 131_072))];
+      if (dirs + watchReserve > watchesMax)
+        return [fail('inotify', 'more directories than watches', evidence, remedy('fs.inotify.max_user_watches', roundUp(dirs * 4)))];
+      if (dirs * 2 + watchReserve > watchesMax)
+        return [
+          warn('inotify', 'watches will run out when the store grows', evidence, remedy('fs.inotify.max_user_watches', roundUp(dirs * 4))),
+        ];
+      if (queueMax < queueMin)
+        return [warn('inotify', 'the queue of events is short', evidence, remedy('fs.inotify.max_queued_events', 131_072))];
       return [pass('inotify', 'enough watches', evidence)];
     },
   },
@@ -74,7 +112,9 @@ export const hostChecks: Check[] = [
       const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(probe.readText('/proc/self/status') ?? '')?.[1] ?? '0'}`);
       const has = (capability: bigint) => ((effective >> capability) & 1n) === 1n;
       const lacking = [
-        ...(major < fanotifyKernel[0] || (major === fanotifyKernel[0] && minor < fanotifyKernel[1]) ? [`Linux ${fanotifyKernel.join('.')} (this is ${kernel})`] : []),
+        ...(major < fanotifyKernel[0] || (major === fanotifyKernel[0] && minor < fanotifyKernel[1])
+          ? [`Linux ${fanotifyKernel.join('.')} (this is ${kernel})`]
+          : []),
         ...(has(CAP_SYS_ADMIN) ? [] : ['CAP_SYS_ADMIN']),
         ...(has(CAP_DAC_READ_SEARCH) ? [] : ['CAP_DAC_READ_SEARCH']),
       ];
@@ -91,7 +131,15 @@ export const hostChecks: Check[] = [
       const shown = await probe.run('timedatectl', ['show', '--property=NTPSynchronized', '--value']);
       const answer = shown?.exitCode === 0 ? shown.out.trim() : '';
       if (answer === 'yes') return [pass('time-sync', 'the clock is synchronised')];
-      if (answer === 'no') return [warn('time-sync', 'the clock is not synchronised', 'timedatectl says NTPSynchronized=no', 'set up systemd-timesyncd or chrony: delivery times of mail follow this clock')];
+      if (answer === 'no')
+        return [
+          warn(
+            'time-sync',
+            'the clock is not synchronised',
+            'timedatectl says NTPSynchronized=no',
+            'set up systemd-timesyncd or chrony: delivery times of mail follow this clock',
+          ),
+        ];
       return [pass('time-sync', 'whether the clock is synchronised cannot be told here', 'timedatectl gives no answer')];
     },
   },

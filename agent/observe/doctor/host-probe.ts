@@ -29,7 +29,9 @@ export function hostProbe(loadConfig: () => Config): DoctorProbe {
     },
     stat(path) {
       const stat = statSync(bytes(path), { throwIfNoEntry: false, bigint: true });
-      return stat ? { directory: stat.isDirectory(), mode: Number(stat.mode) & 0o7777, uid: Number(stat.uid), dev: String(stat.dev) } : null;
+      return stat
+        ? { directory: stat.isDirectory(), mode: Number(stat.mode) & 0o7777, uid: Number(stat.uid), dev: String(stat.dev) }
+        : null;
     },
     space(path) {
       const fs = statfsSync(bytes(path));
@@ -38,7 +40,9 @@ export function hostProbe(loadConfig: () => Config): DoctorProbe {
     mounts: async () => (await si.fsSize()).map(({ mount, type, rw }) => ({ at: mount, type, writable: rw !== false })),
     async addresses() {
       const interfaces = await si.networkInterfaces();
-      return (Array.isArray(interfaces) ? interfaces : [interfaces]).flatMap(({ ip4, ip6 }) => [ip4, ip6]).filter((address) => address !== '');
+      return (Array.isArray(interfaces) ? interfaces : [interfaces])
+        .flatMap(({ ip4, ip6 }) => [ip4, ip6])
+        .filter((address) => address !== '');
     },
     readText(path) {
       try {
@@ -114,8 +118,7 @@ function surveyTree(root: BytePath): Survey {
     const dir = pending[i] ?? root;
     let handle;
     try {
-      // The type of the path leaves out Buffer, which opendir takes like every other call.
-      handle = opendirSync(bytes(dir) as unknown as string, { encoding: 'latin1' as BufferEncoding });
+      handle = opendirSync(bytes(dir), { encoding: 'latin1' });
     } catch (error) {
       if (errnoCode(error) !== 'ENOENT') blame(dir);
       continue;

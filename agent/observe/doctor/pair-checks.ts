@@ -12,7 +12,15 @@ export const pairChecks: Check[] = [
   {
     id: 'agent',
     run({ status }) {
-      if (!status) return [warn('agent', 'no agent is running for this configuration', 'nobody answers on its control socket', 'start it: systemctl start mailtwin, or mailtwin run')];
+      if (!status)
+        return [
+          warn(
+            'agent',
+            'no agent is running for this configuration',
+            'nobody answers on its control socket',
+            'start it: systemctl start mailtwin, or mailtwin run',
+          ),
+        ];
       return [pass('agent', `the agent runs as ${status.role}, version ${status.agentVersion}`)];
     },
   },
@@ -24,8 +32,19 @@ export const pairChecks: Check[] = [
       if (status || port === 0) return [];
       const code = await probe.bind(host, port);
       if (code === null) return [pass('listen', `${at} is free`)];
-      if (code === 'EADDRINUSE') return [fail('listen', `another program has ${at}`, code, `find it with: ss -ltnp 'sport = :${port}', and end it or choose another port in \`listen:\``)];
-      if (code === 'EADDRNOTAVAIL') return [fail('listen', `${host} is not an address of this host`, `it has ${(await probe.addresses()).join(', ')}`, 'correct `listen:`')];
+      if (code === 'EADDRINUSE')
+        return [
+          fail(
+            'listen',
+            `another program has ${at}`,
+            code,
+            `find it with: ss -ltnp 'sport = :${port}', and end it or choose another port in \`listen:\``,
+          ),
+        ];
+      if (code === 'EADDRNOTAVAIL')
+        return [
+          fail('listen', `${host} is not an address of this host`, `it has ${(await probe.addresses()).join(', ')}`, 'correct `listen:`'),
+        ];
       return [fail('listen', `${at} cannot be bound`, code, code === 'EACCES' ? 'choose a port above 1023' : 'correct `listen:`')];
     },
   },
@@ -36,26 +55,65 @@ export const pairChecks: Check[] = [
       if (!unspecified.has(config.listen.host)) return [];
       const own = addresses.filter((address) => !/^(127\.|::1$|fe80:)/.test(address));
       if (own.length > 0) return [pass('addresses', `this host has ${own.join(', ')}`)];
-      return [warn('addresses', 'this host has no address that the peer could reach', addresses.join(', '), 'give it an address in the LAN of the pair')];
+      return [
+        warn(
+          'addresses',
+          'this host has no address that the peer could reach',
+          addresses.join(', '),
+          'give it an address in the LAN of the pair',
+        ),
+      ];
     },
   },
   {
     id: 'peer',
     async run({ probe, config, status }) {
       const { addresses } = config.peer;
-      if (status?.peer.connected) return [pass('peer', `connected to ${status.peer.node ?? 'the peer'}${status.peer.address ? ` at ${status.peer.address}` : ''}`)];
-      if (addresses.length === 0) return [warn('peer', 'no address of the peer is known', '`peer.addresses` is empty', 'pair the nodes: `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` on the standby')];
-      const results = await Promise.all(addresses.map(async ({ host, port }) => ({ at: `${host}:${port}`, code: await probe.connect(host, port) })));
+      if (status?.peer.connected)
+        return [pass('peer', `connected to ${status.peer.node ?? 'the peer'}${status.peer.address ? ` at ${status.peer.address}` : ''}`)];
+      if (addresses.length === 0)
+        return [
+          warn(
+            'peer',
+            'no address of the peer is known',
+            '`peer.addresses` is empty',
+            'pair the nodes: `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` on the standby',
+          ),
+        ];
+      const results = await Promise.all(
+        addresses.map(async ({ host, port }) => ({ at: `${host}:${port}`, code: await probe.connect(host, port) })),
+      );
       const evidence = results.map(({ at, code }) => `${at}: ${code ?? 'answers'}`).join(', ');
       const down = results.filter(({ code }) => code !== null);
       // Only the primary needs to listen; a standby that does not is no fault.
       if (down.length === results.length) {
         const remedy = 'look whether the other host is up, its agent runs, and the firewall lets the port through';
-        return [config.role === 'standby' ? fail('peer', 'the primary does not answer on any address', evidence, remedy) : warn('peer', 'the standby is not connected', evidence, remedy)];
+        return [
+          config.role === 'standby'
+            ? fail('peer', 'the primary does not answer on any address', evidence, remedy)
+            : warn('peer', 'the standby is not connected', evidence, remedy),
+        ];
       }
       const why = status?.peer.lastError;
-      if (status) return [warn('peer', 'the peer answers but is not connected', why ? `${evidence}; ${why}` : evidence, 'look at the log of both agents; a re-keyed or wrong peer must be paired again')];
-      return [down.length > 0 ? warn('peer', 'the peer does not answer on every address', evidence, 'mend the path that does not answer, or take it out of `peer.addresses`') : pass('peer', 'the peer answers', evidence)];
+      if (status)
+        return [
+          warn(
+            'peer',
+            'the peer answers but is not connected',
+            why ? `${evidence}; ${why}` : evidence,
+            'look at the log of both agents; a re-keyed or wrong peer must be paired again',
+          ),
+        ];
+      return [
+        down.length > 0
+          ? warn(
+              'peer',
+              'the peer does not answer on every address',
+              evidence,
+              'mend the path that does not answer, or take it out of `peer.addresses`',
+            )
+          : pass('peer', 'the peer answers', evidence),
+      ];
     },
   },
   {
@@ -76,8 +134,18 @@ export const pairChecks: Check[] = [
       if (!status) return [];
       const { unproven } = status.replication;
       if (unproven.length === 0) return [pass('unproven', 'no directory is in doubt')];
-      const evidence = unproven.slice(0, 5).map(({ root, path, reason }) => `${root}:${displayPath(path)} (${reason})`).join(', ');
-      return [warn('unproven', `${unproven.length} directories may differ on the standby`, evidence, 'it settles by itself; if it does not, mend the reason and run `mailtwin verify`')];
+      const evidence = unproven
+        .slice(0, 5)
+        .map(({ root, path, reason }) => `${root}:${displayPath(path)} (${reason})`)
+        .join(', ');
+      return [
+        warn(
+          'unproven',
+          `${unproven.length} directories may differ on the standby`,
+          evidence,
+          'it settles by itself; if it does not, mend the reason and run `mailtwin verify`',
+        ),
+      ];
     },
   },
   {
@@ -85,7 +153,16 @@ export const pairChecks: Check[] = [
     run({ status }) {
       const held = status?.replication.held;
       if (!held) return [];
-      return [fail('held', 'replication stands still', `${held.code}: ${held.detail}`, held.code === 'mass-delete' ? 'if the deletion was meant, `mailtwin allow-delete`; if not, find out what deleted' : 'see `mailtwin status`')];
+      return [
+        fail(
+          'held',
+          'replication stands still',
+          `${held.code}: ${held.detail}`,
+          held.code === 'mass-delete'
+            ? 'if the deletion was meant, `mailtwin allow-delete`; if not, find out what deleted'
+            : 'see `mailtwin status`',
+        ),
+      ];
     },
   },
   {
@@ -96,8 +173,24 @@ export const pairChecks: Check[] = [
       if (!last) return [warn('verify', 'it was never verified that both nodes hold the same', '', 'run `mailtwin verify`')];
       const days = (probe.wallMs() - Date.parse(last.at)) / dayMs;
       const evidence = `${last.result}, ${last.differences} differences, ${last.at}`;
-      if (last.result !== 'clean') return [fail('verify', 'the last verification was not clean', evidence, 'run `mailtwin verify`; if it names differences again, look at the log of both agents')];
-      if (days > verifyDaysMax) return [warn('verify', `the last verification is ${Math.floor(days)} days old`, evidence, 'run `mailtwin verify`, best once a week by a timer')];
+      if (last.result !== 'clean')
+        return [
+          fail(
+            'verify',
+            'the last verification was not clean',
+            evidence,
+            'run `mailtwin verify`; if it names differences again, look at the log of both agents',
+          ),
+        ];
+      if (days > verifyDaysMax)
+        return [
+          warn(
+            'verify',
+            `the last verification is ${Math.floor(days)} days old`,
+            evidence,
+            'run `mailtwin verify`, best once a week by a timer',
+          ),
+        ];
       return [pass('verify', 'verified clean', evidence)];
     },
   },

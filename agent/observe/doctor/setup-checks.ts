@@ -14,8 +14,17 @@ export const setupChecks: Check[] = [
       const { node, koffi, lmdb } = probe.versions();
       const [major = 0, minor = 0] = node.replace(/^v/, '').split('.').map(Number);
       const evidence = `Node.js ${node}, koffi ${koffi ?? 'missing'}, lmdb ${lmdb ?? 'missing'}`;
-      if (major < nodeOldest[0] || (major === nodeOldest[0] && minor < nodeOldest[1])) return [fail('versions', 'Node.js is too old', evidence, `install Node.js ${nodeOldest.join('.')} or newer`)];
-      if (koffi === null || lmdb === null) return [fail('versions', 'a library is missing', evidence, 'install the package again on this machine; it brings libraries for this processor and C library')];
+      if (major < nodeOldest[0] || (major === nodeOldest[0] && minor < nodeOldest[1]))
+        return [fail('versions', 'Node.js is too old', evidence, `install Node.js ${nodeOldest.join('.')} or newer`)];
+      if (koffi === null || lmdb === null)
+        return [
+          fail(
+            'versions',
+            'a library is missing',
+            evidence,
+            'install the package again on this machine; it brings libraries for this processor and C library',
+          ),
+        ];
       const { os, kernel } = await probe.system();
       return [pass('versions', `${evidence}; ${os}, Linux ${kernel}`)];
     },
@@ -24,9 +33,26 @@ export const setupChecks: Check[] = [
     id: 'state',
     run({ probe, config }) {
       const stat = probe.stat(config.state);
-      if (!stat) return [fail('state', `the state directory ${config.state} is missing`, 'no such directory', 'run `mailtwin init` for this node, or mount the file system that holds it')];
-      if (!stat.directory) return [fail('state', `${config.state} is not a directory`, `mode ${octal(stat.mode)}`, 'name the right directory in `state:`')];
-      if (stat.mode & 0o077) return [warn('state', 'other users can look into the state directory', `${config.state} has mode ${octal(stat.mode)}`, `chmod 700 ${config.state}`)];
+      if (!stat)
+        return [
+          fail(
+            'state',
+            `the state directory ${config.state} is missing`,
+            'no such directory',
+            'run `mailtwin init` for this node, or mount the file system that holds it',
+          ),
+        ];
+      if (!stat.directory)
+        return [fail('state', `${config.state} is not a directory`, `mode ${octal(stat.mode)}`, 'name the right directory in `state:`')];
+      if (stat.mode & 0o077)
+        return [
+          warn(
+            'state',
+            'other users can look into the state directory',
+            `${config.state} has mode ${octal(stat.mode)}`,
+            `chmod 700 ${config.state}`,
+          ),
+        ];
       return [pass('state', `state directory ${config.state} is private`)];
     },
   },
@@ -35,8 +61,24 @@ export const setupChecks: Check[] = [
     run({ probe, config }) {
       const path = join(config.state, keyFile);
       const stat = probe.stat(path);
-      if (!stat) return [fail('key', 'the key of this node is missing', path, 'run `mailtwin init` on a new node; on an old one put the key back from a backup, or make a new one and pair again')];
-      if (stat.mode & 0o077) return [fail('key', 'other users can read the key of this node', `${path} has mode ${octal(stat.mode)}`, `chmod 600 ${path}; if somebody may have read it, make a new key and pair again`)];
+      if (!stat)
+        return [
+          fail(
+            'key',
+            'the key of this node is missing',
+            path,
+            'run `mailtwin init` on a new node; on an old one put the key back from a backup, or make a new one and pair again',
+          ),
+        ];
+      if (stat.mode & 0o077)
+        return [
+          fail(
+            'key',
+            'other users can read the key of this node',
+            `${path} has mode ${octal(stat.mode)}`,
+            `chmod 600 ${path}; if somebody may have read it, make a new key and pair again`,
+          ),
+        ];
       return [pass('key', 'the key of this node is private')];
     },
   },
@@ -46,14 +88,25 @@ export const setupChecks: Check[] = [
       return config.roots.map((root) => {
         const path = displayPath(root.path);
         const stat = probe.stat(root.path);
-        if (!stat) return fail('root', `root ${root.name} is missing`, path, 'mount its file system, or correct its path in the configuration');
+        if (!stat)
+          return fail('root', `root ${root.name} is missing`, path, 'mount its file system, or correct its path in the configuration');
         if (!stat.directory) return fail('root', `root ${root.name} is not a directory`, path, 'correct its path in the configuration');
         const survey = probe.survey(root.path);
         if (survey.unreadable.length > 0) {
-          return fail('root', `root ${root.name} holds files that this user cannot read`, survey.unreadable.map(displayPath).join(', '), 'run the agent (and the doctor) as root or as the user that owns the mail');
+          return fail(
+            'root',
+            `root ${root.name} holds files that this user cannot read`,
+            survey.unreadable.map(displayPath).join(', '),
+            'run the agent (and the doctor) as root or as the user that owns the mail',
+          );
         }
         if (survey.dirs + survey.files === 0 && config.role === 'primary' && !root.mayBeEmpty) {
-          return fail('root', `root ${root.name} is empty`, path, 'an empty directory looks like a missing mount: mount its file system, or set `mayBeEmpty: true` for a new store');
+          return fail(
+            'root',
+            `root ${root.name} is empty`,
+            path,
+            'an empty directory looks like a missing mount: mount its file system, or set `mayBeEmpty: true` for a new store',
+          );
         }
         return pass('root', `root ${root.name} at ${path} is there and can be read${survey.complete ? '' : ' (as far as was looked)'}`);
       });
@@ -66,9 +119,19 @@ export const setupChecks: Check[] = [
         if (root.staging === null) return [];
         const staging = probe.stat(root.staging);
         const at = probe.stat(root.path);
-        if (!staging) return [warn('staging', `the staging directory of root ${root.name} is not there yet`, root.staging, `mkdir -m 700 ${root.staging}`)];
+        if (!staging)
+          return [
+            warn('staging', `the staging directory of root ${root.name} is not there yet`, root.staging, `mkdir -m 700 ${root.staging}`),
+          ];
         if (at && at.dev !== staging.dev) {
-          return [fail('staging', `the staging directory of root ${root.name} is on another file system`, `${root.staging} and ${displayPath(root.path)}`, 'choose a directory on the same file system, because files are renamed from there into place')];
+          return [
+            fail(
+              'staging',
+              `the staging directory of root ${root.name} is on another file system`,
+              `${root.staging} and ${displayPath(root.path)}`,
+              'choose a directory on the same file system, because files are renamed from there into place',
+            ),
+          ];
         }
         return [pass('staging', `staging of root ${root.name} is on its file system`)];
       });

@@ -42,21 +42,38 @@ export async function demo(context: Context, flags: { seconds: number; messages:
   try {
     return await runDemo(context, pair, flags, interrupted);
   } catch (error) {
-    if (interrupted.aborted) throw new CommandError({ code: 'interrupted', message: 'the demo was interrupted', remedy: '', exitCode: exitCodes.failed });
+    if (interrupted.aborted)
+      throw new CommandError({ code: 'interrupted', message: 'the demo was interrupted', remedy: '', exitCode: exitCodes.failed });
     failed = true;
     throw error;
   } finally {
     for (const agent of agents) await agent.stop();
     process.off('exit', atExit);
-    if (failed) for (const [name, agent] of [['demo-a', pair.primary], ['demo-b', pair.standby]] as const) terminal.complain(`--- end of the log of ${name}\n${agent.logTail(15)}`);
+    if (failed)
+      for (const [name, agent] of [
+        ['demo-a', pair.primary],
+        ['demo-b', pair.standby],
+      ] as const)
+        terminal.complain(`--- end of the log of ${name}\n${agent.logTail(15)}`);
     if (flags.keep) terminal.print(`Kept: ${dir}`);
     else rmSync(dir, { recursive: true, force: true });
   }
 }
 
 function pairIn(dir: string): Pair {
-  const agent = (name: string) => new AgentProcess({ name, configFile: join(dir, name, 'mailtwin.yaml'), stateDir: join(dir, name, 'state'), logFile: join(dir, `${name}.log`) });
-  return { dir, roots: { primary: join(dir, 'demo-a/mail'), standby: join(dir, 'demo-b/mail') }, primary: agent('demo-a'), standby: agent('demo-b') };
+  const agent = (name: string) =>
+    new AgentProcess({
+      name,
+      configFile: join(dir, name, 'mailtwin.yaml'),
+      stateDir: join(dir, name, 'state'),
+      logFile: join(dir, `${name}.log`),
+    });
+  return {
+    dir,
+    roots: { primary: join(dir, 'demo-a/mail'), standby: join(dir, 'demo-b/mail') },
+    primary: agent('demo-a'),
+    standby: agent('demo-b'),
+  };
 }
 
 async function runDemo(context: Context, pair: Pair, flags: { seconds: number; messages: number }, signal: AbortSignal): Promise<number> {
@@ -81,8 +98,14 @@ async function runDemo(context: Context, pair: Pair, flags: { seconds: number; m
   terminal.print('');
   row('store', `${plural(store.messages, 'message')}, ${showBytes(store.bytes)}, ${plural(store.directories, 'directory', 'directories')}`);
   row('initial fill', `${showSeconds(fillSeconds)}, ${showBytes(store.bytes / Math.max(0.001, fillSeconds))}/s`);
-  row('activity', `${plural(activity.changes, 'change')} in ${showSeconds(flags.seconds)}, ${plural(activity.deliveries, 'delivery', 'deliveries')}`);
-  row('delivery to durable', `median ${ms(quantile(probe.steadyMs, 0.5))}, 99 % ${ms(quantile(probe.steadyMs, 0.99))}, max ${ms(quantile(probe.steadyMs, 1))} (${showCount(probe.steadyMs.length)} measured)`);
+  row(
+    'activity',
+    `${plural(activity.changes, 'change')} in ${showSeconds(flags.seconds)}, ${plural(activity.deliveries, 'delivery', 'deliveries')}`,
+  );
+  row(
+    'delivery to durable',
+    `median ${ms(quantile(probe.steadyMs, 0.5))}, 99 % ${ms(quantile(probe.steadyMs, 0.99))}, max ${ms(quantile(probe.steadyMs, 1))} (${showCount(probe.steadyMs.length)} measured)`,
+  );
   row('standby killed and restarted', activity.killed ? `longest wait of a delivery ${ms(quantile(probe.interruptedMs, 1))}` : 'no');
   row('confirmed and missing', showCount(probe.missing.length));
   row('verify --deep', printable(verified.summary));
@@ -107,7 +130,12 @@ async function makeSampleStore(context: Context, pair: Pair, messages: number, s
       return step.value;
     }
     const { messagesDone, messagesTotal, bytesDone } = step.value;
-    reporter.show({ label: 'store', files: { done: messagesDone, total: messagesTotal }, bytes: { done: bytesDone, total: null }, unit: 'messages' });
+    reporter.show({
+      label: 'store',
+      files: { done: messagesDone, total: messagesTotal },
+      bytes: { done: bytesDone, total: null },
+      unit: 'messages',
+    });
     await context.sleep(0, signal);
     signal.throwIfAborted();
   }
@@ -115,9 +143,38 @@ async function makeSampleStore(context: Context, pair: Pair, messages: number, s
 
 async function startPair(context: Context, pair: Pair, signal: AbortSignal): Promise<void> {
   const port = await freePort();
-  const files = (name: string) => ['--config', join(pair.dir, name, 'mailtwin.yaml'), '--state', join(pair.dir, name, 'state'), '--metrics', 'off'];
-  await runCommand(['init', '--role', 'primary', '--node', 'demo-a', '--root', `mail=${pair.roots.primary}:maildir`, '--listen', `127.0.0.1:${port}`, ...files('demo-a')]);
-  await runCommand(['init', '--role', 'standby', '--node', 'demo-b', '--root', `mail=${pair.roots.standby}:maildir`, '--listen', '127.0.0.1:0', ...files('demo-b')]);
+  const files = (name: string) => [
+    '--config',
+    join(pair.dir, name, 'mailtwin.yaml'),
+    '--state',
+    join(pair.dir, name, 'state'),
+    '--metrics',
+    'off',
+  ];
+  await runCommand([
+    'init',
+    '--role',
+    'primary',
+    '--node',
+    'demo-a',
+    '--root',
+    `mail=${pair.roots.primary}:maildir`,
+    '--listen',
+    `127.0.0.1:${port}`,
+    ...files('demo-a'),
+  ]);
+  await runCommand([
+    'init',
+    '--role',
+    'standby',
+    '--node',
+    'demo-b',
+    '--root',
+    `mail=${pair.roots.standby}:maildir`,
+    '--listen',
+    '127.0.0.1:0',
+    ...files('demo-b'),
+  ]);
   await pair.primary.start(signal);
   const offer = await pair.primary.client.ask('POST /pair', {});
   await runCommand(['pair', `127.0.0.1:${port}`, offer.code, '--yes', '--config', join(pair.dir, 'demo-b/mailtwin.yaml')]);
@@ -133,7 +190,9 @@ async function freePort(): Promise<number> {
     server.listen(0, '127.0.0.1', resolve);
   });
   const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
   return port;
 }
 
@@ -149,7 +208,12 @@ async function fill(context: Context, pair: Pair, signal: AbortSignal): Promise<
     if (replication.held) throw failure(`the fill is held: ${replication.held.code}: ${replication.held.detail}`);
     if (context.monotonicMs() - start > fillMs) throw failure(`the fill did not end within ${fillMs / 1000} s`);
     const done = replication.fill;
-    if (done) reporter.show({ label: 'fill', files: { done: done.filesDone, total: done.filesTotal }, bytes: { done: done.bytesDone, total: done.bytesTotal } });
+    if (done)
+      reporter.show({
+        label: 'fill',
+        files: { done: done.filesDone, total: done.filesTotal },
+        bytes: { done: done.bytesDone, total: done.bytesTotal },
+      });
     await context.sleep(pollMs, signal);
   }
   const seconds = (context.monotonicMs() - start) / 1000;
@@ -159,7 +223,12 @@ async function fill(context: Context, pair: Pair, signal: AbortSignal): Promise<
 }
 
 /** Mail arrives and changes; in the middle the standby is killed and started again. */
-async function mixedActivity(context: Context, pair: Pair, seconds: number, signal: AbortSignal): Promise<{ changes: number; deliveries: number; killed: boolean; probe: LatencyProbe }> {
+async function mixedActivity(
+  context: Context,
+  pair: Pair,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<{ changes: number; deliveries: number; killed: boolean; probe: LatencyProbe }> {
   const probe = new LatencyProbe(pair.primary.client, pair.roots);
   const reporter = new ProgressReporter(context.terminal, context.monotonicMs);
   const loop = new ChangeLoop({ seed, dir: pair.roots.primary });
@@ -176,7 +245,8 @@ async function mixedActivity(context: Context, pair: Pair, seconds: number, sign
     await context.sleep(standbyDownSeconds * 1000, signal);
     await pair.standby.start(signal);
     // The pair is steady again when all that had gathered is through.
-    for await (const line of pair.primary.client.stream('POST /wait', { timeoutSeconds: 120 }, signal)) if (line.kind === 'error') throw new CommandError(line);
+    for await (const line of pair.primary.client.stream('POST /wait', { timeoutSeconds: 120 }, signal))
+      if (line.kind === 'error') throw new CommandError(line);
     down = false;
     reporter.print('restarted and caught up');
   };

@@ -43,7 +43,6 @@ export async function status(context: Context, flags: CommonOptions & { watch?: 
 export function cut(line: string, columns: number): string {
   let shown = 0;
   let text = '';
-  // oxlint-disable-next-line no-control-regex
   for (const [part] of line.matchAll(/\u001b\[[0-9;]*m|[^]/gu)) {
     if (part.startsWith('\u001b')) text += part;
     else if (shown < columns - 1) {

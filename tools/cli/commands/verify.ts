@@ -18,6 +18,9 @@ export async function verify(context: Context, flags: CommonOptions & { deep: bo
     },
   });
   if (flags.json) terminal.print(JSON.stringify({ summary: outcome.summary, ...outcome.facts, differences, exitCode: outcome.exitCode }));
-  else terminal.print(outcome.exitCode === 0 ? terminal.paint.good(printable(outcome.summary)) : terminal.paint.bad(printable(outcome.summary)));
+  else
+    terminal.print(
+      outcome.exitCode === 0 ? terminal.paint.good(printable(outcome.summary)) : terminal.paint.bad(printable(outcome.summary)),
+    );
   return outcome.exitCode;
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +23,12 @@ export async function runCommand(args: readonly string[]): Promise<string> {
 }
 
 export function failure(message: string): CommandError {
-  return new CommandError({ code: 'demo-failed', message, remedy: 'run `mailtwin demo --keep` and look at the logs in its directory', exitCode: 1 });
+  return new CommandError({
+    code: 'demo-failed',
+    message,
+    remedy: 'run `mailtwin demo --keep` and look at the logs in its directory',
+    exitCode: 1,
+  });
 }
 
 /** One agent of the demo, as a process of its own. */
@@ -44,7 +50,9 @@ export class AgentProcess {
   /** Starts it and waits until it answers. */
   async start(signal: AbortSignal): Promise<void> {
     const log = openSync(this.#logFile, 'a');
-    this.#child = spawn(process.execPath, [...process.execArgv, mainFile, 'run', '--config', this.#configFile], { stdio: ['ignore', log, log] });
+    this.#child = spawn(process.execPath, [...process.execArgv, mainFile, 'run', '--config', this.#configFile], {
+      stdio: ['ignore', log, log],
+    });
     closeSync(log);
     this.#wanted = true;
     const deadline = performance.now() + startMs;
@@ -63,7 +71,8 @@ export class AgentProcess {
 
   /** @throws CommandError when the agent has ended by itself. */
   check(): void {
-    if (this.#wanted && this.#ended()) throw failure(`the agent ${this.#name} ended by itself (exit code ${this.#child?.exitCode ?? this.#child?.signalCode})`);
+    if (this.#wanted && this.#ended())
+      throw failure(`the agent ${this.#name} ended by itself (exit code ${this.#child?.exitCode ?? this.#child?.signalCode})`);
   }
 
   async status(): Promise<Status> {
@@ -104,7 +113,7 @@ export class AgentProcess {
   async #end(signal: 'SIGTERM' | 'SIGKILL', withinMs = 10_000): Promise<boolean> {
     const child = this.#child;
     if (!child || this.#ended()) return true;
-    const exited = new Promise<boolean>((resolve) => child.once('exit', () => resolve(true)));
+    const exited = once(child, 'exit').then(() => true);
     child.kill(signal);
     const timeout = new AbortController();
     try {

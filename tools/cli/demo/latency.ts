@@ -40,7 +40,8 @@ export class LatencyProbe {
   async #measure(path: string, atMs: number, disturbed: () => boolean): Promise<void> {
     const before = disturbed();
     for await (const line of this.#client.stream('POST /wait', { timeoutSeconds: waitTimeoutSeconds })) {
-      if (line.kind === 'error' || (line.kind === 'done' && line.exitCode !== 0)) throw new Error(line.kind === 'error' ? line.message : line.summary);
+      if (line.kind === 'error' || (line.kind === 'done' && line.exitCode !== 0))
+        throw new Error(line.kind === 'error' ? line.message : line.summary);
     }
     const tookMs = performance.now() - atMs;
     // Looked for on the standby first: what moved on in between is gone from the primary's path too, and proves nothing.
