@@ -104,7 +104,7 @@ describe('progress', () => {
     expect(tty.out.at(-1)).toBe('\r\u001b[K');
     expect(plain.out).toEqual([]);
     expect(plain.err).toEqual([
-      'fill  0%  0/20,000 files\n',
+      'fill 0%  0/20,000 files\n',
       'fill 25%  5,000/20,000 files  15 s left\n',
       'fill 50%  10,000/20,000 files  10 s left\n',
     ]);

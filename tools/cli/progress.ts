@@ -80,6 +80,7 @@ export class ProgressReporter {
   readonly #speed = new Speed();
   #shownMs = Number.NEGATIVE_INFINITY;
   #drawn = false;
+  #full = false;
 
   constructor(terminal: Terminal, monotonicMs: () => number) {
     this.#terminal = terminal;
@@ -90,13 +91,16 @@ export class ProgressReporter {
     const now = this.#monotonicMs();
     this.#speed.add(now, (progress.bytes ?? progress.files)?.done ?? 0);
     const every = this.#terminal.isTTY ? 100 : 5000;
-    if (now - this.#shownMs < every && fraction(progress) !== 1) return;
+    // The end is shown at once, but only once.
+    const full = fraction(progress) === 1;
+    if (now - this.#shownMs < every && (!full || this.#full)) return;
+    this.#full = full;
     this.#shownMs = now;
     if (this.#terminal.isTTY) {
       this.#drawn = true;
       this.#terminal.write(`\r\u001b[K${progressLine(progress, this.#speed, this.#terminal.columns() - 1)}`);
     } else {
-      this.#terminal.complain(progressLine(progress, this.#speed, 200).replace(/ ▕.*▏/, ''));
+      this.#terminal.complain(progressLine(progress, this.#speed, 200).replace(/▕.*▏ */, ''));
     }
   }
 

@@ -267,7 +267,7 @@ async function mixedActivity(
       label: 'activity',
       files: { done: changes, total: Math.round(changesPerSecond * seconds) },
       unit: 'changes',
-      text: `delivery to durable: last ${ms(probe.lastMs)}, median ${ms(quantile(probe.steadyMs, 0.5))}, 99 % ${ms(quantile(probe.steadyMs, 0.99))}${down ? ', standby down' : ''}`,
+      text: `durable in ${ms(probe.lastMs)}, median ${ms(quantile(probe.steadyMs, 0.5))}, 99 % ${ms(quantile(probe.steadyMs, 0.99))}${down ? ', standby down' : ''}`,
     });
   }
   signal.throwIfAborted();
