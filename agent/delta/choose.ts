@@ -27,7 +27,13 @@ export function chooseDelta(versions: Versions, idOf: (offset: number, length: n
   // A patch reads the old version once more on the standby; for little gain the whole is the better bargain.
   if (patch === null || patch.literalBytes > newSize * 0.9) return { kind: 'whole' };
   const [first, second] = patch.pieces;
-  const appends = patch.pieces.length <= 2 && first && 'from' in first && first.from === 0 && first.length === oldSize && (!second || 'literal' in second);
+  const appends =
+    patch.pieces.length <= 2 &&
+    first &&
+    'from' in first &&
+    first.from === 0 &&
+    first.length === oldSize &&
+    (!second || 'literal' in second);
   return { kind: appends ? 'tail' : 'patch', ...patch };
 }
 

@@ -63,7 +63,13 @@ export class ContentScan {
   finish(): ScanResult {
     const chunks = this.#chunker?.finish() ?? null;
     const comparable = this.#comparing === this.#chunker ? chunks : (this.#comparing?.finish() ?? null);
-    return { size: this.#size, content: this.#sha256.digest(), chunks, comparable: this.#comparing ? comparable : null, keepsPrefix: this.#keepsPrefix };
+    return {
+      size: this.#size,
+      content: this.#sha256.digest(),
+      chunks,
+      comparable: this.#comparing ? comparable : null,
+      keepsPrefix: this.#keepsPrefix,
+    };
   }
 }
 
@@ -81,7 +87,7 @@ export async function scanFile(
   pause: () => Promise<void>,
 ): Promise<ScanResult> {
   const scan = new ContentScan(size, old, hash);
-  for (let offset = 0; ; ) {
+  for (let offset = 0; ;) {
     const data = read(offset, blockBytes);
     if (data.length > 0) scan.update(data);
     offset += data.length;

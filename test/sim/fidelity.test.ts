@@ -8,7 +8,23 @@ import { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
 import { SimRandom } from './sim-random.ts';
 
-const names = ['a', 'b', 'd', 'd/a', 'd/b', 'd/e', 'd/e/a', 's', 's/a', 'a/x', 'caf\xe9', 'n'.repeat(255), 'n'.repeat(256), 'loop', 'loop/a'];
+const names = [
+  'a',
+  'b',
+  'd',
+  'd/a',
+  'd/b',
+  'd/e',
+  'd/e/a',
+  's',
+  's/a',
+  'a/x',
+  'caf\xe9',
+  'n'.repeat(255),
+  'n'.repeat(256),
+  'loop',
+  'loop/a',
+];
 
 let made: string | null = null;
 afterEach(() => {
@@ -82,7 +98,12 @@ function look(files: Files, top: string): string[] {
     const full = name === '' ? top : `${top}/${name}`;
     try {
       const stat = files.lstat(full);
-      const facts = stat && [stat.kind, stat.kind === 'dir' ? '' : stat.size, stat.kind === 'symlink' ? '' : stat.mode.toString(8), stat.nlink];
+      const facts = stat && [
+        stat.kind,
+        stat.kind === 'dir' ? '' : stat.size,
+        stat.kind === 'symlink' ? '' : stat.mode.toString(8),
+        stat.nlink,
+      ];
       const entries = files
         .readdir(full)
         ?.map((e) => `${e.name}=${e.kind}`)
@@ -111,7 +132,8 @@ describe('the simulated disk', () => {
       }
       fs.rmSync(made, { recursive: true });
     }
-    for (const code of ['ENOENT', 'ENOTDIR', 'EEXIST', 'ENOTEMPTY', 'EISDIR', 'EINVAL', 'EPERM', 'ELOOP', 'ENAMETOOLONG']) expect(outcomes).toContain(code);
+    for (const code of ['ENOENT', 'ENOTDIR', 'EEXIST', 'ENOTEMPTY', 'EISDIR', 'EINVAL', 'EPERM', 'ELOOP', 'ENAMETOOLONG'])
+      expect(outcomes).toContain(code);
   });
 });
 

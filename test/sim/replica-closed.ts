@@ -65,7 +65,14 @@ function checkMailbox(files: Files, dir: BytePath, history: MailHistory): string
   return found;
 }
 
-function checkUid(history: MailHistory, uidValidity: number, uid: number, base: string, present: ReadonlySet<string>, where: string): string[] {
+function checkUid(
+  history: MailHistory,
+  uidValidity: number,
+  uid: number,
+  base: string,
+  present: ReadonlySet<string>,
+  where: string,
+): string[] {
   const issued = history.find(uidValidity, uid);
   if (!issued) return [`${where}: UID ${uid} was never given`];
   if (issued.base !== base) return [`${where}: UID ${uid} names ${base}, but a client saw ${issued.base} under it`];
@@ -73,7 +80,13 @@ function checkUid(history: MailHistory, uidValidity: number, uid: number, base: 
   return [];
 }
 
-function checkLog(log: string, history: MailHistory, uidValidity: number | null, listed: ReadonlyMap<number, string>, present: ReadonlySet<string>): string[] {
+function checkLog(
+  log: string,
+  history: MailHistory,
+  uidValidity: number | null,
+  listed: ReadonlyMap<number, string>,
+  present: ReadonlySet<string>,
+): string[] {
   const found: string[] = [];
   const alive = new Map<number, string>();
   if (log !== '' && !log.endsWith('\n')) found.push('index log ends inside a record');
@@ -86,7 +99,8 @@ function checkLog(log: string, history: MailHistory, uidValidity: number | null,
   if (alive.size > 0 && uidValidity === null) return [...found, 'index log names messages, but there is no uidlist'];
   for (const [uid, base] of alive) {
     found.push(...checkUid(history, uidValidity!, uid, base, present, 'index log'));
-    if (!listed.has(uid) && !history.find(uidValidity!, uid)?.expunged) found.push(`index log: UID ${uid} is not in the uidlist: the index is newer than the data`);
+    if (!listed.has(uid) && !history.find(uidValidity!, uid)?.expunged)
+      found.push(`index log: UID ${uid} is not in the uidlist: the index is newer than the data`);
   }
   return found;
 }

@@ -145,7 +145,9 @@ export class SimMailServer {
     const length = random.chance(this.#largeShare) ? 150_000 + random.int(300_000) : 20 + random.int(2000);
     const base = this.#base();
     // Small messages are often alike (notices, list footers); large ones are not.
-    const body = random.chance(0.1) ? Buffer.alloc(500, 'same ') : Buffer.concat([Buffer.from(`Subject: ${base}\n\n`), random.bytes(length)]);
+    const body = random.chance(0.1)
+      ? Buffer.alloc(500, 'same ')
+      : Buffer.concat([Buffer.from(`Subject: ${base}\n\n`), random.bytes(length)]);
     const isAppend = random.chance(0.2);
     const mtimeNs = isAppend ? BigInt(1_600_000_000 + random.int(1e7)) * 1_000_000_000n + BigInt(random.int(1e9)) : null;
     await box.deliver(base, body, { uid, flags: isAppend ? random.pick(flagSets) : null, mtimeNs });

@@ -197,7 +197,10 @@ export class SimEnd implements Channel {
     if (this.#end || this.host.dead) return;
     let message: Message;
     try {
-      message = this.#network.tap(decode(frame, (batch) => this.#dirs.get(batch) ?? 0), this.peer.#name);
+      message = this.#network.tap(
+        decode(frame, (batch) => this.#dirs.get(batch) ?? 0),
+        this.peer.#name,
+      );
     } catch (error) {
       const detail = error instanceof Error ? error.message : String(error);
       this.#network.protocolErrors.push(detail);

@@ -49,7 +49,8 @@ export class SimPlainWork {
     const dir = random.pick(dirs);
     const fresh = () => `${random.pick(dirs)}/${this.#name()}`;
     const roll = random.int(20);
-    if (file === null || (roll < 4 && plain.length < filesMax)) return this.#files.writeFile(fresh(), random.bytes(random.int(random.chance(0.1) ? 400_000 : 3000)));
+    if (file === null || (roll < 4 && plain.length < filesMax))
+      return this.#files.writeFile(fresh(), random.bytes(random.int(random.chance(0.1) ? 400_000 : 3000)));
     const size = this.#files.lstat(file)!.size;
     switch (roll) {
       case 4:
@@ -64,13 +65,17 @@ export class SimPlainWork {
       case 8:
         return this.#files.truncate(file, random.int(size + 1));
       case 9:
-        return this.#files.setMeta(random.chance(0.7) ? file : dir === this.#root ? file : dir, { mode: random.pick([0o600, 0o640, 0o644, 0o700, 0o755]) });
+        return this.#files.setMeta(random.chance(0.7) ? file : dir === this.#root ? file : dir, {
+          mode: random.pick([0o600, 0o640, 0o644, 0o700, 0o755]),
+        });
       case 10:
         return this.#files.setMeta(file, { uid: 5000 + random.int(3), gid: 5000 + random.int(3) });
       case 11:
         return this.#files.setMeta(file, { mtimeNs: BigInt(1_500_000_000 + random.int(1e8)) * 1_000_000_000n + BigInt(random.int(1e9)) });
       case 12:
-        return this.#files.setMeta(file, { xattrs: random.chance(0.3) ? new Map() : new Map([[`user.note${random.int(2)}`, random.bytes(8)]]) });
+        return this.#files.setMeta(file, {
+          xattrs: random.chance(0.3) ? new Map() : new Map([[`user.note${random.int(2)}`, random.bytes(8)]]),
+        });
       case 13:
         return this.#files.symlink(random.pick(['elsewhere', 'nowhere/at/all', this.#name()]), fresh());
       case 14:

@@ -61,10 +61,9 @@ export class SimRandom {
   }
 
   bytes(length: number): Buffer {
-    const out = Buffer.alloc(length);
-    for (let i = 0; i + 4 <= length; i += 4) out.writeUInt32LE(this.bits(), i);
-    for (let i = length & ~3; i < length; i++) out[i] = this.bits();
-    return out;
+    const words = new Uint32Array(Math.ceil(length / 4));
+    for (let i = 0; i < words.length; i++) words[i] = this.bits();
+    return Buffer.from(words.buffer, 0, length);
   }
 
   /** A source of its own, so that what one part of the world draws does not shift what the others draw. */

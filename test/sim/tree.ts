@@ -28,7 +28,9 @@ export function snapshotTree(files: Files, root: BytePath, ignores: Ignores): Tr
       // A directory's mtime is the time of its last change here, which means nothing over there.
       if (stat.kind !== 'dir') facts.push(`mtime ${stat.mtimeNs}`);
       if (stat.kind === 'symlink') facts.push(`-> ${files.readlink(full)}`);
-      if (stat.kind !== 'symlink') for (const [key, value] of [...(files.xattrs(full) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))) facts.push(`${key}=${value.toString('hex')}`);
+      if (stat.kind !== 'symlink')
+        for (const [key, value] of [...(files.xattrs(full) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1)))
+          facts.push(`${key}=${value.toString('hex')}`);
       if (stat.kind === 'file') {
         facts.push(`${stat.size} bytes`, digestOf(files.readFile(full, Infinity)!.data));
         if (stat.nlink > 1) {

@@ -60,7 +60,20 @@ describe('the simulated mail server', () => {
     }
     await clock.settle(server.stop(), 60_000);
     expect(checkReplicaClosed(files, root, history)).toEqual([]);
-    expect([...server.done.keys()].sort()).toEqual(['copy', 'create', 'delete', 'deliver', 'expunge', 'flags', 'keywords', 'look', 'move', 'rename', 'rotate', 'subscribe']);
+    expect([...server.done.keys()].sort()).toEqual([
+      'copy',
+      'create',
+      'delete',
+      'deliver',
+      'expunge',
+      'flags',
+      'keywords',
+      'look',
+      'move',
+      'rename',
+      'rotate',
+      'subscribe',
+    ]);
     expect(history.issuedCount).toBeGreaterThan(100);
   });
 
@@ -128,16 +141,32 @@ describe('the check of a replica', () => {
   it.each<[string, RegExp, (w: Awaited<ReturnType<typeof atRest>>) => void]>([
     ['a missing message', /which is not there/, ({ files, box, message }) => files.unlink(`${box.dir}/${message.file}`)],
     ['a torn message', /not the body/, ({ files, box, message }) => files.truncate(`${box.dir}/${message.file}`, 10)],
-    ['a doubled message', /there twice/, ({ files, box, message }) => files.link(`${box.dir}/${message.file}`, `${box.dir}/cur/${message.base}:2,X`)],
+    [
+      'a doubled message',
+      /there twice/,
+      ({ files, box, message }) => files.link(`${box.dir}/${message.file}`, `${box.dir}/cur/${message.base}:2,X`),
+    ],
     ['a torn uidlist', /ends inside a line/, ({ files, box }) => files.append(`${box.dir}/dovecot-uidlist`, '99 :12')],
     ['a foreign UID', /never given/, ({ files, box }) => files.append(`${box.dir}/dovecot-uidlist`, '9999 :x\n')],
-    ['a UID for another message', /but a client saw/, ({ files, box, message, history }) => {
-      files.append(`${box.dir}/dovecot-uidlist`, `${message.uid} :other\n`);
-      history.arrived('other', Buffer.alloc(0));
-    }],
-    ['another UIDVALIDITY', /UIDVALIDITY 17 was never given/, ({ files, box }) => files.writeFile(`${box.dir}/dovecot-uidlist`, '3 V17 N1 Gx\n')],
+    [
+      'a UID for another message',
+      /but a client saw/,
+      ({ files, box, message, history }) => {
+        files.append(`${box.dir}/dovecot-uidlist`, `${message.uid} :other\n`);
+        history.arrived('other', Buffer.alloc(0));
+      },
+    ],
+    [
+      'another UIDVALIDITY',
+      /UIDVALIDITY 17 was never given/,
+      ({ files, box }) => files.writeFile(`${box.dir}/dovecot-uidlist`, '3 V17 N1 Gx\n'),
+    ],
     ['an index without uidlist', /there is no uidlist/, ({ files, box }) => files.unlink(`${box.dir}/dovecot-uidlist`)],
-    ['an index newer than the uidlist', /newer than the data/, ({ files, box }) => files.writeFile(`${box.dir}/dovecot-uidlist`, `3 V${box.uidValidity} N1 Gx\n`)],
+    [
+      'an index newer than the uidlist',
+      /newer than the data/,
+      ({ files, box }) => files.writeFile(`${box.dir}/dovecot-uidlist`, `3 V${box.uidValidity} N1 Gx\n`),
+    ],
     ['a torn index', /inside a record/, ({ files, box }) => files.append(`${box.dir}/dovecot.index.log`, '+ 5')],
     ['a lock', /lock or temporary/, ({ files, box }) => files.writeFile(`${box.dir}/dovecot-uidlist.lock`, '')],
     ['a temporary file', /temporary file/, ({ files, box }) => files.writeFile(`${box.dir}/tmp/x`, '')],
@@ -196,15 +225,22 @@ describe('the simulated watcher', () => {
       const agentClock = clock.host(wall);
       const own = disk.open(agentClock);
       const hints: Hint[] = [];
-      const watcher = new SimWatcher(disk, own, agentClock, random.fork('watch'), {
-        roots: [{ name: 'mail', path: root }],
-        barrierDir: '/state',
-        ignores: (_, path) => ignoresOfMaildir(path),
-        onHints: (more) => hints.push(...more),
-        onFailure: (error) => {
-          throw error;
+      const watcher = new SimWatcher(
+        disk,
+        own,
+        agentClock,
+        random.fork('watch'),
+        {
+          roots: [{ name: 'mail', path: root }],
+          barrierDir: '/state',
+          ignores: (_, path) => ignoresOfMaildir(path),
+          onHints: (more) => hints.push(...more),
+          onFailure: (error) => {
+            throw error;
+          },
         },
-      }, { overflowShare });
+        { overflowShare },
+      );
       await watcher.start();
       const before = snapshotTree(files, root, ignoresOfMaildir);
       own.writeFile(`${root}/mine`, '');
@@ -214,9 +250,11 @@ describe('the simulated watcher', () => {
       await clock.settle(watcher.barrier(1000), 1000);
       expect(hints.some((h) => h.path === 'mine' || ignoresOfMaildir(h.path))).toBe(false);
       expect(hints.some((h) => h.kind === 'lost')).toBe(overflowShare > 0);
-      const covered = (path: string) => hints.some((h) => h.path === path || (h.kind !== 'path' && (h.path === '' || path.startsWith(`${h.path}/`))));
+      const covered = (path: string) =>
+        hints.some((h) => h.path === path || (h.kind !== 'path' && (h.path === '' || path.startsWith(`${h.path}/`))));
       for (const [path, facts] of snapshotTree(files, root, ignoresOfMaildir)) {
-        if (path !== 'mine' && before.get(path) !== facts && !facts.includes('same as')) expect([path, covered(path)]).toEqual([path, true]);
+        if (path !== 'mine' && before.get(path) !== facts && !facts.includes('same as'))
+          expect([path, covered(path)]).toEqual([path, true]);
       }
       host.kill();
     }

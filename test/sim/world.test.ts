@@ -61,8 +61,14 @@ describe('the simulated disk', () => {
       disk.crash({ chaos: seed % 2 === 0 });
       const after = disk.open(host);
       expect(after.readFile('/b', 100)?.data.toString()).toBe('old');
-      const names = after.readdir('/')!.map((e) => e.name).sort();
-      expect([['a', 'b'], ['b', 'c']]).toContainEqual(names);
+      const names = after
+        .readdir('/')!
+        .map((e) => e.name)
+        .sort();
+      expect([
+        ['a', 'b'],
+        ['b', 'c'],
+      ]).toContainEqual(names);
       fates.add(names.join());
     }
     expect(fates.size).toBe(2);
@@ -134,7 +140,9 @@ describe('the simulated disk', () => {
       }
       disk.crash({ chaos: true });
       const after = disk.open(host);
-      const bodies = [0, 1, 2, 3].flatMap((d) => after.readdir(`/d${d}`)!.map((e) => after.readFile(`/d${d}/${e.name}`, 100)!.data.toString()));
+      const bodies = [0, 1, 2, 3].flatMap((d) =>
+        after.readdir(`/d${d}`)!.map((e) => after.readFile(`/d${d}/${e.name}`, 100)!.data.toString()),
+      );
       expect(bodies.filter((b) => b.startsWith('body')).sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7].map((f) => `body ${f}`));
     }
   });
@@ -157,7 +165,10 @@ describe('the simulated disk', () => {
   it('gives a freed inode number to the next file when told to', () => {
     const reused = machine(1, { reuseInos: true }).files;
     const fresh = machine(1).files;
-    for (const [files, same] of [[reused, true], [fresh, false]] as const) {
+    for (const [files, same] of [
+      [reused, true],
+      [fresh, false],
+    ] as const) {
       files.writeFile('/a', 'x');
       const before = files.lstat('/a')!.ino;
       files.unlink('/a');
@@ -217,7 +228,11 @@ describe('the simulated key-value store', () => {
       const kv = store.open(clock.host(wall));
       kv.commit([[key('flushed'), key('1')]]);
       await clock.settle(kv.flushed(), 100);
-      for (let i = 0; i < 4; i++) kv.commit([[key(`a${i}`), key('x')], [key(`b${i}`), key('x')]]);
+      for (let i = 0; i < 4; i++)
+        kv.commit([
+          [key(`a${i}`), key('x')],
+          [key(`b${i}`), key('x')],
+        ]);
       store.crash(new SimRandom(seed));
       const after = store.open(clock.host(wall));
       expect(after.get(key('flushed'))?.toString()).toBe('1');
@@ -232,7 +247,8 @@ describe('the simulated key-value store', () => {
     const store = new SimKvStore(() => 5);
     const kv = store.open(new SimClock().host(wall));
     kv.commit(['b', 'a', '\xff', 'aa'].map((k) => [Buffer.from(k, 'latin1'), key('v')]));
-    const names = (o?: { limit?: number; reverse?: boolean }) => [...kv.range(key('a'), Buffer.from([0xff]), o)].map(([k]) => k.toString('latin1'));
+    const names = (o?: { limit?: number; reverse?: boolean }) =>
+      [...kv.range(key('a'), Buffer.from([0xff]), o)].map(([k]) => k.toString('latin1'));
     expect(names()).toEqual(['a', 'aa', 'b']);
     expect(names({ reverse: true, limit: 2 })).toEqual(['b', 'aa']);
     expect(() => {

@@ -41,8 +41,9 @@ function versionOf(data: Buffer): OldVersion {
 function deltaOf(before: Buffer, after: Buffer): Delta {
   const old = versionOf(before);
   const next = scan(after, old);
-  return chooseDelta({ oldSize: old.size, newSize: next.size, keepsPrefix: next.keepsPrefix, oldChunks: old.chunks, newChunks: next.comparable }, (offset, length) =>
-    hash.of(after.subarray(offset, offset + length)),
+  return chooseDelta(
+    { oldSize: old.size, newSize: next.size, keepsPrefix: next.keepsPrefix, oldChunks: old.chunks, newChunks: next.comparable },
+    (offset, length) => hash.of(after.subarray(offset, offset + length)),
   );
 }
 
@@ -90,7 +91,12 @@ describe('choice of a delta', () => {
         let after: Buffer = before;
         for (const e of edits) {
           const at = Math.min(e.at, after.length);
-          const inserted = e.copyFrom !== null ? base.subarray(e.copyFrom, e.copyFrom + e.insert) : e.zeros ? Buffer.alloc(e.insert) : noise(e.insert, e.seed);
+          const inserted =
+            e.copyFrom !== null
+              ? base.subarray(e.copyFrom, e.copyFrom + e.insert)
+              : e.zeros
+                ? Buffer.alloc(e.insert)
+                : noise(e.insert, e.seed);
           after = Buffer.concat([after.subarray(0, at), inserted, after.subarray(at + e.remove)]);
         }
         const delta = deltaOf(before, after);
@@ -127,8 +133,9 @@ describe('choice of a delta', () => {
     const after = Buffer.concat([before, noise(1000, 8)]);
     const old = versionOf(before);
     const next = scan(after, old);
-    const delta = chooseDelta({ oldSize: old.size, newSize: next.size, keepsPrefix: false, oldChunks: old.chunks, newChunks: next.comparable }, (o, n) =>
-      hash.of(after.subarray(o, o + n)),
+    const delta = chooseDelta(
+      { oldSize: old.size, newSize: next.size, keepsPrefix: false, oldChunks: old.chunks, newChunks: next.comparable },
+      (o, n) => hash.of(after.subarray(o, o + n)),
     );
     expect(delta).toMatchObject({ kind: 'tail', literalBytes: 1000 });
   });
@@ -219,7 +226,13 @@ describe('chunks', () => {
   it('are read block by block with pauses between', async () => {
     const data = noise(3 * 1024 * 1024, 8);
     let pauses = 0;
-    const result = await scanFile((o, n) => data.subarray(o, o + n), data.length, null, hash, async () => void pauses++);
+    const result = await scanFile(
+      (o, n) => data.subarray(o, o + n),
+      data.length,
+      null,
+      hash,
+      async () => void pauses++,
+    );
     expect(result).toEqual(scan(data, null));
     expect(pauses).toBe(3);
   });
