@@ -29,7 +29,7 @@ export class TcpProxy {
   }
 
   static async start(target: { host?: string; port: number }): Promise<TcpProxy> {
-    const server = createServer({ pauseOnConnect: true, allowHalfOpen: true });
+    const server = createServer({ allowHalfOpen: true });
     await new Promise<void>((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', () => resolve()));
     const proxy = new TcpProxy(server);
     server.on('connection', (client) => proxy.#serve(client, target));

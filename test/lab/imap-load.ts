@@ -1,0 +1,102 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { MessageMaker } from '../../tools/mailgen/message.ts';
+import { Random } from '../../tools/mailgen/random.ts';
+import type { Dovecot } from './dovecot.ts';
+import { LmtpClient } from './lmtp-client.ts';
+import { LoadClient, usualSteps, type ImapStep, type SharedFolders } from './load-client.ts';
+import { LoadRecord } from './load-record.ts';
+
+export interface LoadOptions {
+  dovecot: Dovecot;
+  /** Printed with every failure. The order of answers also decides, so a seed repeats the mix of work, not each step. */
+  seed: string | number;
+  /** How long to work. */
+  seconds: number;
+  users?: readonly string[];
+  /** IMAP clients, dealt out to the users in turn. Default 4. */
+  imapClients?: number;
+  /** LMTP connections. Default 2. */
+  lmtpClients?: number;
+  /** Mean pause of a client between two steps, so that a machine with few cores is not at its limit. Default 10. */
+  pauseMs?: number;
+  weights?: Partial<Record<ImapStep, number>>;
+  /** The server may be killed under the load: then the clients end quietly. */
+  serverMayDie?: boolean;
+  /** Ends the load early. */
+  signal?: AbortSignal;
+  /** Taken when several loads follow each other on one store. */
+  record?: LoadRecord;
+}
+
+export const usualUsers: readonly string[] = ['anna', 'bert', 'carla'];
+
+/** Lets several IMAP clients and LMTP deliverers work at once. @throws the first answer that no race explains. */
+export async function runLoad(options: LoadOptions): Promise<LoadRecord> {
+  const { dovecot, users = usualUsers, pauseMs = 10, serverMayDie = false } = options;
+  const record = options.record ?? new LoadRecord();
+  const failed = new AbortController();
+  const end = AbortSignal.any([AbortSignal.timeout(options.seconds * 1000), failed.signal, ...(options.signal ? [options.signal] : [])]);
+  const random = (name: string) => new Random(`${options.seed}/${name}`);
+  const folders = new Map<string, SharedFolders>(users.map((user) => [user, new Set()]));
+  const weights = { ...usualSteps, ...options.weights };
+
+  const clients = Array.from({ length: options.imapClients ?? 4 }, (_, i) => {
+    const user = users[i % users.length] ?? '';
+    return new LoadClient({
+      endpoint: dovecot.imap,
+      user,
+      password: dovecot.password,
+      random: random(`imap${i}`),
+      maker: new MessageMaker(random(`mail${i}`)),
+      record,
+      folders: folders.get(user) ?? new Set(),
+      weights,
+    });
+  });
+  // One after the other: creating the same mailbox twice at once is a race that no test needs.
+  for (const client of clients) await client.prepare();
+
+  const work = async (name: string, step: () => Promise<void>) => {
+    const pacing = random(`pause ${name}`);
+    try {
+      while (!end.aborted) {
+        await step();
+        await pause(pacing.unit() * 2 * pauseMs);
+      }
+    } catch (error) {
+      if (end.aborted || (serverMayDie && !dovecot.isRunning)) return;
+      failed.abort();
+      throw new Error(`${name} with seed ${options.seed}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    }
+  };
+  const results = await Promise.allSettled([
+    ...clients.map(async (client, i) => {
+      await work(`IMAP client ${i}`, () => client.step());
+      await client.close().catch(() => {});
+    }),
+    ...Array.from({ length: options.lmtpClients ?? 2 }, (_, i) => deliver(i)),
+  ]);
+  await Promise.allSettled(clients.map((client) => client.close()));
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+  return record;
+
+  async function deliver(i: number): Promise<void> {
+    const chance = random(`lmtp${i}`);
+    const maker = new MessageMaker(random(`post${i}`));
+    let client: LmtpClient | null = null;
+    await work(`LMTP client ${i}`, async () => {
+      client ??= await LmtpClient.open(dovecot.lmtp);
+      const recipients = users.filter(() => chance.chance(0.4));
+      if (recipients.length === 0) recipients.push(chance.pick(users));
+      const message = maker.make(1_700_000_000 + chance.int(0, 30_000_000), 'list@example.org');
+      const { messageId } = message;
+      const answers = await client.deliver('sender@example.com', recipients, message.bytes);
+      record.count('lmtp');
+      for (const { recipient, accepted, text } of answers) {
+        if (!accepted) throw new Error(`delivery to ${recipient} refused: ${text}`);
+        record.acknowledge({ user: recipient, mailbox: 'INBOX', messageId, via: 'lmtp', atMs: performance.now() });
+      }
+    });
+    await (client as LmtpClient | null)?.close();
+  }
+}
