@@ -33,10 +33,10 @@ export function snapshotTree(files: Files, root: BytePath, ignores: Ignores): Tr
           facts.push(`${key}=${value.toString('hex')}`);
       if (stat.kind === 'file') {
         facts.push(`${stat.size} bytes`, digestOf(files.readFile(full, Infinity)!.data));
-        if (stat.nlink > 1) {
-          if (!firstNames.has(stat.ino)) firstNames.set(stat.ino, path);
-          facts.push(`same as ${firstNames.get(stat.ino)}`);
-        }
+        // Only names in the tree count: the standby's history may hold another one outside.
+        const first = firstNames.get(stat.ino);
+        if (first !== undefined) facts.push(`same as ${first}`);
+        else if (stat.nlink > 1) firstNames.set(stat.ino, path);
       }
       snapshot.set(path, facts.join(' '));
       if (stat.kind === 'dir') walk(path);
