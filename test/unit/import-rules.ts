@@ -30,8 +30,12 @@ const upperRooms = ['replicate', 'failover'];
 /** Rooms that may call what Node and the system offer. */
 const outsideRooms = new Set(['platform', 'link', 'control', 'observe', 'config']);
 
-/** Single files that may, too: capture's watchers are the outside. */
-const outsideFiles = /^agent\/(main\.ts|capture\/[^/]*(fanotify|chokidar|worker)[^/]*\.ts)$/;
+/** Single files that may, too. In capture these are the watchers; whatever decides what a hint means is not among them. */
+const outsideFiles =
+  /^agent\/(main\.ts|capture\/(barrier-markers|choose-watcher|directory-watches|mount-points|(fanotify|chokidar)[a-z-]*)\.ts)$/;
+
+/** Rooms that import nothing of the outside but may keep time: a watcher works in slices, and gives up after a while. */
+const keepsTime = new Set(['agent/capture']);
 
 /** Node's modules that compute and touch nothing. */
 const pureModules = new Set([
