@@ -84,6 +84,7 @@ describe('the import rule allows', () => {
       'agent/replicate/a.ts',
       `clock.setTimeout(f); const o = { process: 1 }; o.process; interface P { performance: number }`,
     ],
+    ['a timer in capture', 'agent/capture/walk.ts', `setImmediate(next);`],
     ['a date that is computed', 'agent/observe/a.ts', `new Date(ms).toISOString();`],
   ])('%s', (_what, file, source) => {
     expect(breaches(file, source).breaches).toEqual([]);
