@@ -14,15 +14,16 @@ import { applyOrders, groupFile, indexPart, listFileOrder, type GroupFile } from
 const ignored: Classified = Object.freeze({ ignored: true, class: 'plain', mailbox: null, applyOrder: applyOrders.alone, immutable: false });
 const plain: Classified = Object.freeze({ ignored: false, class: 'plain', mailbox: null, applyOrder: applyOrders.alone, immutable: false });
 
+const trashPrefix = '..DOVECOT-T';
+
 interface Place {
   kind: 'messages' | 'tmp' | 'trash' | 'other';
   dir: BytePath;
   message: Classified;
 }
 
-const placesMax = 4096;
-const places = new Map<BytePath, Place>();
-let lastPlace: Place | null = null;
+// Names come directory by directory. A map of many places was slower than making each anew.
+let lastPlace: Place = makePlace('');
 
 export function classifyMaildir(path: BytePath, kind: FileKind | null): Classified {
   const slash = path.lastIndexOf('/');
@@ -48,27 +49,20 @@ const letterD = 0x64;
 const letterS = 0x73;
 
 function placeOf(path: BytePath, slash: number): Place {
-  if (lastPlace !== null && (slash < 0 ? lastPlace.dir === '' : lastPlace.dir.length === slash && path.startsWith(lastPlace.dir))) return lastPlace;
-  const dir = slash < 0 ? '' : path.slice(0, slash);
-  let place = places.get(dir);
-  if (!place) {
-    place = makePlace(dir);
-    if (places.size >= placesMax) places.clear();
-    places.set(dir, place);
-  }
-  lastPlace = place;
-  return place;
+  if (slash < 0 ? lastPlace.dir === '' : lastPlace.dir.length === slash && path.startsWith(lastPlace.dir)) return lastPlace;
+  lastPlace = makePlace(slash < 0 ? '' : path.slice(0, slash));
+  return lastPlace;
 }
 
 function makePlace(dir: BytePath): Place {
-  const parts = dir.split('/');
-  const last = parts.at(-1);
-  const mailbox = parts.slice(0, -1).join('/');
-  const message: Classified = Object.freeze({ ignored: false, class: 'message', mailbox, applyOrder: applyOrders.message, immutable: true });
+  const slash = dir.lastIndexOf('/');
+  const mailbox = slash < 0 ? '' : dir.slice(0, slash);
+  const message: Classified = { ignored: false, class: 'message', mailbox, applyOrder: applyOrders.message, immutable: true };
+  const last = dir.slice(slash + 1);
+  if (dir.includes(trashPrefix) && dir.split('/').some(isTrash)) return { kind: 'trash', dir, message };
   if (last === 'cur' || last === 'new') return { kind: 'messages', dir, message };
-  if (parts.some(isTrash)) return { kind: 'trash', dir, message };
   // Scripts that are being uploaded: part of a user's Sieve directory, not of a maildir.
-  if (last === 'tmp' && parts.at(-2) !== 'sieve') return { kind: 'tmp', dir, message };
+  if (last === 'tmp' && mailbox !== 'sieve' && !mailbox.endsWith('/sieve')) return { kind: 'tmp', dir, message };
   return { kind: 'other', dir, message };
 }
 
@@ -95,7 +89,7 @@ function inGroup(file: GroupFile, mailbox: BytePath): Classified {
 
 /** `..DOVECOT-TRASHED` (Maildir++) or `..DOVECOT-TrasH` (nested folders): a folder on its way out. */
 function isTrash(name: string): boolean {
-  return name.startsWith('..DOVECOT-TR');
+  return name.startsWith(trashPrefix);
 }
 
 /** The kernel's NFS client renames an open file that is deleted: `.nfs` and at least 16 hex digits. */
