@@ -16,7 +16,7 @@ import { limits } from './limits.ts';
  *     S  pinned   (its pin is durable)
  *     P  done     (and so is the other one)
  *
- * Either side may answer with `refuse` and close. docs: agent/link/pairing-proof.ts says what the macs cover and why.
+ * Either side may answer with `refuse` and close. agent/link/pairing-proof.ts says what the macs cover and why.
  */
 
 export const linkProtocol = 'mailtwin/1';
@@ -36,11 +36,15 @@ export const pairingLimits = {
   stepMs: 10_000,
 } as const;
 
-const bytes = (length: number) => z.string().regex(/^[A-Za-z0-9+/]+={0,2}$/).refine((text) => Buffer.from(text, 'base64').length === length, `not ${length} bytes in base64`);
+const bytes = (length: number) =>
+  z
+    .string()
+    .max(length * 2)
+    .refine((value) => /^[A-Za-z0-9+/]+={0,2}$/.test(value) && Buffer.from(value, 'base64').length === length, `not ${length} bytes in base64`);
 const text = z.string().max(limits.textBytesMax);
 
 /** What a node says of itself. `roots` is `name:format`, sorted; `port` is where it listens. */
-const self = { node: text, role: z.enum(['primary', 'standby']), roots: z.array(text).max(limits.rootsMax), port: z.number().int().min(0).max(65535) };
+const self = { node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/), role: z.enum(['primary', 'standby']), roots: z.array(text).max(limits.rootsMax), port: z.number().int().min(0).max(65535) };
 const mac = bytes(32);
 
 export const pairingMessage = z.discriminatedUnion('type', [
