@@ -33,6 +33,8 @@ interface RunningScan {
   again: ScanItem | null;
   /** Places that could not be settled: their directories are not proven. */
   trouble: Set<BytePath>;
+  /** Places that could not even be looked at: they stay in doubt. */
+  unreadable: Set<BytePath>;
   /** Vanished paths by mailbox, for its seal. */
   gone: Map<BytePath, BytePath[]>;
   fill: boolean;
@@ -44,6 +46,7 @@ interface Group {
   changes: Change[];
 }
 
+const noChange: Change = { seq: 0, root: '', path: '', kind: 'path', at: 0, notBefore: 0, deferrals: 0 };
 const looksAtOnceMax = 4096;
 const sliceMs = 8;
 const busyRetryMs = 3;
@@ -60,6 +63,8 @@ export class BatchMaker {
   #nextId = 1;
   #making: MadeBatch | null = null;
   #lastYield = 0;
+  /** A change that needs a batch of its own: the next one begins with it. */
+  #alone: Change | null = null;
 
   constructor(parts: PrimaryParts, skipped: Skipped) {
     this.#p = parts;
@@ -122,7 +127,9 @@ export class BatchMaker {
       if (this.#generation !== generation) throw new Abandoned();
     };
     try {
-      const closed = await this.#changes(making, check, filling);
+      // What needed a batch of its own begins this one.
+      const alone = this.#scans[0]?.again != null;
+      const closed = !alone && (await this.#changes(making, check, filling));
       channel.throttled = filling && making.writer.ops === 0;
       if (!closed) await this.#runScans(making, check);
       return await this.#finish(making, epoch, check);
@@ -155,7 +162,11 @@ export class BatchMaker {
     const groups = new Map<string, Group>();
     const keywords = new Set<string>();
     let stopped = false;
-    for (const change of takeSome(p.changes.ready(p.clock.monotonicMs()), looksAtOnceMax)) {
+    const ready = takeSome(p.changes.ready(p.clock.monotonicMs()), looksAtOnceMax);
+    const first = ready.indexOf(this.#alone ?? noChange);
+    if (first > 0) ready.unshift(...ready.splice(first, 1));
+    this.#alone = null;
+    for (const change of ready) {
       if (making.writer.isFull) {
         stopped = true;
         break;
@@ -200,6 +211,7 @@ export class BatchMaker {
         return false;
       case 'alone':
         this.#giveBack(making, [change], 0);
+        this.#alone = change;
         return true;
       case 'scan':
         making.changes.splice(making.changes.indexOf(change), 1);
@@ -255,7 +267,7 @@ export class BatchMaker {
 
   #startScan(root: Root, change: Change, fill: boolean): void {
     const items = scan({ files: this.#p.files, index: this.#p.index, wallMs: () => this.#p.clock.wallMs(), thorough: change.deferrals < 0 }, root, change.path);
-    this.#scans.push({ change, root, items, again: null, trouble: new Set(), gone: new Map(), fill });
+    this.#scans.push({ change, root, items, again: null, trouble: new Set(), unreadable: new Set(), gone: new Map(), fill });
   }
 
   async #runScans(making: MadeBatch, check: () => void): Promise<void> {
@@ -290,6 +302,7 @@ export class BatchMaker {
     if ('unreadable' in item) {
       p.unproven.add(root.name, item.unreadable, item.reason);
       trouble.add(item.unreadable);
+      running.unreadable.add(item.unreadable);
     } else if ('proven' in item) {
       const at = p.index.at(root.name, item.proven);
       if (at?.entry.kind === 'dir' && at.entry.mtimeNs !== item.mtimeNs && ![...trouble].some((path) => path.startsWith(item.proven))) {
@@ -310,7 +323,8 @@ export class BatchMaker {
         running.gone.set(mailbox, [...(running.gone.get(mailbox) ?? []), item.look]);
       } else if (outcome !== 'done') {
         trouble.add(item.look);
-        if (outcome !== 'unreadable') p.changes.record(root.name, item.look, 'path', p.clock.monotonicMs());
+        if (outcome === 'unreadable') running.unreadable.add(item.look);
+        else p.changes.record(root.name, item.look, 'path', p.clock.monotonicMs());
       }
     }
     return false;
@@ -329,7 +343,8 @@ export class BatchMaker {
     for (const mailbox of [...running.gone.keys()]) await this.#sealInScan(making, running, mailbox, check);
     this.#scans.shift();
     making.changes.push(running.change);
-    this.#p.unproven.proveBelow(running.root.name, running.change.path, running.trouble);
+    // What was put off is recorded as a change of its own and waited for; it is no longer a matter of lost hints.
+    this.#p.unproven.proveBelow(running.root.name, running.change.path, running.unreadable);
     if (running.fill && !this.#scans.some(({ fill }) => fill)) making.completesFill = true;
   }
 

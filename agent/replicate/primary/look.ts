@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { limits } from '../../../protocol/limits.ts';
 import { linkStaysInside } from '../../mailstore/links.ts';
 import type { Classified } from '../../mailstore/format.ts';
 import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
@@ -185,7 +186,7 @@ export class Looker {
 
   /**
    * The same file under another name: a rename (that name is gone) or a hard link. Inode numbers are used again at
-   * once, so birth time, size and mtime must agree too, and a file made within this clock tick is not trusted.
+   * once, so birth time, size and mtime must agree too, and of a file made within this clock tick the content.
    */
   async #identity(making: Making, at: FileAt, stat: Stat, class_: Classified): Promise<Outcome | null> {
     const p = this.#p;
@@ -196,7 +197,7 @@ export class Looker {
     const fromDir = p.index.pathOf(other.dir).path;
     const fromPath = joinPath(fromDir, other.name);
     const isLink = p.files.lstat(absolute(at.root, fromPath))?.ino === stat.ino;
-    if (!isLink && isRacy(stat.btimeNs, p.clock.wallMs())) return null;
+    if (!isLink && isRacy(stat.btimeNs, p.clock.wallMs()) && !this.#hasContent(at, other.entry)) return null;
     // Taking a message out of another mailbox is for that mailbox's seal; until then it has two names there.
     const asLink = isLink || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
     const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
@@ -218,6 +219,12 @@ export class Looker {
     p.meter.sent('move', 1, 0, stat.size);
     await making.writer.add({ op: 'move', at: place, from, base: other.entry.content, tree: false, ...(sameMeta ? {} : { meta: metaOf(stat, xattrs) }) }, where);
     return 'done';
+  }
+
+  /** Reads a file to see whether it is the one that the index knows; nothing of it is sent. */
+  #hasContent(at: FileAt, entry: Entry): boolean {
+    const read = this.#p.files.readFile(absolute(at.root, joinPath(at.dir, at.name)), limits.inlineFileBytesMax * 2);
+    return read !== null && createHash('sha256').update(read.data).digest().subarray(0, entry.content.length).equals(entry.content);
   }
 
   #unreadable(root: Root, path: BytePath, error: unknown): Outcome {

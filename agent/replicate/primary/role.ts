@@ -8,10 +8,12 @@ import { displayPath, errnoCode, joinPath, type BytePath } from '../../platform/
 import { audit } from '../audit.ts';
 import { PeerView } from '../peer-view.ts';
 import { absolute } from '../root.ts';
+import type { Changes } from '../../journal/changes.ts';
 import type { PrimaryParts } from './context.ts';
 import { acceptRoots } from './root-check.ts';
 import { Sender } from './sender.ts';
 import { Skipped } from './skipped.ts';
+import type { Unproven } from './unproven.ts';
 
 type Hello = MessageOf<'hello'>;
 
@@ -57,6 +59,14 @@ export class PrimaryRole {
     this.sender = new Sender(parts, this.skipped, epoch);
     this.peer = new PeerView(parts.clock, heartbeat);
     this.sender.onOther((message) => this.#other(message));
+  }
+
+  get unproven(): Unproven {
+    return this.#p.unproven;
+  }
+
+  get changes(): Changes {
+    return this.#p.changes;
   }
 
   /** Compares every root with the index in the background: what changed while nobody watched is found here. */

@@ -67,14 +67,15 @@ export class Sealer {
   }
 
   /**
-   * `gone` are paths of the mailbox that vanished here. With `force` a mailbox that never rests is taken as it is:
+   * `gone` are paths of the mailbox that vanished here. With `mayForce` a mailbox that does not rest is taken as it is:
    * messages and uidlist, closed, but no index.
    */
-  async seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], force: boolean): Promise<SealOutcome> {
+  async seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], mayForce: boolean): Promise<SealOutcome> {
     const p = this.#p;
-    const snapshot = this.#read(root, mailbox, force);
+    const snapshot = this.#read(root, mailbox, mayForce);
     if (snapshot === null) return { kind: 'busy' };
     const { files, missing, changed } = snapshot;
+    const force = mayForce && changed;
     this.#noteMarks(root, mailbox, files);
     const unnamed = this.#unseen(root, mailbox, files);
     if (unnamed.length > 0) return { kind: 'first', paths: unnamed };

@@ -1,7 +1,7 @@
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
 import { limits } from '../../../protocol/limits.ts';
 import { samePosition, showPosition, type Position } from '../../../protocol/position.ts';
-import type { Channel } from '../../link/channel.ts';
+import { ChannelClosed, type Channel } from '../../link/channel.ts';
 import { metaKey } from '../../journal/keys.ts';
 import { displayPath, joinPath, type BytePath } from '../../platform/files.ts';
 import type { KvWrite } from '../../platform/kv.ts';
@@ -35,6 +35,7 @@ export class Sender {
   #durable: Position;
   #inFlight: MadeBatch[] = [];
   #channel: Channel | null = null;
+  #serving: Promise<void> = Promise.resolve();
   #wake: (() => void) | null = null;
   #held: Held | null = null;
   #heldUntil = 0;
@@ -148,12 +149,23 @@ export class Sender {
 
   /** Serves one connection until it ends. `peerPosition` is what the standby said in its hello. */
   async serve(channel: Channel, peerPosition: Position): Promise<void> {
-    let over = false;
-    this.#channel = channel;
+    const before = this.#serving;
     channel.onMessage((message, done) => {
-      this.#receive(message);
+      this.#receive(message, this.#channel === channel);
       done();
     });
+    const serving = (async () => {
+      // One connection at a time: what the last one left is put in order before the next one builds on it.
+      await before;
+      await this.#serveAlone(channel, peerPosition);
+    })();
+    this.#serving = serving.catch(() => {});
+    await serving;
+  }
+
+  async #serveAlone(channel: Channel, peerPosition: Position): Promise<void> {
+    let over = false;
+    this.#channel = channel;
     void channel.ended.then(() => {
       over = true;
       for (const answer of this.#asked.values()) answer(null);
@@ -171,8 +183,9 @@ export class Sender {
         await this.#step(channel);
       }
     } catch (error) {
-      if (!(error instanceof Abandoned) && !over) throw error;
+      if (!(error instanceof Abandoned) && !(error instanceof ChannelClosed)) throw error;
     } finally {
+      if (!over) channel.close({ code: 'given-up', detail: 'the primary could not go on with this connection' });
       this.#channel = null;
       this.#phase = 'disconnected';
     }
@@ -254,7 +267,8 @@ export class Sender {
     if (!made) await clock.yield();
   }
 
-  #receive(message: Message): void {
+  #receive(message: Message, current: boolean): void {
+    if (!current) return void this.#onOther?.(message);
     switch (message.type) {
       case 'ack':
         return this.#acknowledged(message);

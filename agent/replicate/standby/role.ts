@@ -22,6 +22,7 @@ export class StandbyRole {
   readonly answers: Answers;
   readonly peer: PeerView;
   #serving: Promise<void> | null = null;
+  #digestsAt = '';
 
   constructor(parts: ReceiverParts, heartbeat: () => MessageOf<'heartbeat'>) {
     this.#p = parts;
@@ -48,6 +49,14 @@ export class StandbyRole {
     await serving;
   }
 
+  /**
+   * Resolves when everything that an ended connection brought is in place. The next connection waits for it, so that
+   * its hello says where this standby really stands.
+   */
+  async idle(): Promise<void> {
+    await this.#serving;
+  }
+
   async run(signal: AbortSignal): Promise<void> {
     const { clock, keeper, files, roots } = this.#p;
     while (!signal.aborted) {
@@ -63,7 +72,10 @@ export class StandbyRole {
 
   #other(channel: Channel, message: Message): void {
     if (this.peer.take(message)) return;
-    this.answers.forgetDigests();
+    // Digests hold until a batch changes what they were computed from.
+    const { checksum } = this.receiver.position;
+    if (checksum !== this.#digestsAt) this.answers.forgetDigests();
+    this.#digestsAt = checksum;
     if (this.answers.take(channel, message)) return;
     if (message.type === 'watermarks') this.#keepMarks(message);
   }

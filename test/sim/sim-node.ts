@@ -1,0 +1,140 @@
+import { emptyPosition } from '../../protocol/position.ts';
+import type { MessageOf, Role } from '../../protocol/messages.ts';
+import { loadHash64, type Hash64 } from '../../agent/delta/xxhash.ts';
+import { HistoryKeeper } from '../../agent/history/keeper.ts';
+import { Changes } from '../../agent/journal/changes.ts';
+import { ReplicaIndex } from '../../agent/journal/replica-index.ts';
+import { silentMeter } from '../../agent/observe/meter.ts';
+import type { Kv } from '../../agent/platform/kv.ts';
+import type { Log } from '../../agent/platform/log.ts';
+import { DeletionGuard } from '../../agent/replicate/primary/guard.ts';
+import { PrimaryRole } from '../../agent/replicate/primary/role.ts';
+import { Unproven } from '../../agent/replicate/primary/unproven.ts';
+import type { Root } from '../../agent/replicate/root.ts';
+import { chooseStaging } from '../../agent/replicate/staging.ts';
+import { StandbyRole } from '../../agent/replicate/standby/role.ts';
+import type { HostClock } from './sim-clock.ts';
+import type { SimDisk } from './sim-disk.ts';
+import type { SimFiles } from './sim-files.ts';
+import { simFormat } from './sim-format.ts';
+import type { SimKvStore } from './sim-kv.ts';
+import type { SimRandom } from './sim-random.ts';
+import { SimWatcher } from './sim-watcher.ts';
+
+/** What a node keeps while its processes come and go. */
+export interface SimHost {
+  name: string;
+  disk: SimDisk;
+  store: SimKvStore;
+  roots: readonly { name: string; path: string; format: 'maildir' | 'plain' }[];
+}
+
+/** One agent process: the real roles on a simulated outside. */
+export interface SimProcess {
+  clock: HostClock;
+  files: SimFiles;
+  kv: Kv;
+  primary: PrimaryRole | null;
+  standby: StandbyRole | null;
+  hello(): MessageOf<'hello'>;
+  errors: unknown[];
+}
+
+export const simHash: Hash64 = await loadHash64(0x1234_5678_9abc_def0n);
+const epoch = 1;
+
+export interface ProcessOptions {
+  watcherRandom: SimRandom;
+  overflowShare: number;
+  log: Log;
+}
+
+function helloOf(host: SimHost, role: Role, process: { clock: HostClock }, position: () => MessageOf<'hello'>['position']): MessageOf<'hello'> {
+  return {
+    type: 'hello',
+    oldest: 1,
+    newest: 1,
+    pair: 'sim',
+    node: host.name,
+    role,
+    epoch,
+    position: position(),
+    agentVersion: '0',
+    serverVersion: null,
+    roots: [],
+    wallMs: Math.floor(process.clock.wallMs()),
+    boot: '0',
+  };
+}
+
+function heartbeatOf(role: Role, clock: HostClock): MessageOf<'heartbeat'> {
+  return { type: 'heartbeat', wallMs: Math.floor(clock.wallMs()), role, epoch, position: emptyPosition, lagChanges: 0, lagBytes: 0, lagMs: 0, phase: 'streaming', space: [], unproven: 0, warnings: [] };
+}
+
+/** Starts the primary's agent: store, index, watcher, then a scan of what changed while it was away. */
+export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOptions): SimProcess {
+  const files = host.disk.open(clock);
+  const kv = host.store.open(clock);
+  const errors: unknown[] = [];
+  const roots: Root[] = host.roots.map(({ name, path, format }) => ({ name, path, format: simFormat(format), staging: '' }));
+  const parts = {
+    kv,
+    files,
+    clock,
+    log: options.log,
+    meter: silentMeter,
+    index: new ReplicaIndex(kv, { findByIdentity: true }),
+    changes: new Changes(kv, clock.monotonicMs()),
+    unproven: new Unproven(kv),
+    guard: new DeletionGuard({ share: 0.9, filesMin: 100_000 }),
+    hash: simHash,
+    roots,
+    settleMs: 3,
+    restMaxMs: 1000,
+  };
+  const primary = new PrimaryRole(parts, epoch, () => heartbeatOf('primary', clock));
+  const watcher = new SimWatcher(
+    host.disk,
+    files,
+    clock,
+    options.watcherRandom,
+    {
+      roots,
+      barrierDir: '/barrier',
+      ignores: (name, path) => roots.find((root) => root.name === name)?.format.classify(path, null).ignored ?? true,
+      onHints: (hints) => primary.hints(hints),
+      onFailure: (error) => errors.push(error),
+    },
+    { overflowShare: options.overflowShare },
+  );
+  void watcher.start();
+  primary.watch((timeoutMs) => watcher.barrier(timeoutMs));
+  primary.start();
+  primary.run(new AbortController().signal, 0).catch((error: unknown) => errors.push(error));
+  const process: SimProcess = { clock, files, kv, primary, standby: null, errors, hello: () => helloOf(host, 'primary', process, () => primary.sender.position) };
+  return process;
+}
+
+/** Starts the standby's agent: does again what a crash may have lost. */
+export function startStandby(host: SimHost, clock: HostClock, options: ProcessOptions): SimProcess {
+  const files = host.disk.open(clock);
+  const kv = host.store.open(clock);
+  const errors: unknown[] = [];
+  const roots: Root[] = host.roots.map(({ name, path, format }) => ({ name, path, format: simFormat(format), staging: chooseStaging(files, { name, path }, `/state-${host.name}`, null) }));
+  const parts = {
+    kv,
+    files,
+    clock,
+    log: options.log,
+    meter: silentMeter,
+    index: new ReplicaIndex(kv, { findByIdentity: false }),
+    keeper: new HistoryKeeper(kv, { days: 14, bytesMax: 1e12 }),
+    roots,
+    freeBytesMin: 0,
+  };
+  const standby = new StandbyRole(parts, () => heartbeatOf('standby', clock));
+  standby.start();
+  standby.run(new AbortController().signal).catch((error: unknown) => errors.push(error));
+  const process: SimProcess = { clock, files, kv, primary: null, standby, errors, hello: () => helloOf(host, 'standby', process, () => standby.receiver.position) };
+  return process;
+}
