@@ -38,10 +38,11 @@ export interface WatchOptions {
  * A source of hints. Both implementations (chokidar, fanotify) keep the same contract tests.
  *
  * A change made after `start` resolved leads to a hint that covers it, or to a `lost` hint; never to silence (I10).
- * Changes made by this process itself are not reported.
+ * Changes made by this process itself are not reported by fanotify; inotify, and so chokidar, cannot tell them apart.
  */
 export interface Watcher {
   readonly kind: 'chokidar' | 'fanotify';
+  /** Resolves when the watch stands; a second call waits for the first. */
   start(): Promise<void>;
   /**
    * Resolves when every change made before the call has been handed to `onHints`.

@@ -1,0 +1,77 @@
+import fs from 'node:fs';
+import path from 'node:path';
+
+export const markerPrefix = 'barrier-';
+
+/** A marker that was dropped by a full queue is followed by another one after this time. */
+const REPEAT_MS = 250;
+
+interface Waiting {
+  first: number;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+/**
+ * Barriers by marker files: events come in the order of the changes, so that everything before the making of a marker
+ * has been told when the marker is.
+ */
+export class BarrierMarkers {
+  readonly #dir: string;
+  readonly #waiting = new Set<Waiting>();
+  /** Called when a later marker came and this one did not: events were dropped in between. */
+  readonly #onMissed: () => void;
+  #made = 0;
+  #expected = 0;
+
+  constructor(dir: string, onMissed: () => void = () => {}) {
+    this.#dir = dir;
+    this.#onMissed = onMissed;
+  }
+
+  /** @throws when no marker came back within `timeoutMs`, or the watcher was stopped. */
+  async wait(timeoutMs: number): Promise<void> {
+    const first = this.#made;
+    let waiting: Waiting | undefined;
+    const came = new Promise<void>((resolve, reject) => {
+      waiting = { first, resolve, reject };
+      this.#waiting.add(waiting);
+    });
+    const repeat = setInterval(() => {
+      try {
+        this.#make();
+      } catch (error) {
+        waiting?.reject(error instanceof Error ? error : new Error(String(error)));
+      }
+    }, REPEAT_MS);
+    const timeout = setTimeout(() => waiting?.reject(new Error(`the watcher did not come to its barrier within ${timeoutMs} ms`)), timeoutMs);
+    try {
+      this.#make();
+      await came;
+    } finally {
+      clearInterval(repeat);
+      clearTimeout(timeout);
+      if (waiting !== undefined) this.#waiting.delete(waiting);
+    }
+  }
+
+  #make(): void {
+    const file = path.join(this.#dir, `${markerPrefix}${process.pid}-${this.#made++}`);
+    fs.closeSync(fs.openSync(file, 'w', 0o600));
+    fs.unlinkSync(file);
+  }
+
+  /** The watcher came to the event of this marker, and has handed over all hints before it. */
+  seen(name: string): void {
+    const number = Number(/^barrier-(\d+)-(\d+)$/.exec(name)?.[2]);
+    if (!name.startsWith(`${markerPrefix}${process.pid}-`) || !(number >= this.#expected)) return;
+    if (number > this.#expected) this.#onMissed();
+    this.#expected = number + 1;
+    for (const waiting of this.#waiting) if (waiting.first <= number) waiting.resolve();
+  }
+
+  /** Ends every wait. */
+  end(): void {
+    for (const waiting of this.#waiting) waiting.reject(new Error('the watcher was stopped'));
+  }
+}
