@@ -19,7 +19,7 @@ const byteString = z.string().max(limits.pathBytesMax).regex(/^[\0-\xff]*$/);
 export const roleSchema = z.enum(['primary', 'standby', 'fenced']);
 export type Role = z.infer<typeof roleSchema>;
 
-const position = z.object({ epoch: count, seq: count, checksum: z.string().regex(/^[0-9a-f]{16}$/) });
+const position = z.strictObject({ epoch: count, seq: count, checksum: z.string().regex(/^[0-9a-f]{16}$/) });
 
 const shapes = {
   /** 1, both, control: the first message of each side. */

@@ -29,9 +29,12 @@ const alarms: readonly RegExp[] = [
   /modseq/i,
 ];
 
+/** What Dovecot tells a client whose open mailbox another client has renamed or deleted: no fault of the store. */
+const harmless = /IMAP session state is inconsistent, please relogin/;
+
 /** Which of the lines tell of a damaged or surprising store. */
 export function alarmingLines(log: string): string[] {
-  return log.split('\n').filter((line) => alarms.some((alarm) => alarm.test(line)));
+  return log.split('\n').filter((line) => !harmless.test(line) && alarms.some((alarm) => alarm.test(line)));
 }
 
 /** Lines of level Error and above, alarming or not. */

@@ -34,8 +34,10 @@ export const usualUsers: readonly string[] = ['anna', 'bert', 'carla'];
 export async function runLoad(options: LoadOptions): Promise<LoadRecord> {
   const { dovecot, users = usualUsers, pauseMs = 10, serverMayDie = false } = options;
   const record = options.record ?? new LoadRecord();
-  const failed = new AbortController();
-  const end = AbortSignal.any([AbortSignal.timeout(options.seconds * 1000), failed.signal, ...(options.signal ? [options.signal] : [])]);
+  const deadlineMs = performance.now() + options.seconds * 1000;
+  let hasFailed = false;
+  // No AbortSignal.any with a timeout: Node 20 may collect it as garbage, and then it never fires.
+  const isOver = () => hasFailed || options.signal?.aborted === true || performance.now() >= deadlineMs;
   const random = (name: string) => new Random(`${options.seed}/${name}`);
   const folders = new Map<string, SharedFolders>(users.map((user) => [user, new Set()]));
   const weights = { ...usualSteps, ...options.weights };
@@ -59,13 +61,13 @@ export async function runLoad(options: LoadOptions): Promise<LoadRecord> {
   const work = async (name: string, step: () => Promise<void>) => {
     const pacing = random(`pause ${name}`);
     try {
-      while (!end.aborted) {
+      while (!isOver()) {
         await step();
         await pause(pacing.unit() * 2 * pauseMs);
       }
     } catch (error) {
-      if (end.aborted || (serverMayDie && !dovecot.isRunning)) return;
-      failed.abort();
+      if (serverMayDie && !dovecot.isRunning) return;
+      hasFailed = true;
       throw new Error(`${name} with seed ${options.seed}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     }
   };

@@ -1,8 +1,9 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Dovecot, type DovecotOptions } from './dovecot.ts';
-import { Network, type NetworkHost } from './namespaces.ts';
+import { Network, removeStaleNamespaces, type NetworkHost } from './namespaces.ts';
+import { isAbandoned, ownerMark } from './ownership.ts';
 import { LabProcess, run, type RunResult, type StartOptions } from './processes.ts';
 
 export interface LabOptions {
@@ -61,6 +62,8 @@ export class Lab implements AsyncDisposable {
   readonly #processes: LabProcess[] = [];
 
   constructor(options: LabOptions) {
+    // What a killed test left: its processes first, because they still write.
+    removeStaleNamespaces();
     this.dir = makeDir(tmpdir());
     const disks = options.diskDir === undefined ? this.dir : makeDir(options.diskDir);
     this.#dirs = [...new Set([this.dir, disks])];
@@ -141,7 +144,8 @@ export function labObstacle(): string | null {
 
 /** Short, because socket paths are; passable for the mail user. */
 function makeDir(parent: string): string {
-  const dir = mkdtempSync(join(parent, 'mt-'));
+  for (const name of readdirSync(parent)) if (isAbandoned(name)) rmSync(join(parent, name), { recursive: true, force: true });
+  const dir = mkdtempSync(join(parent, `${ownerMark()}-`));
   chmodSync(dir, 0o711);
   labs.add(dir);
   return dir;

@@ -1,7 +1,8 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import koffi from 'koffi';
-import { killPid, processFacts, runNow } from './processes.ts';
+import { isAbandoned, ownerMark } from './ownership.ts';
+import { killPid, runNow } from './processes.ts';
 
 /** One host of a network: a network namespace with an address on every network. */
 export interface NetworkHost {
@@ -12,8 +13,6 @@ export interface NetworkHost {
 }
 
 const namespacesDir = '/run/netns';
-/** `mt<pid>s<start of that process>x<count>-<host>`: tells whose it is, also after that process has died. */
-const ours = /^mt(\d+)s(\d+)x\d+-/;
 const CLONE_NEWNET = 0x40000000;
 
 let count = 0;
@@ -38,7 +37,7 @@ export class Network {
   constructor(options: { hosts: readonly string[]; networks?: number }) {
     removeStaleNamespaces();
     const networks = Array.from({ length: options.networks ?? 1 }, (_, n) => n);
-    this.#prefix = `mt${process.pid}s${processFacts(process.pid)?.startTicks ?? '0'}x${++count}-`;
+    this.#prefix = `${ownerMark()}${++count}-`;
     this.#lan = `${this.#prefix}lan`;
     this.hosts = options.hosts.map((name, i) => ({
       name,
@@ -134,8 +133,7 @@ export function namespaceNames(): string[] {
 /** Removes what a test process left that was killed. */
 export function removeStaleNamespaces(): void {
   for (const name of namespaceNames()) {
-    const match = ours.exec(name);
-    if (match && processFacts(Number(match[1]))?.startTicks !== match[2]) removeNamespace(name);
+    if (isAbandoned(name)) removeNamespace(name);
   }
 }
 

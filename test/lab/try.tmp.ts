@@ -7,7 +7,7 @@ try {
   await dovecot.start();
   const t = performance.now();
   try {
-    const r = await runLoad({ dovecot, seed: process.argv[4] ?? 1, seconds: 10 });
+    const r = await runLoad({ dovecot, seed: process.argv[4] ?? 1, seconds: 10, users: ["anna"], imapClients: 8, pauseMs: 1 });
     console.log(r.summary(), r.conflicts, r.lasting.length);
   } catch (e) { console.log(e); }
   console.log('took', performance.now() - t);
