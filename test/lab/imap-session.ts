@@ -55,7 +55,8 @@ export class ImapSession {
       failure = error;
     }
     const facts = (failure ?? {}) as { responseStatus?: string; serverResponseCode?: string; responseText?: string; code?: string };
-    if (facts.responseStatus === 'NO') return { refused: { kind: 'no', code: facts.serverResponseCode ?? '', text: facts.responseText ?? '' } };
+    if (facts.responseStatus === 'NO')
+      return { refused: { kind: 'no', code: facts.serverResponseCode ?? '', text: facts.responseText ?? '' } };
     if (!this.client.usable) return { refused: { kind: 'gone', code: facts.code ?? '', text: this.client.byeReason ?? '' } };
     // imapflow gives false without a word when no message is in range.
     if (failure === null) return { refused: { kind: 'no', code: 'EMPTY', text: 'nothing in range' } };

@@ -247,7 +247,9 @@ export class LoadClient {
 
   /** Says of these messages that they may be gone soon; asks for their Message-IDs first. */
   async #doubt(session: ImapSession, uids: readonly number[]): Promise<void> {
-    const result = await session.attempt((client) => client.fetchAll(uids.join(','), { uid: true, headers: ['message-id'] }, { uid: true }));
+    const result = await session.attempt((client) =>
+      client.fetchAll(uids.join(','), { uid: true, headers: ['message-id'] }, { uid: true }),
+    );
     if ('refused' in result) return;
     for (const { headers } of result.done) if (headers) this.#record.doubt(this.#user, messageIdOf(headers));
   }

@@ -39,7 +39,8 @@ export class LoadRecord {
   sight(seen: Sighting): void {
     const key = sightingKey(seen);
     const before = this.#sightings.get(key);
-    const same = before === undefined || (before.messageId === seen.messageId && (before.sha256 ?? seen.sha256) === (seen.sha256 ?? before.sha256));
+    const same =
+      before === undefined || (before.messageId === seen.messageId && (before.sha256 ?? seen.sha256) === (seen.sha256 ?? before.sha256));
     if (!same) this.conflicts.push(`${key}: first ${before.messageId}, then ${seen.messageId}`);
     this.#sightings.set(key, { ...seen, sha256: seen.sha256 ?? before?.sha256 ?? null });
   }
