@@ -1,6 +1,4 @@
 import fs from 'node:fs';
-import { createRequire } from 'node:module';
-import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode, type BytePath } from '../platform/files.ts';
@@ -160,10 +158,12 @@ export class FanotifyWatcher implements Watcher {
 
 /** Compiled, the thread is a file like any other; from source it needs the loader of TypeScript first. */
 function startThread(workerData: FanotifyWorkerData): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./fanotify-worker.js', import.meta.url), { workerData });
-  const loader = pathToFileURL(createRequire(import.meta.url).resolve('tsx/esm/api')).href;
+  // Descriptors of handles are opened by the C library, which Node's own account of descriptors would take for a mistake.
+  const options = { workerData, trackUnmanagedFds: false };
+  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./fanotify-worker.js', import.meta.url), options);
+  const loader = import.meta.resolve('tsx/esm/api');
   const file = new URL('./fanotify-worker.ts', import.meta.url).href;
-  return new Worker(`import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(file)}); });`, { eval: true, workerData });
+  return new Worker(`import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(file)}); });`, { ...options, eval: true });
 }
 
 function realPath(root: WatchedRoot): BytePath {
