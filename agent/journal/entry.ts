@@ -28,6 +28,8 @@ export interface Entry {
   dir: number;
   /** Changed so shortly before it was read that a later change may hide behind the same mtime: read again before it is trusted. */
   racy: boolean;
+  /** The file has (had) other names: they are found by `namesOf`. */
+  linked: boolean;
 }
 
 const empty = Buffer.alloc(0);
@@ -39,7 +41,7 @@ export function encodeEntry(entry: Entry): Buffer {
   const hasContent = entry.content.length > 0;
   const hasXattrs = entry.xattrs.length > 0;
   const out = Buffer.allocUnsafe(fixedBytes + (hasContent ? contentBytes : 0) + (hasXattrs ? 8 : 0));
-  out[0] = kinds.indexOf(entry.kind) | (hasContent ? 4 : 0) | (hasXattrs ? 8 : 0) | (entry.racy ? 16 : 0);
+  out[0] = kinds.indexOf(entry.kind) | (hasContent ? 4 : 0) | (hasXattrs ? 8 : 0) | (entry.racy ? 16 : 0) | (entry.linked ? 32 : 0);
   out.writeUInt16BE(entry.mode, 1);
   out.writeUInt32BE(entry.uid, 3);
   out.writeUInt32BE(entry.gid, 7);
@@ -71,6 +73,7 @@ export function decodeEntry(data: Buffer): Entry {
     content: flags & 4 ? Buffer.from(data.subarray(fixedBytes, contentEnd)) : empty,
     xattrs: flags & 8 ? Buffer.from(data.subarray(contentEnd, contentEnd + 8)) : empty,
     racy: (flags & 16) !== 0,
+    linked: (flags & 32) !== 0,
   };
 }
 
@@ -95,6 +98,7 @@ export function entryOf(stat: Stat, content: Buffer, xattrs: Buffer, dir: number
     xattrs,
     dir,
     racy: false,
+    linked: stat.kind === 'file' && stat.nlink > 1,
   };
 }
 

@@ -24,8 +24,10 @@ export const tables = {
   unproven: 0x09,
   /** root, mailbox -> UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ */
   watermark: 0x0a,
-  /** time, number -> what was replaced or removed */
+  /** number -> what was replaced or removed */
   history: 0x0b,
+  /** root number + inode + directory number + name, for files with more than one name */
+  links: 0x0c,
 } as const;
 
 const dirBytes = 6;
@@ -65,6 +67,17 @@ export function inodeKey(root: number, ino: bigint): Buffer {
   key.writeUIntBE(root, 1, dirBytes);
   key.writeBigUInt64BE(ino, 1 + dirBytes);
   return key;
+}
+
+/** Key of one name of a file with several; without a name the beginning that all of them share. */
+export function linkKey(root: number, ino: bigint, ref?: { dir: number; name: string }): Buffer {
+  const head = inodeKey(root, ino);
+  head[0] = tables.links;
+  return ref ? Buffer.concat([head, packRef(ref.dir, ref.name)]) : head;
+}
+
+export function refOfLinkKey(key: Buffer): { dir: number; name: string } {
+  return unpackRef(key.subarray(1 + dirBytes + 8));
 }
 
 export function contentKey(content: Buffer): Buffer {

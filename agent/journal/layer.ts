@@ -8,12 +8,21 @@ export class Layer {
   readonly extra = new Map<string, Buffer | null>();
   /** Names by inode, for look-ups before the layer is durable. */
   readonly inodes = new Map<bigint, { dir: number; name: string }>();
+  /** Names of files with several: by inode, then by key; false when the name goes. */
+  readonly links = new Map<bigint, Map<string, { dir: number; name: string; there: boolean }>>();
   readonly totals = new Map<string, { files: number; bytes: number }>();
 
   set(dir: number, name: string, entry: Entry | null): void {
     let names = this.entries.get(dir);
     if (!names) this.entries.set(dir, (names = new Map()));
     names.set(name, entry);
+  }
+
+  /** A name of a file with several comes or goes. */
+  setLink(ino: bigint, dir: number, name: string, there: boolean): void {
+    let names = this.links.get(ino);
+    if (!names) this.links.set(ino, (names = new Map()));
+    names.set(`${dir}/${name}`, { dir, name, there });
   }
 
   count(root: string, entry: Entry, sign: 1 | -1): void {

@@ -1,7 +1,7 @@
 import { joinPath, type BytePath } from '../platform/files.ts';
 import type { Kv, KvWrite } from '../platform/kv.ts';
 import { decodeEntry, encodeEntry, type Entry } from './entry.ts';
-import { contentKey, inodeKey, metaKey, nameOfKey, namedKey, numberKey, packRef, tables, unpackRef } from './keys.ts';
+import { contentKey, inodeKey, linkKey, metaKey, nameOfKey, namedKey, numberKey, packRef, refOfLinkKey, tables, unpackRef } from './keys.ts';
 import { Layer } from './layer.ts';
 
 /** Files from this size on are found again by content (a copy needs no body). */
@@ -28,6 +28,7 @@ export class ReplicaIndex {
   readonly #findByIdentity: boolean;
   readonly #layers: Layer[] = [];
   #nextDir: number;
+  #holdsUnknown = false;
 
   /** `findByIdentity` keeps the look-up tables by inode and content that only a sender needs. */
   constructor(kv: Kv, options: { findByIdentity: boolean }) {
@@ -122,7 +123,30 @@ export class ReplicaIndex {
     }
     const value = this.#kv.get(inodeKey(root, ino));
     const found = this.#check(value && unpackRef(value));
-    return found?.entry.ino === ino ? found : null;
+    if (found?.entry.ino === ino) return found;
+    // The name that was noted is gone; a file with several names has another.
+    const [name] = this.namesOf(root, ino);
+    return name ?? null;
+  }
+
+  /** All names of a file that has several, as far as they are in the index. */
+  namesOf(root: number, ino: bigint): FoundEntry[] {
+    const names = new Map<string, Ref>();
+    const from = linkKey(root, ino);
+    for (const [key] of this.#kv.range(from, endOfPrefix(from), { limit: 4096 })) {
+      const ref = refOfLinkKey(key);
+      names.set(`${ref.dir}/${ref.name}`, ref);
+    }
+    for (const layer of this.#layers) {
+      for (const [key, { dir, name, there }] of layer.links.get(ino) ?? []) {
+        if (there) names.set(key, { dir, name });
+        else names.delete(key);
+      }
+    }
+    return [...names.values()].flatMap((ref) => {
+      const found = this.#check(ref);
+      return found?.entry.ino === ino && this.pathOf(ref.dir).root === root ? [found] : [];
+    });
   }
 
   /** A file that has this content (16 bytes of SHA-256), if one is known. */
@@ -173,6 +197,7 @@ export class ReplicaIndex {
 
   /** Puts an entry. A directory that is new gets its number here (`entry.dir` 0); returns the entry's directory number. */
   put(layer: Layer, root: string, dir: number, name: string, entry: Entry): number {
+    if (entry.kind === 'file' && entry.content.length === 0) this.#holdsUnknown = true;
     const old = this.get(dir, name);
     if (old && old.kind === 'dir' && (entry.kind !== 'dir' || (entry.dir !== 0 && entry.dir !== old.dir))) this.remove(layer, root, dir, name);
     else if (old) layer.count(root, old, -1);
@@ -182,7 +207,11 @@ export class ReplicaIndex {
     }
     layer.set(dir, name, entry);
     layer.count(root, entry, 1);
-    if (this.#findByIdentity) layer.inodes.set(entry.ino, { dir, name });
+    if (this.#findByIdentity) {
+      layer.inodes.set(entry.ino, { dir, name });
+      if (old?.linked && old.ino !== entry.ino) layer.setLink(old.ino, dir, name, false);
+      if (entry.linked) layer.setLink(entry.ino, dir, name, true);
+    }
     return entry.dir;
   }
 
@@ -200,6 +229,7 @@ export class ReplicaIndex {
       layer.extra.set(numberKey(tables.dir, old.dir).toString('latin1'), null);
     }
     layer.set(dir, name, null);
+    if (old.linked) layer.setLink(old.ino, dir, name, false);
     layer.count(root, old, -1);
     if (old.kind === 'file') layer.extra.set(namedKey(tables.chunks, dir, name).toString('latin1'), null);
     return gone;
@@ -214,6 +244,10 @@ export class ReplicaIndex {
     layer.set(from.dir, from.name, null);
     layer.set(to.dir, to.name, entry);
     if (this.#findByIdentity) layer.inodes.set(entry.ino, to);
+    if (entry.linked) {
+      layer.setLink(entry.ino, from.dir, from.name, false);
+      layer.setLink(entry.ino, to.dir, to.name, true);
+    }
     if (entry.kind === 'dir') layer.extra.set(numberKey(tables.dir, entry.dir).toString('latin1'), packRef(to.dir, to.name));
     if (chunks) {
       layer.extra.set(namedKey(tables.chunks, from.dir, from.name).toString('latin1'), null);
@@ -239,6 +273,11 @@ export class ReplicaIndex {
           writes.push([inodeKey(root, entry.ino), packRef(dir, name)]);
           if (entry.kind === 'file' && entry.size >= contentLookupBytesMin && entry.content.length > 0) writes.push([contentKey(entry.content), packRef(dir, name)]);
         } else writes.push(...this.#forget(dir, name));
+      }
+    }
+    if (this.#findByIdentity) {
+      for (const [ino, names] of layer.links) {
+        for (const ref of names.values()) writes.push([linkKey(this.pathOf(ref.dir).root, ino, ref), ref.there ? Buffer.alloc(0) : null]);
       }
     }
     for (const [key, value] of layer.extra) writes.push([Buffer.from(key, 'latin1'), value]);
@@ -284,6 +323,11 @@ export class ReplicaIndex {
   /** Forgets every layer: nothing of them happened. */
   discardLayers(): void {
     this.#layers.length = 0;
+  }
+
+  /** Since this process began, a file was entered whose content is not known: look-ups by identity may miss it. */
+  get holdsUnknown(): boolean {
+    return this.#holdsUnknown;
   }
 
   get layersOpen(): number {

@@ -67,6 +67,8 @@ export class SimPair {
   #primary: SimProcess | null = null;
   #standby: SimProcess | null = null;
   #link = 0;
+  /** No more trouble from here on. */
+  #resting = false;
   readonly #log: Log;
 
   constructor(seed: number, options: HistoryOptions) {
@@ -114,6 +116,7 @@ export class SimPair {
 
   /** All is quiet: what `wait` confirms must be there, and both trees must be the same. */
   async #comeToRest(): Promise<void> {
+    this.#resting = true;
     if (!this.#primary) this.#startPrimary();
     if (!this.#standby) this.#startStandby();
     const primary = this.#primary;
@@ -165,7 +168,7 @@ export class SimPair {
 
   #killAtOperation(process: SimProcess, after: number): void {
     process.files.interruptAfter(after, () => {
-      if (this.#standby === process) this.#stopStandby(true);
+      if (this.#standby === process && !this.#resting) this.#stopStandby(true);
     });
   }
 

@@ -89,12 +89,40 @@ export class Looker {
     if (stat.kind === 'dir') return this.#dir(making, root, dir, name, dirNumber, stat, known);
     if (stat.kind === 'symlink') return this.#symlink(making, root, dir, name, dirNumber, stat, known);
     const at: FileAt = { root, dir, name, dirNumber, known, immutable: class_.immutable };
-    if (known && sameContent(known, stat)) return this.#attributes(making, at, stat, known);
-    if (known?.ino !== stat.ino) {
+    const ops = making.writer.ops;
+    const outcome = await this.#file(making, at, stat, class_);
+    if (outcome === 'done' && stat.nlink > 1 && making.writer.ops > ops) await this.#otherNames(making, at, stat);
+    return outcome;
+  }
+
+  async #file(making: Making, at: FileAt, stat: Stat, class_: Classified): Promise<Outcome> {
+    if (at.known && sameContent(at.known, stat)) return this.#attributes(making, at, stat, at.known);
+    if (at.known?.ino !== stat.ino) {
       const elsewhere = await this.#identity(making, at, stat, class_);
       if (elsewhere) return elsewhere;
     }
-    return sendFile(p, making, at, stat);
+    return sendFile(this.#p, making, at, stat);
+  }
+
+  /**
+   * A file with several names changed under one of them. On the standby the new version is a new file: the other
+   * names, for which no hint comes, must become names of it too.
+   */
+  async #otherNames(making: Making, at: FileAt, stat: Stat): Promise<void> {
+    const p = this.#p;
+    const rootNumber = p.index.root(at.root.name);
+    const entry = p.index.get(at.dirNumber, at.name);
+    if (rootNumber === null || !entry) return;
+    const from = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
+    for (const other of p.index.namesOf(rootNumber, stat.ino)) {
+      if (other.dir === at.dirNumber && other.name === at.name) continue;
+      const dir = p.index.pathOf(other.dir).path;
+      if (p.files.lstat(absolute(at.root, joinPath(dir, other.name)))?.ino !== stat.ino) continue;
+      p.index.put(making.layer, at.root.name, other.dir, other.name, entry);
+      p.meter.sent('link', 1, 0, stat.size);
+      const place = { dir: making.writer.dir(at.root.name, dir), name: other.name };
+      await making.writer.add({ op: 'link', at: place, from, base: entry.content }, { root: at.root.name, dir, name: other.name, from: { dir: at.dir, name: at.name } });
+    }
   }
 
   /** Makes the directories above a path where the standby has none. Null when one of them is gone by now. */
@@ -190,8 +218,14 @@ export class Looker {
    */
   async #identity(making: Making, at: FileAt, stat: Stat, class_: Classified): Promise<Outcome | null> {
     const p = this.#p;
+    const renamed = class_.class === 'message' && (stat.nlink > 1 || p.index.holdsUnknown) ? this.#oldName(at, class_) : null;
+    if (renamed && !(renamed.entry.ino === stat.ino && sameContent(renamed.entry, stat))) {
+      // What the standby has under the old name is not known: it gets the message anew and loses the old name at once.
+      const sent = await sendFile(p, making, at, stat);
+      return sent === 'done' ? this.#remove(making, at.root, joinPath(p.index.pathOf(renamed.dir).path, renamed.name), renamed) : sent;
+    }
     const rootNumber = p.index.root(at.root.name);
-    const other = rootNumber === null ? null : p.index.byInode(rootNumber, stat.ino);
+    const other = renamed ?? (rootNumber === null ? null : p.index.byInode(rootNumber, stat.ino));
     if (!other || (other.dir === at.dirNumber && other.name === at.name)) return null;
     if (!sameContent(other.entry, stat) || other.entry.btimeNs !== stat.btimeNs || stat.btimeNs === 0n) return null;
     const fromDir = p.index.pathOf(other.dir).path;
@@ -209,6 +243,7 @@ export class Looker {
     p.unproven.prove(at.root.name, joinPath(at.dir, at.name));
     if (asLink) {
       p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
+      if (isLink && !other.entry.linked) p.index.put(making.layer, at.root.name, other.dir, other.name, { ...other.entry, linked: true });
       p.meter.sent('link', 1, 0, stat.size);
       await making.writer.add({ op: 'link', at: place, from, base: other.entry.content }, where);
       if (!sameMeta) await making.writer.add({ op: 'meta', at: place, meta: metaOf(stat, xattrs), base: entry.content }, where);
@@ -219,6 +254,25 @@ export class Looker {
     p.meter.sent('move', 1, 0, stat.size);
     await making.writer.add({ op: 'move', at: place, from, base: other.entry.content, tree: false, ...(sameMeta ? {} : { meta: metaOf(stat, xattrs) }) }, where);
     return 'done';
+  }
+
+  /**
+   * The name under which the standby has a message whose flags changed here. Under both names at once it would be two
+   * messages to the mail server, so the old one must go with the batch that brings the new one.
+   */
+  #oldName(at: FileAt, class_: Classified): FoundEntry | null {
+    const { index, files } = this.#p;
+    const base = at.root.format.baseOf(at.name);
+    for (const sub of ['new', 'cur']) {
+      const path = joinPath(class_.mailbox ?? '', sub);
+      const dir = index.dirAt(at.root.name, path);
+      if (dir === null) continue;
+      for (const [name, entry] of index.entries(dir, { prefix: base })) {
+        if (at.root.format.baseOf(name) !== base || (dir === at.dirNumber && name === at.name)) continue;
+        if (!files.lstat(absolute(at.root, joinPath(path, name)))) return { dir, name, entry };
+      }
+    }
+    return null;
   }
 
   /** Reads a file to see whether it is the one that the index knows; nothing of it is sent. */

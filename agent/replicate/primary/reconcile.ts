@@ -142,5 +142,5 @@ export class Reconciler {
 
 /** An entry of which only the kind is known: whatever is here will be sent whole. */
 function unknown(kind: Exclude<FileKind, 'other'>, dir: number): Entry {
-  return { kind, ino: 0n, btimeNs: 0n, size: 0, mtimeNs: 0n, mode: 0, uid: 0, gid: 0, content: noBytes, xattrs: noBytes, dir, racy: false };
+  return { kind, ino: 0n, btimeNs: 0n, size: 0, mtimeNs: 0n, mode: 0, uid: 0, gid: 0, content: noBytes, xattrs: noBytes, dir, racy: false, linked: false };
 }

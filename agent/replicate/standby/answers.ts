@@ -123,7 +123,7 @@ export class Answers {
           content: Buffer.alloc(0),
           xattrs: Buffer.alloc(0),
           dir: 0,
-          racy: false,
+          racy: false, linked: false,
         });
       }
     }

@@ -147,7 +147,7 @@ export class Stager {
       const number = this.#dirNumber(batch, dir);
       const old = this.#p.index.get(number, name);
       if (old && old.kind !== 'dir') throw new OpRefused('base', `${joinPath(dir.path, name)} is not a directory`);
-      const entry: Entry = { kind: 'dir', ino: 0n, btimeNs: 0n, size: 0, mtimeNs: 0n, content: noBytes, dir: old?.dir ?? 0, racy: false, ...dirAttributes(meta) };
+      const entry: Entry = { kind: 'dir', ino: 0n, btimeNs: 0n, size: 0, mtimeNs: 0n, content: noBytes, dir: old?.dir ?? 0, racy: false, linked: false, ...dirAttributes(meta) };
       this.#p.index.put(batch.layer, dir.root.name, number, name, entry);
     } else this.#dirNumber(batch, dir);
     batch.steps.push({ do: 'mkdir', path, meta: { ...meta, mode: replicatedMode('dir', meta.mode) } });

@@ -69,7 +69,11 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound): void {
     }
     case 'place': {
       const there = files.lstat(step.path);
-      if (there?.ino === step.ino) return;
+      if (there?.ino === step.ino) {
+        // A second name of the same file: rename(2) between the two would leave both.
+        if (files.lstat(step.staged)?.ino === step.ino) files.unlink(step.staged);
+        return;
+      }
       if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
       files.rename(step.staged, step.path);
       return;
