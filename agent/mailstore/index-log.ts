@@ -108,7 +108,8 @@ function raiseModseq(facts: IndexLogFacts, type: number, content: Buffer, hidesI
   const kind = type & typeMask;
   if (facts.highestModseq === 0) {
     // Tracking begins where the extension is introduced.
-    if (kind === types.extIntro && content.length >= 20 && content.toString('latin1', 20, 20 + content.readUInt16LE(18)) === 'modseq') facts.highestModseq = 1;
+    if (kind === types.extIntro && content.length >= 20 && content.toString('latin1', 20, 20 + content.readUInt16LE(18)) === 'modseq')
+      facts.highestModseq = 1;
     return;
   }
   switch (kind) {
@@ -135,7 +136,7 @@ function raiseModseq(facts: IndexLogFacts, type: number, content: Buffer, hidesI
 
 function flagsVisible(content: Buffer): boolean {
   for (let at = 0; at + 12 <= content.length; at += 12) {
-    if (((content[at + 8]! | content[at + 9]!) & visibleFlags) !== 0 || content[at + 10] !== 0) return true;
+    if ((((content[at + 8] ?? 0) | (content[at + 9] ?? 0)) & visibleFlags) !== 0 || content[at + 10] !== 0) return true;
   }
   return false;
 }
@@ -152,10 +153,12 @@ function noteUids(facts: IndexLogFacts, type: number, content: Buffer): boolean 
       }
       return content.length % 8 === 0;
     case types.expunge:
-      for (let at = 0; isExternal && at + 8 <= content.length; at += 8) facts.expunged.push([content.readUInt32LE(at), content.readUInt32LE(at + 4)]);
+      for (let at = 0; isExternal && at + 8 <= content.length; at += 8)
+        facts.expunged.push([content.readUInt32LE(at), content.readUInt32LE(at + 4)]);
       return content.length % 8 === 0;
     case types.expungeGuid:
-      for (let at = 0; isExternal && at + 20 <= content.length; at += 20) facts.expunged.push([content.readUInt32LE(at), content.readUInt32LE(at)]);
+      for (let at = 0; isExternal && at + 20 <= content.length; at += 20)
+        facts.expunged.push([content.readUInt32LE(at), content.readUInt32LE(at)]);
       return content.length % 20 === 0;
     case types.headerUpdate:
       return noteHeaderUpdates(facts, content);
@@ -166,7 +169,7 @@ function noteUids(facts: IndexLogFacts, type: number, content: Buffer): boolean 
 
 /** Pieces of the index header: offset, size, bytes, padded to four. */
 function noteHeaderUpdates(facts: IndexLogFacts, content: Buffer): boolean {
-  for (let at = 0; at + 4 <= content.length; ) {
+  for (let at = 0; at + 4 <= content.length;) {
     const offset = content.readUInt16LE(at);
     const size = content.readUInt16LE(at + 2);
     const bytes = at + 4;

@@ -9,7 +9,17 @@ export interface GroupFile {
   applyOrder: number;
 }
 
-export const applyOrders = { alone: 0, uidValidityCounter: 5, keywords: 10, message: 20, uidlist: 30, subscriptions: 32, log2: 40, log: 41, index: 42 } as const;
+export const applyOrders = {
+  alone: 0,
+  uidValidityCounter: 5,
+  keywords: 10,
+  message: 20,
+  uidlist: 30,
+  subscriptions: 32,
+  log2: 40,
+  log: 41,
+  index: 42,
+} as const;
 
 // When both servers' lists lie in one directory, Dovecot's is read first: a Courier that moved away left its own behind.
 const control = new Map<string, GroupFile>([

@@ -11,7 +11,13 @@ import { applyOrders, groupFile, indexPart, listFileOrder, type GroupFile } from
  * it that look like deliveries under way are left out: what lies deeper is judged by its own directory.
  */
 
-const ignored: Classified = Object.freeze({ ignored: true, class: 'plain', mailbox: null, applyOrder: applyOrders.alone, immutable: false });
+const ignored: Classified = Object.freeze({
+  ignored: true,
+  class: 'plain',
+  mailbox: null,
+  applyOrder: applyOrders.alone,
+  immutable: false,
+});
 const plain: Classified = Object.freeze({ ignored: false, class: 'plain', mailbox: null, applyOrder: applyOrders.alone, immutable: false });
 
 const trashPrefix = '..DOVECOT-T';
@@ -108,9 +114,20 @@ const serverPrefixes = ['dovecot', '.dovecot', 'courier', 'mailboxes.lock', 'mai
 
 /** Locks and files half written, by server. A folder has none of these names. */
 const transientNames = new Set(
-  ['dovecot-uidlist', 'dovecot-keywords', 'dovecot-uidvalidity', 'dovecot.index', 'dovecot.index.log', 'dovecot.list.index', 'dovecot.list.index.log', 'dovecot.mailbox.log', 'mailboxes', 'subscriptions', 'maildirsize', '.dovecot.lda-dupes'].flatMap(
-    (name) => [`${name}.lock`, `${name}.tmp`, `${name}.newlock`],
-  ),
+  [
+    'dovecot-uidlist',
+    'dovecot-keywords',
+    'dovecot-uidvalidity',
+    'dovecot.index',
+    'dovecot.index.log',
+    'dovecot.list.index',
+    'dovecot.list.index.log',
+    'dovecot.mailbox.log',
+    'mailboxes',
+    'subscriptions',
+    'maildirsize',
+    '.dovecot.lda-dupes',
+  ].flatMap((name) => [`${name}.lock`, `${name}.tmp`, `${name}.newlock`]),
 );
 
 /**

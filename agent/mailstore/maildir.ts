@@ -48,7 +48,9 @@ function wholeLength(name: string, data: Buffer): WholeLength {
 function marks(files: { uidlist?: Buffer; index?: Buffer; log?: Buffer; log2?: Buffer }): MailboxMarks | null {
   const uidlist = files.uidlist ? checkUidlist(files.uidlist) : null;
   const index = files.index ? readIndexHeader(files.index) : null;
-  const logs = [files.log2, files.log].map((data) => (data ? readIndexLog(data) : null)).filter((log): log is IndexLogFacts => log !== null);
+  const logs = [files.log2, files.log]
+    .map((data) => (data ? readIndexLog(data) : null))
+    .filter((log): log is IndexLogFacts => log !== null);
   const uidValidity = (uidlist?.ok && uidlist.uidValidity) || logs.at(-1)?.uidValidity || index?.uidValidity || 0;
   if (uidValidity === 0) return null;
   return {

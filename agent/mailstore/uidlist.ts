@@ -41,14 +41,21 @@ export function checkUidlist(data: Buffer): UidlistFacts | { ok: false; reason: 
   const length = data.lastIndexOf(newline) + 1;
   let last = 0;
   let messages = 0;
-  for (let at = header.end; at < length; ) {
+  for (let at = header.end; at < length;) {
     const line = readLine(data, at, header, last);
     if (typeof line === 'string') return { ok: false, reason: `line ${messages + 2}: ${line}` };
     last = line.uid;
     messages++;
     at = line.end + 1;
   }
-  return { ok: true, length, version: header.version, uidValidity: header.uidValidity, uidNext: Math.max(header.headerNextUid, last + 1), messages };
+  return {
+    ok: true,
+    length,
+    version: header.version,
+    uidValidity: header.uidValidity,
+    uidNext: Math.max(header.headerNextUid, last + 1),
+    messages,
+  };
 }
 
 /** See MailstoreFormat. */
@@ -56,7 +63,7 @@ export function* namedMessages(data: Buffer, fromByte = 0): Generator<{ uid: num
   const header = readHeader(data);
   if (typeof header === 'string') return;
   let last = 0;
-  for (let at = Math.max(header.end, fromByte); at < data.length; ) {
+  for (let at = Math.max(header.end, fromByte); at < data.length;) {
     const line = readLine(data, at, header, last);
     if (typeof line === 'string') return;
     yield { uid: line.uid, base: baseOf(data.toString('latin1', line.nameAt, line.end)) };
@@ -98,7 +105,7 @@ function readHeader(data: Buffer): Header | string {
   let nextUid = 0;
   let nextAt = 0;
   let nextEnd = 0;
-  for (let at = 2; at < text.length; ) {
+  for (let at = 2; at < text.length;) {
     const stop = text.indexOf(' ', at);
     const fieldEnd = stop < 0 ? text.length : stop;
     const key = text[at];
@@ -125,7 +132,7 @@ function readLine(data: Buffer, start: number, header: Header, last: number): { 
   if (end < 0) return 'it is not whole';
   let at = start;
   let uid = 0;
-  for (let digit = data[at]! - 0x30; digit >= 0 && digit <= 9 && uid <= uidMax; digit = data[at]! - 0x30) {
+  for (let digit = (data[at] ?? 0) - 0x30; digit >= 0 && digit <= 9 && uid <= uidMax; digit = (data[at] ?? 0) - 0x30) {
     uid = uid * 10 + digit;
     at++;
   }

@@ -8,7 +8,8 @@ describe('the plain format', () => {
 
   it('groups nothing and leaves nothing out', () => {
     for (const path of ['cur/x', 'tmp/1700000000.M1', 'a.lock', 'dovecot-uidlist', 'mbox', '..DOVECOT-TRASHED/cur/x'])
-      for (const kind of ['file', 'dir', null] as const) expect(format.classify(path, kind)).toEqual({ ignored: false, class: 'plain', mailbox: null, applyOrder: 0, immutable: false });
+      for (const kind of ['file', 'dir', null] as const)
+        expect(format.classify(path, kind)).toEqual({ ignored: false, class: 'plain', mailbox: null, applyOrder: 0, immutable: false });
   });
 
   it('knows no locks, no set, no marks', () => {

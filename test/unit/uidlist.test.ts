@@ -10,14 +10,24 @@ const all = (data: Buffer, from?: number) => [...namedMessages(data, from)];
 
 describe('a uidlist that is whole', () => {
   it('of version 3 tells a next UID above a stale N', () => {
-    expect(checkUidlist(bytes(header + lines))).toEqual({ ok: true, length: header.length + lines.length, version: 3, uidValidity: 1700000000, uidNext: 8, messages: 3 });
+    expect(checkUidlist(bytes(header + lines))).toEqual({
+      ok: true,
+      length: header.length + lines.length,
+      version: 3,
+      uidValidity: 1700000000,
+      uidNext: 8,
+      messages: 3,
+    });
     expect(checkUidlist(bytes(header.replace('N1', 'N900') + lines))).toMatchObject({ uidNext: 900 });
   });
 
   it('of version 1, as Courier writes it, names files with and without flags', () => {
     const data = bytes('1 1024 12\n3 1700.M1P1.host:2,S\n11 1700.M2P1.host\n');
     expect(checkUidlist(data)).toMatchObject({ ok: true, version: 1, uidValidity: 1024, uidNext: 12, messages: 2 });
-    expect(all(data)).toEqual([{ uid: 3, base: '1700.M1P1.host' }, { uid: 11, base: '1700.M2P1.host' }]);
+    expect(all(data)).toEqual([
+      { uid: 3, base: '1700.M1P1.host' },
+      { uid: 11, base: '1700.M2P1.host' },
+    ]);
   });
 
   it('names messages byte for byte, and goes on from where it was read to', () => {
@@ -104,14 +114,18 @@ describe('raising the next UID', () => {
 
 describe('marks of a mailbox', () => {
   it('come from the uidlist alone when there is no index', () => {
-    expect(formatByName('maildir').marks({ uidlist: bytes(header + lines) })).toEqual({ uidValidity: 1700000000, uidNext: 8, highestModseq: 1 });
+    expect(formatByName('maildir').marks({ uidlist: bytes(header + lines) })).toEqual({
+      uidValidity: 1700000000,
+      uidNext: 8,
+      highestModseq: 1,
+    });
   });
 
   it('are not told without any file', () => expect(formatByName('maildir').marks({})).toBeNull());
 });
 
 it('cuts the other text files at a line end', () => {
-  const { wholeLength } = formatByName('maildir');
-  expect(wholeLength('dovecot-keywords', bytes('0 $Label1\n1 foo'))).toEqual({ ok: true, length: 10 });
-  expect(wholeLength('courierpop3dsizelist', bytes('/2 1 2\na 1'))).toEqual({ ok: true, length: 7 });
+  const format = formatByName('maildir');
+  expect(format.wholeLength('dovecot-keywords', bytes('0 $Label1\n1 foo'))).toEqual({ ok: true, length: 10 });
+  expect(format.wholeLength('courierpop3dsizelist', bytes('/2 1 2\na 1'))).toEqual({ ok: true, length: 7 });
 });
