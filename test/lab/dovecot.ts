@@ -6,9 +6,9 @@ import { descendants, killPid, LabProcess, run, waitForEnd, type RunResult } fro
 import { acceptsTcp, waitFor } from './waiting.ts';
 
 export interface DovecotOptions extends Omit<DovecotSettings, 'listen' | 'imapPort' | 'lmtpPort' | 'mailUid' | 'mailGid' | 'password'> {
-  /** Where it listens, and what clients connect to. */
+  /** What clients connect to. On a host of its own the server listens on every address, also on those that move there later. */
   address: string;
-  /** Network namespace it runs in; default: the test's own. */
+  /** Network namespace it runs in; default: the test's own, and then it listens on `address` alone. */
   namespace?: string;
   imapPort?: number;
   lmtpPort?: number;
@@ -46,7 +46,7 @@ export class Dovecot {
     this.storeDir = rest.storeDir;
     this.mailUid = mailUid;
     this.mailGid = mailGid;
-    this.#settings = { ...rest, listen: address, imapPort, lmtpPort, mailUid, mailGid, password: this.password };
+    this.#settings = { ...rest, listen: namespace === undefined ? address : '*', imapPort, lmtpPort, mailUid, mailGid, password: this.password };
     this.#configFile = join(rest.dir, 'dovecot.conf');
   }
 

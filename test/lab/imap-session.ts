@@ -60,7 +60,7 @@ export class ImapSession {
     if (!this.client.usable) return { refused: { kind: 'gone', code: facts.code ?? '', text: this.client.byeReason ?? '' } };
     // imapflow gives false without a word when no message is in range.
     if (failure === null) return { refused: { kind: 'no', code: 'EMPTY', text: 'nothing in range' } };
-    throw failure;
+    throw new Error(`${facts.responseStatus ?? facts.code ?? ''} ${facts.responseText ?? String(failure)}`, { cause: failure });
   }
 
   async close(): Promise<void> {

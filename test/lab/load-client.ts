@@ -223,8 +223,8 @@ export class LoadClient {
     const refused = await this.#simple(session, (client) => client.mailboxRename(from, to));
     if (refused !== null && refused.kind === 'no') this.#folders.delete(from);
     if (refused !== null) return refused;
-    for (const path of [...this.#folders]) {
-      if (path !== from && !path.startsWith(`${from}/`)) continue;
+    const moved = [...this.#folders].filter((path) => path === from || path.startsWith(`${from}/`));
+    for (const path of moved) {
       this.#folders.delete(path);
       this.#folders.add(to + path.slice(from.length));
     }

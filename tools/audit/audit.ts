@@ -1,0 +1,101 @@
+import { compareAccounts, compareMailboxes } from './compare.ts';
+import type { AuditEndpoint, Login } from './endpoint.ts';
+import { MailReader, type ReaderOptions } from './reader.ts';
+import type { Difference, MailboxSnapshot } from './snapshot.ts';
+
+export interface AuditOptions extends Partial<ReaderOptions> {
+  a: AuditEndpoint;
+  b: AuditEndpoint;
+  /** Who to log in as on both servers, or on each with a password of its own. */
+  users: readonly { a: Login; b: Login }[];
+}
+
+/** How much was compared. */
+export interface AuditTotals {
+  users: number;
+  mailboxes: number;
+  messages: number;
+  differences: number;
+}
+
+/**
+ * Compares all mailboxes of the users on two servers, mailbox by mailbox, and yields each difference as it is found.
+ *
+ * @throws AuditFailure when a server cannot be reached, refuses a login, or a connection breaks.
+ */
+export async function* audit(options: AuditOptions): AsyncGenerator<Difference, AuditTotals> {
+  const totals: AuditTotals = { users: 0, mailboxes: 0, messages: 0, differences: 0 };
+  const insecure = { insecure: options.insecure ?? false };
+  for (const login of options.users) {
+    const opened: MailReader[] = [];
+    try {
+      const open = async (name: 'a' | 'b') => {
+        const reader = await named(name, login[name].user, MailReader.open(options[name], login[name], insecure));
+        opened.push(reader);
+        return reader;
+      };
+      const [a, b] = await both(open('a'), open('b'));
+      for await (const difference of compareUser(login.a.user, a, b, totals)) {
+        totals.differences++;
+        yield difference;
+      }
+      totals.users++;
+    } finally {
+      await Promise.allSettled(opened.map((reader) => reader.close()));
+    }
+  }
+  return totals;
+}
+
+/** A server could not be read. */
+export class AuditFailure extends Error {}
+
+async function* compareUser(user: string, a: MailReader, b: MailReader, totals: AuditTotals): AsyncGenerator<Difference> {
+  const [left, right] = await both(named('a', user, a.account()), named('b', user, b.account()));
+  yield* compareAccounts(user, left, right);
+  const paths = (account: typeof left) => account.mailboxes.filter((each) => each.selectable).map((each) => each.path);
+  const inB = new Set(paths(right));
+  for (const path of paths(left).filter((each) => inB.has(each))) {
+    const [mailA, mailB] = await both(read('a', user, a, path), read('b', user, b, path));
+    totals.mailboxes++;
+    if (typeof mailA === 'string' || typeof mailB === 'string') {
+      const show = (mail: MailboxSnapshot | string) => (typeof mail === 'string' ? mail : 'it');
+      yield { user, mailbox: path, uid: null, property: 'open', a: show(mailA), b: show(mailB) };
+      continue;
+    }
+    totals.messages += mailA.messages.length;
+    yield* compareMailboxes(user, path, mailA, mailB);
+  }
+}
+
+/** A mailbox, or the server's words when it would not open it. */
+async function read(name: 'a' | 'b', user: string, reader: MailReader, path: string): Promise<MailboxSnapshot | string> {
+  try {
+    return await reader.mailbox(path);
+  } catch (error) {
+    const refusal = error as { responseStatus?: string; responseText?: string };
+    if (refusal.responseStatus === 'NO') return `refused: ${refusal.responseText ?? ''}`;
+    throw failure(name, user, error);
+  }
+}
+
+/** Waits for both, also when one fails, so that nothing runs on unseen. */
+async function both<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  const [left, right] = await Promise.allSettled([a, b]);
+  if (left.status === 'rejected') throw left.reason;
+  if (right.status === 'rejected') throw right.reason;
+  return [left.value, right.value];
+}
+
+async function named<T>(name: 'a' | 'b', user: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw failure(name, user, error);
+  }
+}
+
+function failure(name: 'a' | 'b', user: string, error: unknown): AuditFailure {
+  const facts = error as { responseText?: string; code?: string; message?: string };
+  return new AuditFailure(`server ${name}, user ${user}: ${facts.responseText ?? facts.message ?? facts.code ?? String(error)}`, { cause: error });
+}
