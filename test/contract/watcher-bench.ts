@@ -11,16 +11,12 @@ import type { Step } from './watcher-writer.ts';
 export class Writer {
   readonly #child: ChildProcess = fork(path.join(import.meta.dirname, 'watcher-writer.ts'), { execArgv: ['--import', 'tsx'] });
 
+  /** Sends the steps at once, also when the caller is about to block its own loop; resolves when they are done. */
   async do(...steps: Step[]): Promise<void> {
     const answer = new Promise<{ error?: string }>((resolve) => this.#child.once('message', (m) => resolve(m as { error?: string })));
     this.#child.send(steps);
     const { error } = await answer;
     if (error !== undefined) throw new Error(error);
-  }
-
-  /** Does not wait, for a test that is about to block its own loop. */
-  begin(...steps: Step[]): void {
-    this.#child.send(steps);
   }
 
   async end(): Promise<void> {
