@@ -8,7 +8,10 @@ export type ChangeKind = 'path' | 'scan';
 
 /** Something that may differ from what the standby has. */
 export interface Change {
-  readonly seq: number;
+  /** Its key in the store. */
+  readonly id: number;
+  /** Its place in line: what is durable up to this number includes it. */
+  seq: number;
   readonly root: string;
   readonly path: BytePath;
   kind: ChangeKind;
@@ -33,18 +36,21 @@ const changesMax = 100_000;
 export class Changes {
   readonly #kv: Kv;
   readonly #waiting = new Map<string, Change>();
-  readonly #taken = new Map<number, Change>();
-  readonly #sent = new Map<number, Change>();
+  readonly #taken = new Set<Change>();
+  readonly #sent = new Set<Change>();
   #head: number;
+  #nextId = 1;
   readonly #unsaved = new Map<number, Change | null>();
 
   constructor(kv: Kv, now: number) {
     this.#kv = kv;
     this.#head = readNumber(kv.get(metaKey('head'))) ?? 0;
     for (const [key, value] of kv.range(numberKey(tables.journal, 0), numberKey(tables.journal + 1, 0))) {
-      const seq = numberOfKey(key);
-      const [root = '', path = ''] = value.toString('latin1', 1).split('\0');
-      const change: Change = { seq, root, path, kind: value[0] === 1 ? 'scan' : 'path', at: now, notBefore: 0, deferrals: 0 };
+      const id = numberOfKey(key);
+      const seq = value.readUIntBE(1, 6);
+      const [root = '', path = ''] = value.toString('latin1', 7).split('\0');
+      this.#nextId = Math.max(this.#nextId, id + 1);
+      const change: Change = { id, seq, root, path, kind: value[0] === 1 ? 'scan' : 'path', at: now, notBefore: 0, deferrals: 0 };
       this.#waiting.set(keyOf(root, path), change);
       this.#head = Math.max(this.#head, seq);
     }
@@ -58,7 +64,7 @@ export class Changes {
   /** Every change up to this one is durable on the standby. */
   get durableSeq(): number {
     let first = this.sentSeq + 1;
-    for (const seq of this.#sent.keys()) if (seq < first) first = seq;
+    for (const { seq } of this.#sent) if (seq < first) first = seq;
     return first - 1;
   }
 
@@ -66,7 +72,7 @@ export class Changes {
   get sentSeq(): number {
     let first = this.#head + 1;
     for (const change of this.#waiting.values()) if (change.seq < first) first = change.seq;
-    for (const seq of this.#taken.keys()) if (seq < first) first = seq;
+    for (const { seq } of this.#taken) if (seq < first) first = seq;
     return first - 1;
   }
 
@@ -82,23 +88,28 @@ export class Changes {
   oldestMs(now: number): number {
     let oldest = now;
     for (const change of this.#waiting.values()) if (change.at < oldest) oldest = change.at;
-    for (const changes of [this.#taken, this.#sent]) for (const change of changes.values()) if (change.at < oldest) oldest = change.at;
+    for (const changes of [this.#taken, this.#sent]) for (const change of changes) if (change.at < oldest) oldest = change.at;
     return now - oldest;
   }
 
-  /** Records that a path may have changed. A change of the same path that still waits covers it. */
-  record(root: string, path: BytePath, kind: ChangeKind, now: number): void {
+  /**
+   * Records that a path may have changed. A change of the same path that still waits covers it. `partOf` is the change
+   * whose work this is a remainder of: the remainder stands in its place in line.
+   */
+  record(root: string, path: BytePath, kind: ChangeKind, now: number, partOf?: Change): void {
     const key = keyOf(root, path);
     const known = this.#waiting.get(key);
     if (known) {
       if (kind === 'scan' && known.kind === 'path') {
         known.kind = 'scan';
-        this.#unsaved.set(known.seq, known);
+        this.#unsaved.set(known.id, known);
       }
+      if (partOf && partOf.seq < known.seq) known.seq = partOf.seq;
       return;
     }
-    if (kind === 'path' && this.#waiting.size >= changesMax) return this.#collapse(root, path, now);
-    this.#add({ seq: ++this.#head, root, path, kind, at: now, notBefore: 0, deferrals: 0 });
+    const seq = partOf?.seq ?? ++this.#head;
+    if (kind === 'path' && this.#waiting.size >= changesMax) return this.#collapse(root, path, seq, now);
+    this.#add({ id: this.#nextId++, seq, root, path, kind, at: partOf?.at ?? now, notBefore: 0, deferrals: 0 });
   }
 
   /** Waiting changes that may be looked at now, oldest first. The caller takes or leaves each. */
@@ -116,30 +127,31 @@ export class Changes {
   /** A change is being sent: new hints for its path make a new change. */
   take(change: Change): void {
     this.#waiting.delete(keyOf(change.root, change.path));
-    this.#taken.set(change.seq, change);
+    this.#taken.add(change);
   }
 
   /** A batch that settles this change is complete and under way. */
   send(change: Change): void {
-    if (this.#taken.delete(change.seq)) this.#sent.set(change.seq, change);
+    if (this.#taken.delete(change)) this.#sent.add(change);
   }
 
   /** Open changes in no order, for estimates. */
   *open(): Generator<Change> {
     yield* this.#waiting.values();
-    yield* this.#taken.values();
-    yield* this.#sent.values();
+    yield* this.#taken;
+    yield* this.#sent;
   }
 
   /** A change that was taken has to wait again, in its old place in line as far as its number says. */
   giveBack(change: Change, notBefore = 0): void {
-    this.#taken.delete(change.seq);
-    this.#sent.delete(change.seq);
+    this.#taken.delete(change);
+    this.#sent.delete(change);
     const key = keyOf(change.root, change.path);
     const newer = this.#waiting.get(key);
     // The older number stays open: what was recorded then is not durable yet.
     if (newer) {
-      this.#unsaved.set(newer.seq, null);
+      this.#unsaved.set(newer.id, null);
+      change.seq = Math.min(change.seq, newer.seq);
       if (newer.kind === 'scan') change.kind = 'scan';
     }
     change.notBefore = notBefore;
@@ -148,9 +160,9 @@ export class Changes {
 
   /** A taken change is durable on the standby (or turned out to be none). */
   settle(change: Change): void {
-    this.#taken.delete(change.seq);
-    this.#sent.delete(change.seq);
-    this.#unsaved.set(change.seq, null);
+    this.#taken.delete(change);
+    this.#sent.delete(change);
+    this.#unsaved.set(change.id, null);
   }
 
   /**
@@ -159,8 +171,14 @@ export class Changes {
    */
   save(): KvWrite[] {
     const writes: KvWrite[] = [[metaKey('head'), packNumber(this.#head)]];
-    for (const [seq, change] of this.#unsaved) {
-      writes.push([numberKey(tables.journal, seq), change && Buffer.concat([Buffer.from([change.kind === 'scan' ? 1 : 0]), Buffer.from(keyOf(change.root, change.path), 'latin1')])]);
+    for (const [id, change] of this.#unsaved) {
+      if (!change) {
+        writes.push([numberKey(tables.journal, id), null]);
+        continue;
+      }
+      const head = Buffer.alloc(7, change.kind === 'scan' ? 1 : 0);
+      head.writeUIntBE(change.seq, 1, 6);
+      writes.push([numberKey(tables.journal, id), Buffer.concat([head, Buffer.from(keyOf(change.root, change.path), 'latin1')])]);
     }
     this.#unsaved.clear();
     return writes;
@@ -172,22 +190,25 @@ export class Changes {
 
   #add(change: Change): void {
     this.#waiting.set(keyOf(change.root, change.path), change);
-    this.#unsaved.set(change.seq, change);
+    this.#unsaved.set(change.id, change);
   }
 
   /** Bounds the list (I12): single names give way to a scan of their directory. */
-  #collapse(root: string, path: BytePath, now: number): void {
-    const oldest = new Map<string, Change>();
-    for (const change of this.#waiting.values()) {
-      const dir = change.kind === 'scan' ? change.path : parentPath(change.path);
+  #collapse(root: string, path: BytePath, seq: number, now: number): void {
+    const scans = new Map<string, Change>();
+    const gather = (change: Change, dir: BytePath) => {
       const key = keyOf(change.root, dir);
-      const kept = oldest.get(key);
-      this.#unsaved.set(change.seq, null);
-      if (!kept || change.seq < kept.seq) oldest.set(key, { ...change, path: dir, kind: 'scan', notBefore: 0 });
+      const kept = scans.get(key);
+      if (!kept) scans.set(key, { ...change, id: this.#nextId++, path: dir, kind: 'scan', notBefore: 0 });
+      else if (change.seq < kept.seq) kept.seq = change.seq;
+    };
+    for (const change of this.#waiting.values()) {
+      gather(change, change.kind === 'scan' ? change.path : parentPath(change.path));
+      this.#unsaved.set(change.id, null);
     }
+    gather({ id: 0, seq, root, path, kind: 'path', at: now, notBefore: 0, deferrals: 0 }, parentPath(path));
     this.#waiting.clear();
-    for (const change of oldest.values()) this.#add(change);
-    this.record(root, parentPath(path), 'scan', now);
+    for (const change of scans.values()) this.#add(change);
   }
 }
 

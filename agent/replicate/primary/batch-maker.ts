@@ -46,7 +46,7 @@ interface Group {
   changes: Change[];
 }
 
-const noChange: Change = { seq: 0, root: '', path: '', kind: 'path', at: 0, notBefore: 0, deferrals: 0 };
+const noChange: Change = { id: 0, seq: 0, root: '', path: '', kind: 'path', at: 0, notBefore: 0, deferrals: 0 };
 const looksAtOnceMax = 4096;
 const sliceMs = 8;
 const busyRetryMs = 3;
@@ -324,7 +324,7 @@ export class BatchMaker {
       } else if (outcome !== 'done') {
         trouble.add(item.look);
         if (outcome === 'unreadable') running.unreadable.add(item.look);
-        else p.changes.record(root.name, item.look, 'path', p.clock.monotonicMs());
+        else p.changes.record(root.name, item.look, 'path', p.clock.monotonicMs(), running.change);
       }
     }
     return false;
@@ -336,7 +336,7 @@ export class BatchMaker {
     const outcome = await this.#seal(making, running.root, mailbox, gone, false, check);
     if (outcome === 'sealed') return;
     running.trouble.add(mailbox);
-    for (const path of [...gone, joinPath(mailbox, 'dovecot-uidlist')]) this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs());
+    for (const path of [...gone, joinPath(mailbox, 'dovecot-uidlist')]) this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs(), running.change);
   }
 
   async #endScan(making: MadeBatch, running: RunningScan, check: () => void): Promise<void> {
