@@ -61,6 +61,8 @@ describe.each(expected)('the files of $mailbox that a Dovecot left', ({ mailbox,
     const synced = [newer, older].find(({ seq }) => seq === header.logSeq)!;
     expect(header.logHeadOffset).toBeLessThanOrEqual(synced.length);
     expect(header.uidValidity).toBe(marks.uidValidity);
+    const data = synced === newer ? log : log2;
+    expect(header.highestModseq).toBe(readIndexLog(data.subarray(0, header.logHeadOffset))?.highestModseq);
   });
 
   it('cut anywhere end at a whole record, and tell no more than before', () => {
