@@ -74,5 +74,5 @@ export function makePairingCode(random: (bytes: number) => Buffer): string {
 /** The 16 symbols of a code as somebody typed it; null when it cannot be one. */
 export function normalizePairingCode(typed: string): string | null {
   const symbols = typed.toUpperCase().replace(/[\s-]/g, '').replaceAll('O', '0').replace(/[IL]/g, '1');
-  return symbols.length === codeLength && [...symbols].every((symbol) => alphabet.includes(symbol)) ? symbols : null;
+  return symbols.length === codeLength && /^[0-9A-HJKMNP-TV-Z]*$/.test(symbols) ? symbols : null;
 }

@@ -1,6 +1,6 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { isMap, isPair, isScalar, LineCounter, parseDocument, type Document, type Node, type Pair } from 'yaml';
+import { isMap, isScalar, LineCounter, parseDocument, type Document, type Node } from 'yaml';
 import type { z } from 'zod';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode } from '../platform/files.ts';
@@ -84,7 +84,7 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
     const inner = issue.errors.at(-1)?.[0];
     if (inner && inner.code === 'custom') return [{ path, what: inner.message }];
   }
-  const missing = issue.code !== 'custom' && issue.input === undefined && /^nothing is not /.test(issue.message);
+  const missing = issue.code !== 'custom' && issue.input === undefined && issue.message.startsWith('nothing is not ');
   if (missing) return [{ path, what: `is missing; it must be ${issue.message.replace(/^nothing is not (one of: )?/, (_, many: string | undefined) => (many ? 'one of: ' : ''))}`, remedy: `Add "${String(path.at(-1))}:".` }];
   return [{ path, what: issue.message }];
 }
@@ -93,7 +93,7 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
 function lineOf(document: Document, lines: LineCounter, problem: Problem): number {
   for (let depth = problem.path.length; depth >= 0; depth--) {
     const parent = depth === 0 ? undefined : (document.getIn(problem.path.slice(0, depth - 1), true) as Node | undefined);
-    const pair = isMap(parent) ? (parent.items as Pair[]).find((item) => isPair(item) && isScalar(item.key) && item.key.value === problem.path[depth - 1]) : undefined;
+    const pair = isMap(parent) ? parent.items.find((item) => isScalar(item.key) && item.key.value === problem.path[depth - 1]) : undefined;
     const key = pair && isScalar(pair.key) ? pair.key : undefined;
     const node = key ?? (document.getIn(problem.path.slice(0, depth), true) as Node | undefined);
     if (node && typeof node === 'object' && node.range) return lines.linePos(node.range[0]).line;

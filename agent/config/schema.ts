@@ -21,7 +21,7 @@ function unit<T>(parse: (text: string) => T | null, write: string) {
 /** How a value of the file is repeated in a complaint. */
 export function shown(value: unknown): string {
   if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? String(value);
+  const text = JSON.stringify(value) ?? typeof value;
   return text.length > 80 ? `${text.slice(0, 80)}...` : text;
 }
 

@@ -108,6 +108,7 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
         const old = current;
         current = { channel, pin };
         state = 'connected';
+        lastError = null;
         old?.channel.close({ code: 'replaced', detail: `a newer connection of ${result.hello.node} from ${address} took its place` });
         void channel.ended.then((end) => {
           log.info({ address, code: end.code }, `connection of ${pin.node} ended: ${end.detail}`);

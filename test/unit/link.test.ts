@@ -228,7 +228,7 @@ describe('first messages', () => {
   });
 
   test.each([
-    ['wrong-pair', (n: TestNode) => void n.pins.write({ ...(n.pins.read() ?? expect.fail()), pair: 'pair-9' }), 'pair-9'],
+    ['wrong-pair', (n: TestNode) => n.pins.write({ ...(n.pins.read() ?? expect.fail()), pair: 'pair-9' }), 'pair-9'],
     ['same-role', (n: TestNode) => void (n.role = 'primary'), 'role primary'],
     ['roots', (n: TestNode) => void n.config.roots.pop(), 'none'],
   ])('over the wire: %s, and both sides know', async (code, spoil, text) => {
