@@ -5,6 +5,7 @@ import { OperatorError } from './errors.ts';
 import { errnoCode } from './files.ts';
 import type { Kv, KvWrite } from './kv.ts';
 import { checkLmdbFile } from './lmdb-check.ts';
+import { MappedMemory } from './mapped-memory.ts';
 import { tryLock } from './native.ts';
 
 /** Longest key in bytes (LMDB with pages of 4096 bytes). */
@@ -15,6 +16,9 @@ export const KEY_BYTES_MAX = 1978;
  * while it grows; beyond it lmdb maps anew.
  */
 const MAP_BYTES = 64 * 1024 ** 3;
+
+/** Pages of the file that may stay in this process; all are in the file cache besides. */
+const RESIDENT_BYTES_MAX = 48 * 1024 ** 2;
 
 /** Entries that one read of a range fetches: few at first, because many callers want only the first ones. */
 const CHUNK_FIRST = 16;
@@ -44,7 +48,7 @@ export function openLmdbKv(dir: string): Kv {
   try {
     checkLmdbFile(file);
     db = open<Buffer, Buffer>(file, openOptions);
-    return new LmdbKv(db, lock);
+    return new LmdbKv(db, lock, new MappedMemory(file, RESIDENT_BYTES_MAX));
   } catch (error) {
     void db?.close();
     fs.closeSync(lock);
@@ -86,13 +90,16 @@ function damaged(file: string, text: string): OperatorError {
 class LmdbKv implements Kv {
   readonly #db: RootDatabase<Buffer, Buffer>;
   readonly #lock: number;
+  readonly #memory: MappedMemory;
 
-  constructor(db: RootDatabase<Buffer, Buffer>, lock: number) {
+  constructor(db: RootDatabase<Buffer, Buffer>, lock: number, memory: MappedMemory) {
     this.#db = db;
     this.#lock = lock;
+    this.#memory = memory;
   }
 
   get(key: Buffer): Buffer | undefined {
+    this.#memory.touched(1);
     return this.#db.getBinary(key);
   }
 
@@ -106,6 +113,7 @@ class LmdbKv implements Kv {
       const limit = Math.min(left, chunkSize);
       const bounds = options.reverse ? { end: start, inclusiveEnd: true, reverse: true } : { end };
       const chunk = [...this.#db.getRange({ start: from, exclusiveStart, limit, ...bounds })];
+      this.#memory.touched(chunk.length);
       for (const { key, value } of chunk) yield [key, value];
       const last = chunk.at(-1);
       if (last === undefined || chunk.length < limit) return;
@@ -118,6 +126,8 @@ class LmdbKv implements Kv {
   commit(writes: readonly KvWrite[]): void {
     if (writes.length === 0) return;
     const db = this.#db;
+    this.#memory.touched(writes.length);
+    // The callback gives nothing back: given a promise, and put returns one, lmdb would keep the transaction open.
     db.transactionSync(() => {
       for (const [key, value] of writes) {
         if (value === null) void db.remove(key);

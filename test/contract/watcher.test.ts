@@ -163,9 +163,11 @@ describe.each(cases)('$kind on $base', ({ kind, make, base }) => {
   });
 
   it('keeps up with a burst, and a barrier comes after all of it', async () => {
-    await bench.after(['many', bench.at('box/new'), 5000]);
+    // Fewer where each file costs a journal entry on the disk.
+    const count = base === quick ? 5000 : 1000;
+    await bench.after(['many', bench.at('box/new'), count]);
     const paths = new Set(bench.hints.map((hint) => hint.path));
-    for (let i = 0; i < 5000; i++) if (!paths.has(`box/new/${i}`)) bench.expectCovered(`box/new/${i}`);
+    for (let i = 0; i < count; i++) if (!paths.has(`box/new/${i}`)) bench.expectCovered(`box/new/${i}`);
     await bench.after(...Array.from({ length: 300 }, (_, i) => ['mkdir', bench.at(`d${i}/cur`)] as Step));
     bench.expectCovered(...Array.from({ length: 300 }, (_, i) => `d${i}/cur`));
     await bench.after(...Array.from({ length: 300 }, (_, i) => ['write', bench.at(`d${i}/cur/m`)] as Step));
