@@ -134,6 +134,8 @@ export interface JoinOptions {
   /** `HOST:PORT` of the primary. */
   address: string;
   code: string;
+  /** Pair although this node is paired already: the other one was set up anew. */
+  replace?: boolean;
   /** Shown both fingerprints before anything is written; false ends the pairing with nothing changed. */
   confirm(fingerprints: { own: string; peer: string; peerNode: string }): Promise<boolean>;
 }
@@ -148,7 +150,7 @@ export interface JoinResult {
 /** What agent/main.ts gives to the command line, which must not know the agent otherwise. Errors are OperatorErrors. */
 export interface AgentEntry {
   /** The agent in the foreground, until a signal or POST /stop; the exit code. */
-  runAgent(configFile: string): Promise<number>;
+  runAgent(configFile: string, options?: { foreign: 'refuse' | 'adopt' | 'move-aside' }): Promise<number>;
   initNode(options: InitOptions): Promise<InitResult>;
   joinPair(options: JoinOptions): Promise<JoinResult>;
   /** Absolute path of the state directory that the configuration names. */

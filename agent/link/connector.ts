@@ -34,8 +34,10 @@ const heldMs = 5000;
  * Keeps a connection to the peer (on the standby), for ever: every known address in order, then a pause that grows.
  *
  * @param options.random from 0 to 1, for the jitter.
+ * @param options.ready is awaited before each attempt: what the last connection brought must be in place before a hello
+ * says where this node stands.
  */
-export function startConnector(options: LinkOptions & { random: () => number }): Connector {
+export function startConnector(options: LinkOptions & { random: () => number; ready?: () => Promise<void> }): Connector {
   const { config, pins, clock, log } = options;
   const stopping = new AbortController();
   let state: Connector['state'] = 'connecting';
@@ -86,6 +88,7 @@ export function startConnector(options: LinkOptions & { random: () => number }):
         continue;
       }
       state = 'connecting';
+      await options.ready?.();
       const heldForMs = await round(pin);
       if (stopping.signal.aborted) return;
       failures = heldForMs >= heldMs ? 0 : failures + 1;

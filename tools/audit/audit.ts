@@ -1,7 +1,7 @@
 import { compareAccounts, compareMailboxes } from './compare.ts';
 import type { AuditEndpoint, Login } from './endpoint.ts';
 import { MailReader, type ReaderOptions } from './reader.ts';
-import type { Difference, MailboxSnapshot } from './snapshot.ts';
+import type { AccountSnapshot, Difference, MailboxSnapshot } from './snapshot.ts';
 
 export interface AuditOptions extends Partial<ReaderOptions> {
   a: AuditEndpoint;
@@ -52,11 +52,13 @@ export class AuditFailure extends Error {}
 
 async function* compareUser(user: string, a: MailReader, b: MailReader, totals: AuditTotals): AsyncGenerator<Difference> {
   const [left, right] = await both(named('a', user, a.account()), named('b', user, b.account()));
-  yield* compareAccounts(user, left, right);
+  const [realLeft, realRight] = await both(dropPhantoms('a', user, a, left, right), dropPhantoms('b', user, b, right, left));
+  yield* compareAccounts(user, realLeft, realRight);
   const paths = (account: typeof left) => account.mailboxes.filter((each) => each.selectable).map((each) => each.path);
   const inB = new Set(paths(right));
   for (const path of paths(left).filter((each) => inB.has(each))) {
     const [mailA, mailB] = await both(read('a', user, a, path), read('b', user, b, path));
+    if (mailA === missing && mailB === missing) continue;
     totals.mailboxes++;
     if (typeof mailA === 'string' || typeof mailB === 'string') {
       const show = (mail: MailboxSnapshot | string) => (typeof mail === 'string' ? mail : 'it');
@@ -68,12 +70,34 @@ async function* compareUser(user: string, a: MailReader, b: MailReader, totals: 
   }
 }
 
-/** A mailbox, or the server's words when it would not open it. */
+/**
+ * Leaves out what a server lists but does not have. Dovecot's list index may name a mailbox that another client has just
+ * renamed or deleted, until the directory changes again; only a look tells. Names that both list are opened anyway.
+ */
+async function dropPhantoms(
+  name: 'a' | 'b',
+  user: string,
+  reader: MailReader,
+  own: AccountSnapshot,
+  other: AccountSnapshot,
+): Promise<AccountSnapshot> {
+  const inOther = new Set(other.mailboxes.map((each) => each.path));
+  const phantoms = new Set<string>();
+  for (const { path, selectable } of own.mailboxes) {
+    if (selectable && !inOther.has(path) && (await read(name, user, reader, path)) === missing) phantoms.add(path);
+  }
+  return { ...own, mailboxes: own.mailboxes.filter((each) => !phantoms.has(each.path)) };
+}
+
+const missing = 'none';
+
+/** A mailbox, `missing`, or the server's words when it would not open it. */
 async function read(name: 'a' | 'b', user: string, reader: MailReader, path: string): Promise<MailboxSnapshot | string> {
   try {
     return await reader.mailbox(path);
   } catch (error) {
-    const refusal = error as { responseStatus?: string; responseText?: string };
+    const refusal = error as { responseStatus?: string; responseText?: string; serverResponseCode?: string };
+    if (refusal.responseStatus === 'NO' && refusal.serverResponseCode === 'NONEXISTENT') return missing;
     if (refusal.responseStatus === 'NO') return `refused: ${refusal.responseText ?? ''}`;
     throw failure(name, user, error);
   }
@@ -97,5 +121,7 @@ async function named<T>(name: 'a' | 'b', user: string, work: Promise<T>): Promis
 
 function failure(name: 'a' | 'b', user: string, error: unknown): AuditFailure {
   const facts = error as { responseText?: string; code?: string; message?: string };
-  return new AuditFailure(`server ${name}, user ${user}: ${facts.responseText ?? facts.message ?? facts.code ?? String(error)}`, { cause: error });
+  return new AuditFailure(`server ${name}, user ${user}: ${facts.responseText ?? facts.message ?? facts.code ?? String(error)}`, {
+    cause: error,
+  });
 }

@@ -68,9 +68,7 @@ function differing(
   uid: number | null,
   values: readonly (readonly [Property, string | null, string | null])[],
 ): Difference[] {
-  return values
-    .filter(([, a, b]) => a !== b)
-    .map(([property, a, b]) => ({ user, mailbox, uid, property, a: a ?? absent, b: b ?? absent }));
+  return values.filter(([, a, b]) => a !== b).map(([property, a, b]) => ({ user, mailbox, uid, property, a: a ?? absent, b: b ?? absent }));
 }
 
 function presence(user: string, mailbox: string, uid: number | null, property: Property, a: unknown, b: unknown): Difference {

@@ -24,7 +24,8 @@ export function parseEndpoint(text: string): AuditEndpoint {
   const url = new URL(text);
   if (url.protocol !== 'imap:' && url.protocol !== 'imaps:') throw new Error('expected imap:// or imaps://');
   if (url.hostname === '') throw new Error('names no host');
-  if ((url.pathname !== '' && url.pathname !== '/') || url.search !== '' || url.hash !== '') throw new Error('has something after host and port');
+  if ((url.pathname !== '' && url.pathname !== '/') || url.search !== '' || url.hash !== '')
+    throw new Error('has something after host and port');
   const secure = url.protocol === 'imaps:';
   return {
     host: url.hostname.replace(/^\[(.*)\]$/, '$1'),

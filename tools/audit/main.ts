@@ -51,7 +51,10 @@ function show(difference: Difference, flags: Flags): void {
 function finish(totals: AuditTotals, flags: Flags): void {
   const { users, mailboxes, messages, differences } = totals;
   if (flags.json) console.log(JSON.stringify({ totals }));
-  else console.log(`${users} users, ${mailboxes} mailboxes, ${messages} messages compared: ${differences === 0 ? 'no difference' : `${differences} differences`}`);
+  else
+    console.log(
+      `${users} users, ${mailboxes} mailboxes, ${messages} messages compared: ${differences === 0 ? 'no difference' : `${differences} differences`}`,
+    );
   process.exitCode = differences === 0 ? 0 : 1;
 }
 
@@ -59,7 +62,10 @@ function logins({ a, b, users }: Flags) {
   if (users === undefined) return [{ a: { user: a.user, password: a.password }, b: { user: b.user, password: b.password } }];
   const list = parseUsers(readFileSync(users, 'utf8'));
   if (list.length === 0) throw new Error(`${users} names no user`);
-  return list.map(({ user, password }) => ({ a: { user, password: password ?? a.password }, b: { user, password: password ?? b.password } }));
+  return list.map(({ user, password }) => ({
+    a: { user, password: password ?? a.password },
+    b: { user, password: password ?? b.password },
+  }));
 }
 
 function readEndpoint(text: string): AuditEndpoint {

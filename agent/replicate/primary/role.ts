@@ -117,6 +117,11 @@ export class PrimaryRole {
     }
   }
 
+  /** Writes down what is open, so that the next start knows of it. */
+  save(): void {
+    this.#p.kv.commit(this.#p.changes.save());
+  }
+
   async serve(channel: Channel, hello: Hello, address: string): Promise<void> {
     this.peer.attach(channel, hello, address);
     const position: Position = hello.position;

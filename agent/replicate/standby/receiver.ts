@@ -82,6 +82,11 @@ export class Receiver {
     return this.#lastAppliedWallMs;
   }
 
+  /** Takes the position from the store again: it was set while nothing was connected. */
+  reload(): void {
+    this.#durable = this.#accepted = readPosition(this.#p.kv);
+  }
+
   noteForeign(path: BytePath, what: string): void {
     if (this.#foreign.size < foreignMax) this.#foreign.set(displayPath(path), what);
     this.#p.log.warn({ path: displayPath(path), what }, 'somebody else wrote below a replicated root');

@@ -1,0 +1,67 @@
+import { existsSync } from 'node:fs';
+import type { AgentEntry, DoctorFinding, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
+import { initNode as writeNode } from './config/init.ts';
+import { loadConfig } from './config/load.ts';
+import { parseHostPort } from './config/values.ts';
+import { loadIdentity, makeIdentity } from './link/identity.ts';
+import { joinPair as joinByCode } from './link/pairing-client.ts';
+import { pinFile } from './link/pins.ts';
+import { runDoctor } from './observe/doctor/doctor.ts';
+import { hostProbe } from './observe/doctor/host-probe.ts';
+import { createLog } from './observe/log.ts';
+import { systemClock } from './platform/clock.ts';
+import { OperatorError } from './platform/errors.ts';
+import { Agent, type RunOptions } from './wiring/agent.ts';
+
+/** What the command line can have this node do without asking a running agent. */
+
+/** The agent in the foreground until a signal or a request to stop; the exit code. */
+export async function runAgent(configFile: string, options: RunOptions = { foreign: 'refuse' }): Promise<number> {
+  const config = loadConfig(configFile);
+  if (!existsSync(config.state)) throw new OperatorError('no-state', `the state directory ${config.state} is not there`, 'run `mailtwin init`, or correct `state` in the configuration', 2);
+  const log = createLog(config.log.level);
+  const agent = await Agent.start(config, log, options);
+  const stop = () => agent.stop();
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+  try {
+    return await agent.ended;
+  } finally {
+    process.off('SIGTERM', stop);
+    process.off('SIGINT', stop);
+  }
+}
+
+export async function initNode(options: InitOptions): Promise<InitResult> {
+  const { config, fingerprint } = writeNode(options, makeIdentity);
+  return { file: config.file, state: config.state, fingerprint };
+}
+
+export async function joinPair(options: JoinOptions): Promise<JoinResult> {
+  const config = loadConfig(options.configFile);
+  const address = parseHostPort(options.address, 1);
+  if (address === null) throw new OperatorError('usage', `${JSON.stringify(options.address)} is not HOST:PORT`, 'write the address of the primary, for example 192.0.2.1:7420', 2);
+  const identity = loadIdentity(config.state);
+  const peer = await joinByCode({
+    config,
+    identity,
+    pins: pinFile(config.state),
+    clock: systemClock,
+    ...address,
+    code: options.code,
+    confirm: (shown) => options.confirm({ own: shown.mine, peer: shown.theirs, peerNode: shown.peer }),
+    replace: options.replace ?? false,
+  });
+  return { pair: peer.pair, peerNode: peer.node, ownFingerprint: identity.fingerprint, peerFingerprint: peer.fingerprint };
+}
+
+export async function stateDirOf(configFile: string): Promise<string> {
+  return loadConfig(configFile).state;
+}
+
+export function doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding> {
+  return runDoctor(hostProbe(() => loadConfig(configFile)), status);
+}
+
+const entry: AgentEntry = { runAgent, initNode, joinPair, stateDirOf, doctor };
+export default entry;

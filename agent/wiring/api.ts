@@ -1,0 +1,110 @@
+import { exitCodes, type StreamLine } from '../../protocol/control.ts';
+import type { AgentApi } from '../control/api.ts';
+import type { PairingServer } from '../link/pairing-server.ts';
+import { systemClock } from '../platform/clock.ts';
+import { OperatorError } from '../platform/errors.ts';
+import { displayPath } from '../platform/files.ts';
+import type { Log } from '../platform/log.ts';
+import type { PrimaryRole } from '../replicate/primary/role.ts';
+import type { StandbyRole } from '../replicate/standby/role.ts';
+import { buildStatus, saveLastVerify, type StatusParts } from '../replicate/status.ts';
+import { Lines } from './lines.ts';
+import type { RunningRole } from './roles.ts';
+
+export interface ApiParts {
+  statusParts: StatusParts;
+  running: RunningRole;
+  pairing: PairingServer | null;
+  log: Log;
+  stop: () => void;
+}
+
+const verifyWaitMs = 60_000;
+const shownMax = 1000;
+
+/** What the control socket can ask of this agent. */
+export function agentApi(parts: ApiParts): AgentApi {
+  const { statusParts, running, pairing } = parts;
+  return {
+    status: () => buildStatus(statusParts),
+    wait: (timeoutSeconds, signal) =>
+      Lines.of(signal, async (push) => {
+        const primary = onPrimary(running);
+        let last = 0;
+        await primary.wait(timeoutSeconds * 1000, signal, (open) => {
+          const now = systemClock.monotonicMs();
+          if (now - last < 200) return;
+          last = now;
+          push({ kind: 'progress', done: 0, total: null, text: `${open} changes are not yet durable on the standby` });
+        });
+        push({ kind: 'done', summary: 'all that changed before the call is durable on the standby', exitCode: exitCodes.done, facts: {} });
+      }),
+    verify: (deep, signal) =>
+      Lines.of(signal, async (push) => {
+        if (running.primary) await verifyPair(statusParts, running.primary, deep, signal, push);
+        else if (running.standby) await verifyStandby(statusParts, running.standby, deep, signal, push);
+      }),
+    offerPairing() {
+      if (!pairing) throw new OperatorError('wrong-role', 'a code is made on the primary; this node is the standby', 'run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` here', 3);
+      return pairing.offer();
+    },
+    pairingResult: (signal) =>
+      Lines.of(signal, async (push) => {
+        if (!pairing) throw new OperatorError('wrong-role', 'this node is the standby', 'run `mailtwin pair` on the primary', 3);
+        const outcome = await pairing.result(signal, (text) => push({ kind: 'progress', done: 0, total: null, text }));
+        if (outcome.kind === 'failed') throw new OperatorError(outcome.code, outcome.detail, 'make a new code with `mailtwin pair`', exitCodes.failed);
+        push({ kind: 'done', summary: `paired with ${outcome.peer.node}, key ${outcome.peer.fingerprint}`, exitCode: exitCodes.done, facts: { pair: outcome.peer.pair, node: outcome.peer.node, fingerprint: outcome.peer.fingerprint } });
+      }),
+    allowDelete: () => ({ released: onPrimary(running).allowDelete() }),
+    stop: parts.stop,
+  };
+}
+
+function onPrimary(running: RunningRole): PrimaryRole {
+  if (!running.primary) throw new OperatorError('wrong-role', 'this node is the standby; the command works on the primary', 'run it on the primary', 3);
+  return running.primary;
+}
+
+async function verifyPair(status: StatusParts, primary: PrimaryRole, deep: boolean, signal: AbortSignal, push: (line: StreamLine) => void): Promise<void> {
+  if (!primary.peer.connected) throw new OperatorError('disconnected', 'the standby is not connected', 'see `mailtwin status` for the reason');
+  try {
+    const report = await primary.verify(deep, verifyWaitMs, signal, ({ files, total, what }) => push({ kind: 'progress', done: files, total, text: what }));
+    for (const { node, root, path, what } of report.differences.slice(0, shownMax)) {
+      push({ kind: 'difference', root, path: displayPath(path), what: node === 'pair' ? what : `on the ${node} it ${what}` });
+    }
+    conclude(status, deep, report, push, 'both nodes hold the same');
+  } catch (error) {
+    if (!signal.aborted) saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: 'failed', deep, differences: 0 });
+    throw error;
+  }
+}
+
+/** On the standby: its disk against what it was sent. Whether that is what the primary has, only the primary's verify tells. */
+async function verifyStandby(status: StatusParts, standby: StandbyRole, deep: boolean, signal: AbortSignal, push: (line: StreamLine) => void): Promise<void> {
+  const progress = { files: 0, bytes: 0 };
+  const total = status.roots.reduce((sum, root) => sum + status.index.totals(root.name).files, 0);
+  let found = 0;
+  let last = 0;
+  await standby.idle();
+  const before = standby.receiver.position.checksum;
+  for await (const { root, path, what } of standby.audit(deep, progress, signal)) {
+    found++;
+    if (found <= shownMax) push({ kind: 'difference', root, path: displayPath(path), what: `on the standby it ${what}` });
+    if (progress.files - last > 1000) push({ kind: 'progress', done: (last = progress.files), total, text: 'files compared' });
+  }
+  if (standby.receiver.position.checksum !== before && found > 0) {
+    throw new OperatorError('moving', 'mail came in during the comparison, so what was found may only have been on its way', 'run `mailtwin verify` on the primary: it compares both nodes at rest');
+  }
+  conclude(status, deep, { ...progress, total: found }, push, 'this standby holds what it was sent');
+}
+
+function conclude(status: StatusParts, deep: boolean, report: { files: number; bytes: number; total: number }, push: (line: StreamLine) => void, clean: string): void {
+  const { files, bytes, total } = report;
+  saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: total === 0 ? 'clean' : 'different', deep, differences: total });
+  push({
+    kind: 'done',
+    summary: total === 0 ? `${clean}: ${files} comparisons${deep ? `, ${bytes} bytes read` : ''}, no difference` : `${total} differences; what differs is sent again, so run verify once more`,
+    exitCode: total === 0 ? exitCodes.done : exitCodes.failed,
+    facts: { files, bytes, differences: total, deep },
+  });
+}
