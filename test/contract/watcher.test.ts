@@ -249,14 +249,16 @@ describe('chokidar alone', () => {
   it('I10: takes everything for lost when the queue overflowed while the process was busy', async () => {
     fs.mkdirSync(bench.at('box'));
     await bench.start((options) => new ChokidarWatcher(options));
-    const writing = bench.writer.do(['mkdir', bench.at('before')], ['churn', bench.at('box'), 12_000], ['mkdir', bench.at('new/dir')], ['write', bench.at('done')]);
+    const writing = bench.writer.do(['mkdir', bench.at('before')], ['churn', bench.at('box'), 12_000], ['remove', bench.at('box')], ['mkdir', bench.at('box')], ['mkdir', bench.at('new/dir')], ['write', bench.at('done')]);
     const sleeping = new Int32Array(new SharedArrayBuffer(4));
     while (!fs.existsSync(bench.at('done'))) Atomics.wait(sleeping, 0, 0, 20);
     await writing;
     await bench.watcher.barrier(20_000);
     await expect.poll(() => bench.hints.filter((hint) => hint.kind === 'lost').length).toBeGreaterThanOrEqual(2);
     expect(bench.watcher.stats().overflows).toBeGreaterThan(0);
-    // The directory whose making was dropped is watched afterwards.
+    // Directories whose making was dropped are watched afterwards.
+    await bench.after(['write', bench.at('box/f')]);
+    expect(bench.hints).toContainEqual({ kind: 'path', root: 'mail', path: 'box/f' });
     await bench.after(['write', bench.at('new/dir/f')]);
     expect(bench.hints).toContainEqual({ kind: 'path', root: 'mail', path: 'new/dir/f' });
   });
