@@ -98,7 +98,8 @@ describe.skipIf(labObstacle() !== null)('the lab', () => {
     const [a, b] = [made.host(0), made.host(1)];
     await a.dovecot.start();
     await b.dovecot.start();
-    const reach = async (address: string) => (await a.run('timeout', ['1', 'bash', '-c', `</dev/tcp/${address}/143`], { mayFail: true })).code === 0;
+    const reach = async (address: string) =>
+      (await a.run('timeout', ['1', 'bash', '-c', `</dev/tcp/${address}/143`], { mayFail: true })).code === 0;
     expect(await reach(b.addresses[0]!)).toBe(true);
     made.network.cut('b');
     expect(await reach(b.addresses[0]!)).toBe(false);

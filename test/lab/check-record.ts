@@ -34,7 +34,8 @@ export async function checkRecord(
     }
     const there = new Set([...found.values()].flatMap(({ byUid }) => [...byUid.values()].map((each) => each.messageId)));
     for (const each of mustBeThere) {
-      if (each.user === user && !there.has(each.messageId)) problems.push(`I1: ${user} lost ${each.messageId}, acknowledged by ${each.via}`);
+      if (each.user === user && !there.has(each.messageId))
+        problems.push(`I1: ${user} lost ${each.messageId}, acknowledged by ${each.via}`);
     }
   }
   return problems;
@@ -48,6 +49,8 @@ async function readUser(endpoint: Endpoint, user: string, password: string): Pro
     for (const { path, flags } of await client.list()) {
       if (flags.has('\\Noselect') || flags.has('\\NonExistent')) continue;
       const opened = await session.attempt(() => client.mailboxOpen(path, { readOnly: true }));
+      // Dovecot's list index may still name a mailbox that another client renamed or deleted a moment before.
+      if ('refused' in opened && /doesn't exist/.test(opened.refused.text)) continue;
       if ('refused' in opened) throw new Error(`${user} cannot open ${path}: ${opened.refused.text}`);
       const { uidValidity, exists } = opened.done;
       const byUid: Found['byUid'] = new Map();
@@ -56,7 +59,8 @@ async function readUser(endpoint: Endpoint, user: string, password: string): Pro
           if (source) byUid.set(uid, { messageId: messageIdOf(source), sha256: sha256(source) });
         }
       }
-      if (found.has(uidValidity)) throw new Error(`${user} has UIDVALIDITY ${uidValidity} twice: ${found.get(uidValidity)?.mailbox ?? ''}, ${path}`);
+      if (found.has(uidValidity))
+        throw new Error(`${user} has UIDVALIDITY ${uidValidity} twice: ${found.get(uidValidity)?.mailbox ?? ''}, ${path}`);
       found.set(uidValidity, { mailbox: path, byUid });
     }
   } finally {

@@ -46,7 +46,15 @@ export class Dovecot {
     this.storeDir = rest.storeDir;
     this.mailUid = mailUid;
     this.mailGid = mailGid;
-    this.#settings = { ...rest, listen: namespace === undefined ? address : '*', imapPort, lmtpPort, mailUid, mailGid, password: this.password };
+    this.#settings = {
+      ...rest,
+      listen: namespace === undefined ? address : '*',
+      imapPort,
+      lmtpPort,
+      mailUid,
+      mailGid,
+      password: this.password,
+    };
     this.#configFile = join(rest.dir, 'dovecot.conf');
   }
 

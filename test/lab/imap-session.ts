@@ -54,13 +54,13 @@ export class ImapSession {
     } catch (error) {
       failure = error;
     }
-    const facts = (failure ?? {}) as { responseStatus?: string; serverResponseCode?: string; responseText?: string; code?: string };
+    const facts = (failure ?? {}) as Partial<Record<'responseStatus' | 'serverResponseCode' | 'responseText' | 'code' | 'message', string>>;
     if (facts.responseStatus === 'NO')
       return { refused: { kind: 'no', code: facts.serverResponseCode ?? '', text: facts.responseText ?? '' } };
     if (!this.client.usable) return { refused: { kind: 'gone', code: facts.code ?? '', text: this.client.byeReason ?? '' } };
     // imapflow gives false without a word when no message is in range.
     if (failure === null) return { refused: { kind: 'no', code: 'EMPTY', text: 'nothing in range' } };
-    throw new Error(`${facts.responseStatus ?? facts.code ?? ''} ${facts.responseText ?? String(failure)}`, { cause: failure });
+    throw new Error(`${facts.responseStatus ?? facts.code ?? ''} ${facts.responseText ?? facts.message ?? 'failed'}`, { cause: failure });
   }
 
   async close(): Promise<void> {

@@ -6,7 +6,15 @@ import { parseLsub, readSubscriptions } from '../../tools/audit/lsub.ts';
 import { showDifference, type AccountSnapshot, type MailboxSnapshot, type MessageSnapshot } from '../../tools/audit/snapshot.ts';
 
 function message(uid: number, change: Partial<MessageSnapshot> = {}): MessageSnapshot {
-  const base = { uid, flags: ['\\Seen'], keywords: ['todo'], modseq: '7', internalDate: '2025-01-01T00:00:00.000Z', size: 10, sha256: 'aa' };
+  const base = {
+    uid,
+    flags: ['\\Seen'],
+    keywords: ['todo'],
+    modseq: '7',
+    internalDate: '2025-01-01T00:00:00.000Z',
+    size: 10,
+    sha256: 'aa',
+  };
   return { ...base, ...change };
 }
 
@@ -30,7 +38,9 @@ describe('comparing a mailbox', () => {
     ['HIGHESTMODSEQ', { highestModseq: '10' }, '9', '10'],
     ['HIGHESTMODSEQ', { highestModseq: null }, '9', 'none'],
   ])('finds another %s', (property, change, a, b) => {
-    expect(compareMailboxes('u', 'INBOX', mailbox(), mailbox(change))).toEqual([{ user: 'u', mailbox: 'INBOX', uid: null, property, a, b }]);
+    expect(compareMailboxes('u', 'INBOX', mailbox(), mailbox(change))).toEqual([
+      { user: 'u', mailbox: 'INBOX', uid: null, property, a, b },
+    ]);
   });
 
   it.each<[string, Partial<MessageSnapshot>, string, string]>([
@@ -90,7 +100,8 @@ it('shows a difference as one line, whatever the mailbox is called', () => {
 
 describe('reading subscriptions', () => {
   it('takes atoms, quoted strings and literals', () => {
-    const answer = '* LSUB () "/" b\r\n* LSUB (\\HasNoChildren) "/" "a \\"q\\""\r\n* LSUB () NIL {3}\r\nc d\r\n* LSUB () "\\\\" e\r\nAUDIT1 OK done\r\n';
+    const answer =
+      '* LSUB () "/" b\r\n* LSUB (\\HasNoChildren) "/" "a \\"q\\""\r\n* LSUB () NIL {3}\r\nc d\r\n* LSUB () "\\\\" e\r\nAUDIT1 OK done\r\n';
     expect(parseLsub(answer)).toEqual(['a "q"', 'b', 'c d', 'e']);
   });
 
@@ -113,7 +124,13 @@ describe('reading subscriptions', () => {
 
 describe('reading arguments', () => {
   it('takes imap and imaps with encoded logins', () => {
-    expect(parseEndpoint('imap://an%40na:p%3Aw@10.0.0.1:1143')).toEqual({ host: '10.0.0.1', port: 1143, secure: false, user: 'an@na', password: 'p:w' });
+    expect(parseEndpoint('imap://an%40na:p%3Aw@10.0.0.1:1143')).toEqual({
+      host: '10.0.0.1',
+      port: 1143,
+      secure: false,
+      user: 'an@na',
+      password: 'p:w',
+    });
     expect(parseEndpoint('imaps://u:p@[::1]/')).toMatchObject({ host: '::1', port: 993, secure: true });
     expect(parseEndpoint('imap://u:p@h')).toMatchObject({ port: 143 });
   });

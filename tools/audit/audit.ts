@@ -97,7 +97,9 @@ async function read(name: 'a' | 'b', user: string, reader: MailReader, path: str
     return await reader.mailbox(path);
   } catch (error) {
     const refusal = error as { responseStatus?: string; responseText?: string; serverResponseCode?: string };
-    if (refusal.responseStatus === 'NO' && refusal.serverResponseCode === 'NONEXISTENT') return missing;
+    // Dovecot 2.3 answers SELECT without the response code of RFC 5530.
+    const isMissing = refusal.serverResponseCode === 'NONEXISTENT' || /does(n't| not) exist/i.test(refusal.responseText ?? '');
+    if (refusal.responseStatus === 'NO' && isMissing) return missing;
     if (refusal.responseStatus === 'NO') return `refused: ${refusal.responseText ?? ''}`;
     throw failure(name, user, error);
   }
