@@ -42,6 +42,7 @@ const rooms: Record<string, string[]> = {
     'platform',
     'replicate',
     'services',
+    'wiring',
   ],
   tools: ['audit', 'bench', 'cli', 'mailgen'],
   test: ['bench', 'contract', 'e2e', 'fixtures', 'lab', 'setup', 'sim', 'soak', 'unit'],
