@@ -1,8 +1,10 @@
 import type { MessageOf } from '../../../protocol/messages.ts';
-import type { Entry } from '../../journal/entry.ts';
+import { createHash } from 'node:crypto';
+import { entryDigest, entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { Layer } from '../../journal/layer.ts';
 import { TreeDigests } from '../../journal/tree-digest.ts';
-import { joinPath, type BytePath, type FileKind } from '../../platform/files.ts';
+import { errnoCode, joinPath, type BytePath, type FileKind } from '../../platform/files.ts';
+import { absolute } from '../root.ts';
 import type { PrimaryParts } from './context.ts';
 
 /** Asks the standby for a directory of its index, one page. */
@@ -16,6 +18,7 @@ export interface Disagreement {
 }
 
 const noBytes = Buffer.alloc(0);
+const readBytes = 1024 * 1024;
 const kinds: readonly Exclude<FileKind, 'other'>[] = ['file', 'dir', 'symlink'];
 
 /**
@@ -29,6 +32,8 @@ export class Reconciler {
   readonly found: Disagreement[] = [];
   total = 0;
   #layer: Layer;
+  /** Bytes read since other work was let through. */
+  #read = 0;
 
   constructor(parts: PrimaryParts, ask: AskListing) {
     this.#p = parts;
@@ -73,7 +78,12 @@ export class Reconciler {
         theirs.delete(name);
         await this.#compare(root, path, dir, name, entry, there, below, descend);
       }
-      for (const [name, { kind }] of theirs) {
+      for (const [name, { kind, digest }] of theirs) {
+        const same = kind === 0 ? await this.#sameHere(root, joinPath(path, name), digest) : null;
+        if (same) {
+          this.#put(root, dir, name, same);
+          continue;
+        }
         this.#put(root, dir, name, unknown(kinds[kind] ?? 'file', 0));
         if (kind === 1) descend.push(joinPath(path, name));
         this.#differs(root, joinPath(path, name), 'only the standby has it');
@@ -114,8 +124,49 @@ export class Reconciler {
       return;
     }
     if (there.digest.equals(await this.#digests.of(entry))) return;
-    this.#put(root, dir, name, { ...unknown(kind, 0) });
+    const same = kind === 'file' ? await this.#sameHere(root, child, there.digest) : null;
+    if (same) return this.#put(root, dir, name, same);
+    this.#put(root, dir, name, unknown(kind, 0));
     this.#differs(root, child, 'the standby has another version');
+  }
+
+  /**
+   * The entry of a file that the standby holds just as this node's disk does, found by reading it here: an adopted
+   * copy, or one that outlived this node's state, is not sent again. Null when the two differ.
+   */
+  async #sameHere(rootName: string, path: BytePath, digest: Buffer): Promise<Entry | null> {
+    const root = this.#p.roots.find(({ name }) => name === rootName);
+    if (!root) return null;
+    try {
+      const { files, clock } = this.#p;
+      const where = absolute(root, path);
+      const fd = files.openRead(where);
+      if (fd === null) return null;
+      try {
+        const stat = files.fstat(fd);
+        const hash = createHash('sha256');
+        const buffer = Buffer.allocUnsafe(Math.min(readBytes, Math.max(1, stat.size)));
+        for (let at = 0; at < stat.size; ) {
+          const got = files.read(fd, buffer, 0, buffer.length, at);
+          if (got === 0) return null;
+          hash.update(buffer.subarray(0, got));
+          at += got;
+          this.#read += got;
+          if (this.#read >= readBytes) {
+            this.#read = 0;
+            await clock.yield();
+          }
+        }
+        // Nothing is known of when this content was made: it is read again before it is trusted, unless it never changes.
+        const entry = { ...entryOf(stat, hash.digest(), xattrsDigest(files.xattrs(where)), 0), racy: !root.format.classify(path, 'file').immutable };
+        return entryDigest(entry).equals(digest) ? entry : null;
+      } finally {
+        files.close(fd);
+      }
+    } catch (error) {
+      if (errnoCode(error) === undefined) throw error;
+      return null;
+    }
   }
 
   #put(root: string, dir: number, name: string, entry: Entry): void {
