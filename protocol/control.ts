@@ -76,11 +76,12 @@ export interface ControlApi {
   'GET /status': { body: null; answer: Status };
   'POST /wait': { body: { timeoutSeconds: number }; answer: StreamLine };
   'POST /verify': { body: { deep: boolean }; answer: StreamLine };
-  /** Starts an offer, or replaces the one that stands. */
-  'POST /pair': { body: Record<string, never>; answer: PairingOffer };
+  /** Starts an offer, or replaces the one that stands. `replace`: although this node is paired already. */
+  'POST /pair': { body: { replace?: boolean }; answer: PairingOffer };
   /** What became of the offer: waits until it was used, expired or was refused. */
   'POST /pair/result': { body: Record<string, never>; answer: StreamLine };
-  'POST /allow-delete': { body: Record<string, never>; answer: { released: number } };
+  /** `released` files of a held deletion; `acceptedRoots` are those whose directory was another one than before. */
+  'POST /allow-delete': { body: Record<string, never>; answer: { released: number; acceptedRoots: string[] } };
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 

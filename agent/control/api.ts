@@ -5,8 +5,9 @@ export interface AgentApi {
   status(): Status;
   wait(timeoutSeconds: number, signal: AbortSignal): AsyncIterable<StreamLine>;
   verify(deep: boolean, signal: AbortSignal): AsyncIterable<StreamLine>;
-  offerPairing(): PairingOffer;
+  /** `replace`: although this node is paired already, because the other one was set up anew. */
+  offerPairing(replace: boolean): PairingOffer;
   pairingResult(signal: AbortSignal): AsyncIterable<StreamLine>;
-  allowDelete(): { released: number };
+  allowDelete(): { released: number; acceptedRoots: string[] };
   stop(): void;
 }

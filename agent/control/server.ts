@@ -38,13 +38,14 @@ const waitBody = z.strictObject({
     .min(0)
     .max(30 * 86_400),
 });
+const pairBody = z.strictObject({ replace: z.boolean().default(false) });
 const verifyBody = z.strictObject({ deep: z.boolean() });
 
 const routes: Record<string, Route> = {
   'GET /status': { schema: nothing, answer: (api) => api.status() },
   'POST /wait': { schema: waitBody, stream: (api, body: z.infer<typeof waitBody>, signal) => api.wait(body.timeoutSeconds, signal) },
   'POST /verify': { schema: verifyBody, stream: (api, body: z.infer<typeof verifyBody>, signal) => api.verify(body.deep, signal) },
-  'POST /pair': { schema: nothing, answer: (api) => api.offerPairing() },
+  'POST /pair': { schema: pairBody, answer: (api, body: z.infer<typeof pairBody>) => api.offerPairing(body.replace) },
   'POST /pair/result': { schema: nothing, stream: (api, _body, signal) => api.pairingResult(signal) },
   'POST /allow-delete': { schema: nothing, answer: (api) => api.allowDelete() },
   'POST /stop': {

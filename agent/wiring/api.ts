@@ -44,9 +44,9 @@ export function agentApi(parts: ApiParts): AgentApi {
         if (running.primary) await verifyPair(statusParts, running.primary, deep, signal, push);
         else if (running.standby) await verifyStandby(statusParts, running.standby, deep, signal, push);
       }),
-    offerPairing() {
+    offerPairing(replace) {
       if (!pairing) throw new OperatorError('wrong-role', 'a code is made on the primary; this node is the standby', 'run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` here', 3);
-      return pairing.offer();
+      return pairing.offer({ replace });
     },
     pairingResult: (signal) =>
       Lines.of(signal, async (push) => {
@@ -55,7 +55,7 @@ export function agentApi(parts: ApiParts): AgentApi {
         if (outcome.kind === 'failed') throw new OperatorError(outcome.code, outcome.detail, 'make a new code with `mailtwin pair`', exitCodes.failed);
         push({ kind: 'done', summary: `paired with ${outcome.peer.node}, key ${outcome.peer.fingerprint}`, exitCode: exitCodes.done, facts: { pair: outcome.peer.pair, node: outcome.peer.node, fingerprint: outcome.peer.fingerprint } });
       }),
-    allowDelete: () => ({ released: onPrimary(running).allowDelete() }),
+    allowDelete: () => onPrimary(running).allowDelete(),
     stop: parts.stop,
   };
 }

@@ -253,7 +253,10 @@ describe('init, run, doctor, allow-delete', () => {
   it('run gives the exit code of the agent', async () => {
     const runAgent = vi.fn(async () => 5);
     expect((await runCli(['run', '--config', '/x.yaml'], { runAgent })).code).toBe(5);
-    expect(runAgent).toHaveBeenCalledWith('/x.yaml');
+    expect(runAgent).toHaveBeenCalledWith('/x.yaml', { foreign: 'refuse' });
+    await runCli(['run', '--config', '/x.yaml', '--move-aside'], { runAgent });
+    expect(runAgent).toHaveBeenLastCalledWith('/x.yaml', { foreign: 'move-aside' });
+    expect((await runCli(['run', '--adopt', '--move-aside'], { runAgent })).code).toBe(2);
   });
 
   const findings: DoctorFinding[] = [
@@ -293,6 +296,6 @@ describe('init, run, doctor, allow-delete', () => {
 
   it('allow-delete says what it released', async () => {
     await serve();
-    expect((await runCli(['allow-delete'], entry)).out).toBe('Released 1 held batch.\n');
+    expect((await runCli(['allow-delete'], entry)).out).toBe('Released the deletion of 1 file.\n');
   });
 });

@@ -58,7 +58,7 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     async *pairingResult() {
       yield { kind: 'done', summary: 'paired with mail-b', exitCode: 0, facts: {} };
     },
-    allowDelete: () => ({ released: 1 }),
+    allowDelete: () => ({ released: 1, acceptedRoots: [] }),
     stop() {},
     ...change,
   };

@@ -84,14 +84,15 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
   add(
     'pair',
     'Introduces the two nodes: without arguments on the primary it makes a one-time code, with them it joins on the standby.',
-    ['mailtwin pair', 'mailtwin pair --json', 'mailtwin pair 192.0.2.1:7420 K7QF-9PXM'],
+    ['mailtwin pair', 'mailtwin pair --json', 'mailtwin pair 192.0.2.1:7420 K7QF-9PXM-2C4T-XW8R', 'mailtwin pair --replace'],
     { json: true },
   )
     .argument('[host:port]', 'address of the primary')
     .argument('[code]', 'the code that the primary shows')
     .option('--yes', 'do not ask whether the fingerprints are right', false)
+    .option('--replace', 'pair although this node is paired already: the other one was set up anew', false)
     .action(
-      ends(async (address: string | undefined, code: string | undefined, flags: CommonOptions & { yes: boolean }, command: Command) => {
+      ends(async (address: string | undefined, code: string | undefined, flags: CommonOptions & { yes: boolean; replace: boolean }, command: Command) => {
         if (address === undefined) return offerPair(context, flags);
         if (code === undefined)
           return command.error(`error: the code is missing: mailtwin pair ${address} CODE`, { exitCode: exitCodes.usage });
@@ -102,9 +103,16 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
   add(
     'run',
     'Runs the agent of this node in the foreground until SIGTERM or Ctrl-C.',
-    ['mailtwin run', 'mailtwin run --config ./mailtwin.yaml'],
+    ['mailtwin run', 'mailtwin run --config ./mailtwin.yaml', 'mailtwin run --adopt'],
     { json: false },
-  ).action(ends(async (flags: CommonOptions) => (await context.loadAgent()).runAgent(flags.config)));
+  )
+    .addOption(new Option('--adopt', 'on a standby: keep the files that are in its roots, as far as the primary has the same').conflicts('moveAside'))
+    .option('--move-aside', 'on a standby: put the files that are in its roots away first')
+    .action(
+      ends(async (flags: CommonOptions & { adopt?: boolean; moveAside?: boolean }) =>
+        (await context.loadAgent()).runAgent(flags.config, { foreign: flags.adopt ? 'adopt' : flags.moveAside ? 'move-aside' : 'refuse' }),
+      ),
+    );
 
   add(
     'status',

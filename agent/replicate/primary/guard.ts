@@ -50,7 +50,7 @@ export class DeletionGuard {
 
   /** A person has looked and wants what is held to go. Returns how many files are released. */
   allow(waitingFiles: number): number {
-    const released = Math.max(this.#held?.files ?? 0, waitingFiles);
+    const released = this.#held ? Math.max(this.#held.files, waitingFiles) : 0;
     this.#allowance = this.#held ? Number.MAX_SAFE_INTEGER : 0;
     this.#held = null;
     return released;

@@ -5,7 +5,7 @@ import type { Channel } from '../../link/channel.ts';
 import { sleep } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import { displayPath, errnoCode, joinPath, type BytePath } from '../../platform/files.ts';
-import { audit } from '../audit.ts';
+import { audit, auditPlaces } from '../audit.ts';
 import { PeerView } from '../peer-view.ts';
 import { absolute } from '../root.ts';
 import type { Changes } from '../../journal/changes.ts';
@@ -32,6 +32,14 @@ export interface VerifyReport {
   differences: VerifyDifference[];
 }
 
+/** What the walk over both disks found while replication went on. */
+interface Walk {
+  places: [root: string, path: BytePath][];
+  standby: MessageOf<'audited'>;
+  files: number;
+  bytes: number;
+}
+
 export interface VerifyProgress {
   files: number;
   bytes: number;
@@ -42,6 +50,8 @@ export interface VerifyProgress {
 const unprovenRetryMs = 60_000;
 const saveEveryMs = 1000;
 const differencesMax = 1000;
+const suspectsMax = 10_000;
+const barrierMs = 10_000;
 const lagSampleMax = 2000;
 
 /** The primary: turns hints into changes, keeps the stream going, proves convergence. */
@@ -183,86 +193,101 @@ export class PrimaryRole {
     return new OperatorError('timeout', `not all changes are durable on the standby yet (${open} open)`, 'run it again with a longer --timeout, or see `mailtwin status`');
   }
 
-  /** Releases what the guard against mass deletion holds, and accepts the roots as they are. Returns how many files. */
-  allowDelete(): number {
-    acceptRoots(this.#p.roots, this.#p.files, this.#p.kv);
-    return this.sender.release();
+  /** Releases what the guard against mass deletion holds (how many files), and accepts the roots as they are (which had changed). */
+  allowDelete(): { released: number; acceptedRoots: string[] } {
+    const acceptedRoots = acceptRoots(this.#p.roots, this.#p.files, this.#p.kv);
+    return { released: this.sender.release(), acceptedRoots };
   }
 
   /**
    * Proves that both nodes hold the same: this node's disk against its index, the standby's disk against its own, and
    * both indexes against each other. What differs is sent again, and still reported.
+   *
+   * The long part, the walk over both disks, runs while replication goes on; what it finds may only have been on its
+   * way. So replication pauses at its end, for as long as it takes to look at those places once more.
    */
   async verify(deep: boolean, timeoutMs: number, signal: AbortSignal, progress: (progress: VerifyProgress) => void): Promise<VerifyReport> {
     if (this.#verifying) throw new OperatorError('verifying', 'a verification is running already', 'wait until it has ended');
     this.#verifying = true;
     try {
-      // Live mail goes on: what changes meanwhile is sent first, and what is found is looked at once more.
-      const unprovenIsFine = async () => {
-        try {
-          await this.wait(timeoutMs, signal);
-        } catch (error) {
-          if (!(error instanceof OperatorError) || error.code !== 'unproven') throw error;
-        }
-      };
-      await unprovenIsFine();
-      return await this.sender.pauseWhile(() => this.#verifyQuiet(deep, signal, progress));
+      await this.#drain(timeoutMs, signal);
+      const walk = await this.#walkBoth(deep, signal, progress);
+      await this.#drain(timeoutMs, signal);
+      return await this.sender.pauseWhile(() => this.#confirm(walk, deep, signal));
     } finally {
       this.#verifying = false;
       this.#onAuditing = null;
     }
   }
 
-  async #verifyQuiet(deep: boolean, signal: AbortSignal, progress: (progress: VerifyProgress) => void): Promise<VerifyReport> {
-    const { index, roots, changes, clock } = this.#p;
+  /** Waits until what changed is there; places in doubt are what a verification is for. */
+  async #drain(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    try {
+      await this.wait(timeoutMs, signal);
+    } catch (error) {
+      if (!(error instanceof OperatorError) || error.code !== 'unproven') throw error;
+    }
+  }
+
+  async #walkBoth(deep: boolean, signal: AbortSignal, progress: (progress: VerifyProgress) => void): Promise<Walk> {
+    const { index, roots, clock } = this.#p;
     const files = roots.reduce((sum, root) => sum + index.totals(root.name).files, 0);
-    const report: VerifyReport = { files: 0, bytes: 0, total: 0, differences: [] };
-    const note = (difference: VerifyDifference) => {
-      report.total++;
-      if (report.differences.length < differencesMax) report.differences.push(difference);
-    };
     const own = { files: 0, bytes: 0 };
     let theirs = { files: 0, bytes: 0 };
-    const show = () => progress({ files: own.files + theirs.files, bytes: own.bytes + theirs.bytes, total: files * 2, what: 'files compared' });
+    let last = clock.monotonicMs();
+    const show = () => {
+      if (clock.monotonicMs() - last < 200) return;
+      last = clock.monotonicMs();
+      progress({ files: own.files + theirs.files, bytes: own.bytes + theirs.bytes, total: files * 2, what: 'files compared' });
+    };
     this.#onAuditing = (message) => {
       theirs = message;
       show();
     };
-    const asked = this.sender.ask({ type: 'audit', id: this.sender.nextAskId(), deep });
-    const suspects: { root: string; path: BytePath; what: string }[] = [];
-    let last = clock.monotonicMs();
-    const parts = { ...this.#p, clock: pausing(this.#p.clock, () => {
-      if (clock.monotonicMs() - last < 200) return;
-      last = clock.monotonicMs();
-      show();
-    }) };
-    for await (const difference of audit(parts, deep, own, signal)) suspects.push(difference);
-    // A change that came in during the walk is no difference: it is on its way.
-    await this.#barrier?.(10_000);
-    const pending = new Set([...changes.open()].map((change) => `${change.root}\0${change.path}`));
-    for (const { root, path, what } of suspects) {
-      const isPending = pending.has(`${root}\0${path}`) || [...changes.open()].some((change) => change.kind === 'scan' && change.root === root && (change.path === '' || path.startsWith(`${change.path}/`)));
-      changes.record(root, path, 'path', clock.monotonicMs());
-      if (!isPending && !this.#isMutableIndexFile(root, path)) note({ node: 'primary', root, path, what });
+    const asked = this.#audit(deep, false, []);
+    const places: [string, BytePath][] = [];
+    for await (const { root, path } of audit({ ...this.#p, clock: pausing(clock, show) }, deep, own, signal)) {
+      if (places.length < suspectsMax) places.push([root, path]);
     }
-    const answer: Message | null = await asked;
-    if (answer?.type !== 'audited') throw new OperatorError('disconnected', 'the connection to the standby ended during the verification', 'run it again when `mailtwin status` shows the standby connected');
-    for (const [root, path, what] of answer.differences) note({ node: 'standby', root, path, what });
-    report.total += answer.total - answer.differences.length;
+    const standby = await asked;
+    return { places, standby, files: own.files + standby.files, bytes: own.bytes + standby.bytes };
+  }
+
+  async #audit(deep: boolean, mend: boolean, places: readonly (readonly [string, BytePath])[]): Promise<MessageOf<'audited'>> {
+    const answer = await this.sender.ask({ type: 'audit', id: this.sender.nextAskId(), deep, mend, places: places.map(([root, path]) => [root, path]) });
+    if (answer?.type === 'audited') return answer;
+    throw new OperatorError('disconnected', 'the connection to the standby ended during the verification', 'run it again when `mailtwin status` shows the standby connected');
+  }
+
+  /** Looks again at what the walk found, at rest. */
+  async #confirm(walk: Walk, deep: boolean, signal: AbortSignal): Promise<VerifyReport> {
+    const { changes, clock } = this.#p;
+    const report: VerifyReport = { files: walk.files, bytes: walk.bytes, total: 0, differences: [] };
+    const note = (difference: VerifyDifference) => {
+      report.total++;
+      if (report.differences.length < differencesMax) report.differences.push(difference);
+    };
+    const suspects: { root: string; path: BytePath; what: string }[] = [];
+    for await (const difference of auditPlaces(this.#p, walk.places, deep, { files: 0, bytes: 0 })) suspects.push(difference);
+    // What changed just now is no difference: it is on its way, and its hint has come by the time the barrier answers.
+    await this.#barrier?.(barrierMs);
+    for (const { root, path, what } of suspects) {
+      const coming = [...changes.open()].some((change) => change.root === root && (change.path === path || (change.kind === 'scan' && (change.path === '' || path.startsWith(`${change.path}/`)))));
+      changes.record(root, path, 'path', clock.monotonicMs());
+      if (!coming) note({ node: 'primary', root, path, what });
+    }
+    if (walk.standby.total > 0 && !signal.aborted) {
+      // More than were named: then all of it once more, at rest.
+      const named = walk.standby.total === walk.standby.differences.length;
+      const sure = await this.#audit(deep, true, named ? walk.standby.differences.map(([root, path]) => [root, path] as const) : []);
+      for (const [root, path, what] of sure.differences) note({ node: 'standby', root, path, what });
+      report.total += sure.total - sure.differences.length;
+    }
     const compared = await this.sender.reconcile();
     for (const { root, path, what } of compared.found) {
       if (!report.differences.some((d) => d.root === root && d.path === path)) note({ node: 'pair', root, path, what });
     }
-    report.files = own.files + answer.files;
-    report.bytes = own.bytes + answer.bytes;
     return report;
-  }
-
-  /** A file that the mail server changes all the time may differ without a hint having come yet. */
-  #isMutableIndexFile(root: string, path: BytePath): boolean {
-    const format = this.#p.roots.find(({ name }) => name === root)?.format;
-    const class_ = format?.classify(path, 'file');
-    return class_ !== undefined && class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index') && this.#p.changes.openCount > 0;
   }
 
   #other(message: Message): void {

@@ -45,10 +45,17 @@ export function checkRoots(roots: readonly Root[], files: Files, kv: Kv, index: 
   return null;
 }
 
-/** A person says that the roots as they are now are the right ones. */
-export function acceptRoots(roots: readonly Root[], files: Files, kv: Kv): void {
+/** A person says that the roots as they are now are the right ones. Returns the names of those that had changed. */
+export function acceptRoots(roots: readonly Root[], files: Files, kv: Kv): string[] {
+  const accepted: string[] = [];
   for (const root of roots) {
     const stat = files.lstat(`${root.path}/.`);
-    if (stat) kv.commit([[rootIdentityKey(root.name), Buffer.from(String(stat.ino))]]);
+    if (!stat) continue;
+    const key = rootIdentityKey(root.name);
+    const before = kv.get(key)?.toString();
+    if (before === String(stat.ino)) continue;
+    kv.commit([[key, Buffer.from(String(stat.ino))]]);
+    if (before !== undefined) accepted.push(root.name);
   }
+  return accepted;
 }

@@ -5,10 +5,10 @@ import { follow } from '../follow.ts';
 import { printable, showSeconds } from '../format.ts';
 
 /** `mailtwin pair`: makes a code on the primary and waits until it was used. */
-export async function offerPair(context: Context, flags: CommonOptions): Promise<number> {
+export async function offerPair(context: Context, flags: CommonOptions & { replace?: boolean }): Promise<number> {
   const { terminal } = context;
   const agent = await agentOf(context, flags.config);
-  const offer = await agent.ask('POST /pair', {});
+  const offer = await agent.ask('POST /pair', { replace: flags.replace === true });
   if (flags.json) {
     terminal.print(JSON.stringify(offer));
     return exitCodes.done;
@@ -31,13 +31,14 @@ export async function offerPair(context: Context, flags: CommonOptions): Promise
 }
 
 /** `mailtwin pair HOST:PORT CODE`: joins on the standby. */
-export async function joinPair(context: Context, address: string, code: string, flags: CommonOptions & { yes?: boolean }): Promise<number> {
+export async function joinPair(context: Context, address: string, code: string, flags: CommonOptions & { yes?: boolean; replace?: boolean }): Promise<number> {
   const { terminal } = context;
   const agent = await context.loadAgent();
   const joined = await agent.joinPair({
     configFile: flags.config,
     address,
     code,
+    replace: flags.replace === true,
     async confirm({ own, peer, peerNode }) {
       if (!flags.json) {
         terminal.print(`fingerprint of this node       ${own}`);
