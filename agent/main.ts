@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { AgentEntry, DoctorFinding, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
+import type { DoctorFinding, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
 import { initNode as writeNode } from './config/init.ts';
 import { loadConfig } from './config/load.ts';
 import { parseHostPort } from './config/values.ts';
@@ -18,7 +18,13 @@ import { Agent, type RunOptions } from './wiring/agent.ts';
 /** The agent in the foreground until a signal or a request to stop; the exit code. */
 export async function runAgent(configFile: string, options: RunOptions = { foreign: 'refuse' }): Promise<number> {
   const config = loadConfig(configFile);
-  if (!existsSync(config.state)) throw new OperatorError('no-state', `the state directory ${config.state} is not there`, 'run `mailtwin init`, or correct `state` in the configuration', 2);
+  if (!existsSync(config.state))
+    throw new OperatorError(
+      'no-state',
+      `the state directory ${config.state} is not there`,
+      'run `mailtwin init`, or correct `state` in the configuration',
+      2,
+    );
   const log = createLog(config.log.level);
   const agent = await Agent.start(config, log, options);
   const stop = () => agent.stop();
@@ -40,7 +46,13 @@ export async function initNode(options: InitOptions): Promise<InitResult> {
 export async function joinPair(options: JoinOptions): Promise<JoinResult> {
   const config = loadConfig(options.configFile);
   const address = parseHostPort(options.address, 1);
-  if (address === null) throw new OperatorError('usage', `${JSON.stringify(options.address)} is not HOST:PORT`, 'write the address of the primary, for example 192.0.2.1:7420', 2);
+  if (address === null)
+    throw new OperatorError(
+      'usage',
+      `${JSON.stringify(options.address)} is not HOST:PORT`,
+      'write the address of the primary, for example 192.0.2.1:7420',
+      2,
+    );
   const identity = loadIdentity(config.state);
   const peer = await joinByCode({
     config,
@@ -60,8 +72,8 @@ export async function stateDirOf(configFile: string): Promise<string> {
 }
 
 export function doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding> {
-  return runDoctor(hostProbe(() => loadConfig(configFile)), status);
+  return runDoctor(
+    hostProbe(() => loadConfig(configFile)),
+    status,
+  );
 }
-
-const entry: AgentEntry = { runAgent, initNode, joinPair, stateDirOf, doctor };
-export default entry;

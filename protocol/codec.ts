@@ -16,9 +16,11 @@ export function encode(message: Message): Buffer {
   const spec = messageSpecs[message.type];
   const fields = message as unknown as Record<string, unknown>;
   const values = spec.fieldNames.map((name) => (message.type === 'ops' && name === 'ops' ? message.ops.map(packOp) : fields[name]));
-  if (message.type !== 'ops' && message.type !== 'data') check(message.type, Object.fromEntries(spec.fieldNames.map((name) => [name, fields[name]])));
+  if (message.type !== 'ops' && message.type !== 'data')
+    check(message.type, Object.fromEntries(spec.fieldNames.map((name) => [name, fields[name]])));
   const frame = packr.pack([spec.number, ...values]);
-  if (frame.length > limits.frameBytesMax) throw new ProtocolError(`${message.type} message of ${frame.length} bytes is larger than a frame may be (${limits.frameBytesMax})`);
+  if (frame.length > limits.frameBytesMax)
+    throw new ProtocolError(`${message.type} message of ${frame.length} bytes is larger than a frame may be (${limits.frameBytesMax})`);
   // pack returns a view on a buffer that it reuses.
   return Buffer.from(frame);
 }
@@ -40,7 +42,8 @@ export function decode(frame: Buffer, dirsSoFar: (batch: number) => number): Mes
   const type = typeByNumber.get(value[0] as number);
   if (type === undefined) throw new ProtocolError(`unknown message number ${String(value[0]).slice(0, 40)}`);
   const { fieldNames } = messageSpecs[type];
-  if (value.length !== fieldNames.length + 1) throw new ProtocolError(`${type} message has ${value.length - 1} fields, not ${fieldNames.length}`);
+  if (value.length !== fieldNames.length + 1)
+    throw new ProtocolError(`${type} message has ${value.length - 1} fields, not ${fieldNames.length}`);
   const fields: Record<string, unknown> = {};
   fieldNames.forEach((name, i) => (fields[name] = (value as unknown[])[i + 1]));
   check(type, fields);

@@ -24,7 +24,8 @@ export const limits = {
   xattrBytesMax: 64 * 1024,
   watermarksPerMessageMax: 500,
   listItemsMax: 2000,
-  differencesMax: 1000,
+  /** Differences that one audit names; with paths of any length they still fit a frame. */
+  differencesMax: 100,
   textBytesMax: 4096,
   rootsMax: 64,
   heartbeatIntervalMs: 1000,

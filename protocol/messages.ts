@@ -13,8 +13,10 @@ const text = z.string().max(limits.textBytesMax);
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const buffer = z.custom<Buffer>((v) => Buffer.isBuffer(v) && v.length <= limits.frameBytesMax, 'bytes');
 /** A byte string (latin1): one character a byte. */
-// oxlint-disable-next-line no-control-regex
-const byteString = z.string().max(limits.pathBytesMax).regex(/^[\0-\xff]*$/);
+const byteString = z
+  .string()
+  .max(limits.pathBytesMax)
+  .regex(/^[\0-\xff]*$/);
 
 export const roleSchema = z.enum(['primary', 'standby', 'fenced']);
 export type Role = z.infer<typeof roleSchema>;
@@ -104,7 +106,12 @@ const shapes = {
   reject: {
     number: 15,
     lane: 'control',
-    fields: { id: count, code: z.enum(['base', 'content', 'no-space', 'from', 'io', 'confined']), ops: z.array(count).max(limits.batchOpsMax * 2), detail: text },
+    fields: {
+      id: count,
+      code: z.enum(['base', 'content', 'no-space', 'from', 'io', 'confined']),
+      ops: z.array(count).max(limits.batchOpsMax * 2),
+      detail: text,
+    },
   },
   /** 20, P, control: asks for what the standby's index holds in these directories. */
   list: {
@@ -124,8 +131,16 @@ const shapes = {
       more: z.boolean(),
     },
   },
-  /** 22, P, control: re-read what lies below the roots (only attributes, or all content when deep) against the index. */
-  audit: { number: 22, lane: 'control', fields: { id: count, deep: z.boolean() } },
+  /**
+   * 22, P, control: compare the disk (only attributes, or all content when deep) with the index. `places` (root, path)
+   * limits it to these; none = everything. With `mend` the index gives up what the disk does not bear out, so that the
+   * comparison that follows brings it again; only while nothing is sent.
+   */
+  audit: {
+    number: 22,
+    lane: 'control',
+    fields: { id: count, deep: z.boolean(), mend: z.boolean(), places: z.array(z.tuple([text, byteString])).max(limits.differencesMax) },
+  },
   /** 23, S, control: how far the audit is. */
   auditing: { number: 23, lane: 'control', fields: { id: count, files: count, bytes: count } },
   /** 24, S, control: what the audit found. */
@@ -149,7 +164,9 @@ const shapes = {
 
 type Shapes = typeof shapes;
 export type MessageType = keyof Shapes;
-type FieldsOf<T extends MessageType> = { -readonly [K in keyof Shapes[T]['fields']]: Shapes[T]['fields'][K] extends z.ZodType<infer V> ? V : never };
+type FieldsOf<T extends MessageType> = {
+  -readonly [K in keyof Shapes[T]['fields']]: Shapes[T]['fields'][K] extends z.ZodType<infer V> ? V : never;
+};
 export type MessageOf<T extends MessageType> = { type: T } & FieldsOf<T>;
 export type Message = { [T in MessageType]: MessageOf<T> }[MessageType];
 export type Lane = 'control' | 'bulk';
@@ -165,7 +182,12 @@ export interface MessageSpec {
 export const messageSpecs: Record<MessageType, MessageSpec> = Object.fromEntries(
   Object.entries(shapes).map(([type, shape]) => [
     type,
-    { number: shape.number, lane: shape.lane, fieldNames: Object.keys(shape.fields), schema: z.strictObject(shape.fields as Record<string, z.ZodType>) },
+    {
+      number: shape.number,
+      lane: shape.lane,
+      fieldNames: Object.keys(shape.fields),
+      schema: z.strictObject(shape.fields as Record<string, z.ZodType>),
+    },
   ]),
 ) as unknown as Record<MessageType, MessageSpec>;
 

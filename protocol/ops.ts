@@ -80,7 +80,8 @@ function bad(what: string): never {
 }
 
 function int(value: unknown, min: number, max: number, what: string): number {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) bad(`${what} is not a whole number from ${min} to ${max}`);
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max)
+    bad(`${what} is not a whole number from ${min} to ${max}`);
   return value;
 }
 
@@ -128,7 +129,13 @@ function unpackMeta(value: unknown): Meta {
     meta.xattrs = [];
     for (let i = 0; i < flat.length; i += 2) {
       const name: unknown = flat[i];
-      if (typeof name !== 'string' || !/^(user\..+|system\.posix_acl_(access|default))$/s.test(name) || name.length > 255 || name.includes('\0')) bad('extended attribute name');
+      if (
+        typeof name !== 'string' ||
+        !/^(user\..+|system\.posix_acl_(access|default))$/s.test(name) ||
+        name.length > 255 ||
+        name.includes('\0')
+      )
+        bad('extended attribute name');
       meta.xattrs.push([name, bytes(flat[i + 1], 0, limits.xattrBytesMax, 'extended attribute')]);
     }
   }
@@ -146,7 +153,15 @@ export function packOp(op: Op): unknown[] {
       head.push(packMeta(op.meta), op.size, op.content, op.bytes ?? null);
       break;
     case 'patch':
-      head.push(packMeta(op.meta), op.size, op.content, op.base, op.pieces.flatMap((p) => ('from' in p ? [p.from, p.length] : [-1, p.literal])), op.literalBytes, op.bytes ?? null);
+      head.push(
+        packMeta(op.meta),
+        op.size,
+        op.content,
+        op.base,
+        op.pieces.flatMap((p) => ('from' in p ? [p.from, p.length] : [-1, p.literal])),
+        op.literalBytes,
+        op.bytes ?? null,
+      );
       break;
     case 'copy':
       head.push(op.from.dir, packName(op.from.name), packMeta(op.meta), op.size, op.content);
@@ -181,7 +196,6 @@ function commonPrefix(a: string, b: string): number {
 
 /** ASCII travels as a string, anything else as bytes, so that a name costs its length in bytes. */
 function packName(name: string): Buffer | string {
-  // oxlint-disable-next-line no-control-regex
   return /^[\0-\x7f]*$/.test(name) ? name : Buffer.from(name, 'latin1');
 }
 
@@ -242,7 +256,14 @@ export function unpackOp(value: unknown, dirs: number): Op {
       return op;
     }
     case 'copy':
-      return { op: kind, at, from: { dir: dirNumber(f[3]), name: checkName(unpackName(f[4])) }, meta: unpackMeta(f[5]), size: size(f[6]), content: bytes(f[7], 32, 32, 'SHA-256') };
+      return {
+        op: kind,
+        at,
+        from: { dir: dirNumber(f[3]), name: checkName(unpackName(f[4])) },
+        meta: unpackMeta(f[5]),
+        size: size(f[6]),
+        content: bytes(f[7], 32, 32, 'SHA-256'),
+      };
     case 'link':
       return { op: kind, at, from: { dir: dirNumber(f[3]), name: checkName(unpackName(f[4])) }, base: base(f[5]) };
     case 'move': {

@@ -40,11 +40,19 @@ const bytes = (length: number) =>
   z
     .string()
     .max(length * 2)
-    .refine((value) => /^[A-Za-z0-9+/]+={0,2}$/.test(value) && Buffer.from(value, 'base64').length === length, `not ${length} bytes in base64`);
+    .refine(
+      (value) => /^[A-Za-z0-9+/]+={0,2}$/.test(value) && Buffer.from(value, 'base64').length === length,
+      `not ${length} bytes in base64`,
+    );
 const text = z.string().max(limits.textBytesMax);
 
 /** What a node says of itself. `roots` is `name:format`, sorted; `port` is where it listens. */
-const self = { node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/), role: z.enum(['primary', 'standby']), roots: z.array(text).max(limits.rootsMax), port: z.number().int().min(0).max(65535) };
+const self = {
+  node: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
+  role: z.enum(['primary', 'standby']),
+  roots: z.array(text).max(limits.rootsMax),
+  port: z.number().int().min(0).max(65535),
+};
 const mac = bytes(32);
 
 export const pairingMessage = z.discriminatedUnion('type', [

@@ -44,7 +44,10 @@ export class BarrierMarkers {
         waiting?.reject(error instanceof Error ? error : new Error(String(error)));
       }
     }, REPEAT_MS);
-    const timeout = setTimeout(() => waiting?.reject(new Error(`the watcher did not come to its barrier within ${timeoutMs} ms`)), timeoutMs);
+    const timeout = setTimeout(
+      () => waiting?.reject(new Error(`the watcher did not come to its barrier within ${timeoutMs} ms`)),
+      timeoutMs,
+    );
     try {
       this.#make();
       await came;

@@ -111,7 +111,12 @@ export class ChokidarWatcher implements Watcher {
     const code = errnoCode(error);
     // Gone again: its removal is an event of the directory above.
     if (!this.#isRoot(dir) && (code === 'ENOENT' || code === 'ENOTDIR' || realFiles.lstat(dir)?.kind !== 'dir')) return;
-    const limit = code === 'ENOSPC' ? ' (fs.inotify.max_user_watches is used up)' : code === 'EMFILE' ? ' (fs.inotify.max_user_instances or the descriptors are used up)' : '';
+    const limit =
+      code === 'ENOSPC'
+        ? ' (fs.inotify.max_user_watches is used up)'
+        : code === 'EMFILE'
+          ? ' (fs.inotify.max_user_instances or the descriptors are used up)'
+          : '';
     this.#unwatched.set(dir, `the directory cannot be watched: ${code ?? String(error)}${limit}`);
     this.#reportUnwatched(dir);
   }
@@ -125,7 +130,8 @@ export class ChokidarWatcher implements Watcher {
   }
 
   #tryUnwatched(): void {
-    for (const dir of [...this.#unwatched.keys()]) {
+    // A copy: what cannot be watched again is put back meanwhile.
+    for (const dir of Array.from(this.#unwatched.keys())) {
       this.#unwatched.delete(dir);
       if (realFiles.lstat(dir)?.kind === 'dir') this.#appeared(dir);
       else if (this.#isRoot(dir)) this.#cannotWatch(dir, new Error('the root is missing'));
@@ -259,7 +265,11 @@ function realPathOf(name: string, path: BytePath): BytePath {
   try {
     return fs.realpathSync.native(Buffer.from(path, 'latin1'), 'latin1');
   } catch (error) {
-    throw new OperatorError('root-missing', `root ${name} cannot be reached: ${String(error)}`, 'Create or mount the directory, or correct its path in the configuration.');
+    throw new OperatorError(
+      'root-missing',
+      `root ${name} cannot be reached: ${String(error)}`,
+      'Create or mount the directory, or correct its path in the configuration.',
+    );
   }
 }
 

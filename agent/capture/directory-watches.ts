@@ -109,7 +109,5 @@ export class DirectoryWatches {
 /** Null when the name was not UTF-8: the bytes are lost then. */
 function bytesOfName(name: string | null): BytePath | null {
   if (name === null || name.includes('\ufffd')) return null;
-  // oxlint-disable-next-line no-control-regex
   return /^[\x00-\x7f]*$/.test(name) ? name : Buffer.from(name, 'utf8').toString('latin1');
 }
-

@@ -51,7 +51,8 @@ export function parseFanotifyEvents(buffer: Buffer, length: number): FanotifyEve
   let at = 0;
   while (at + METADATA_BYTES <= length) {
     const eventLength = buffer.readUInt32LE(at);
-    if (buffer[at + 4] !== METADATA_VERSION || eventLength < METADATA_BYTES || at + eventLength > length) throw new Error('fanotify event of an unknown form');
+    if (buffer[at + 4] !== METADATA_VERSION || eventLength < METADATA_BYTES || at + eventLength > length)
+      throw new Error('fanotify event of an unknown form');
     const event: FanotifyEvent = { mask: buffer.readUInt32LE(at + 8), pid: buffer.readInt32LE(at + 20), at: null, to: null };
     let info = at + buffer.readUInt16LE(at + 6);
     const end = at + eventLength;

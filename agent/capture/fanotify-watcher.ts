@@ -163,14 +163,21 @@ function startThread(workerData: FanotifyWorkerData): Worker {
   if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./fanotify-worker.js', import.meta.url), options);
   const loader = import.meta.resolve('tsx/esm/api');
   const file = new URL('./fanotify-worker.ts', import.meta.url).href;
-  return new Worker(`import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(file)}); });`, { ...options, eval: true });
+  return new Worker(`import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(file)}); });`, {
+    ...options,
+    eval: true,
+  });
 }
 
 function realPath(root: WatchedRoot): BytePath {
   try {
     return fs.realpathSync.native(Buffer.from(root.path, 'latin1'), 'latin1');
   } catch (error) {
-    throw new OperatorError('root-missing', `root ${root.name} cannot be reached: ${String(error)}`, 'Create or mount the directory, or correct its path in the configuration.');
+    throw new OperatorError(
+      'root-missing',
+      `root ${root.name} cannot be reached: ${String(error)}`,
+      'Create or mount the directory, or correct its path in the configuration.',
+    );
   }
 }
 

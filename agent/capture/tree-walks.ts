@@ -45,9 +45,9 @@ export class TreeWalks {
       }
       this.#queue.shift();
       // After the callbacks of the promise, so that what they hand over comes before what waits for this number.
-      const { number, resolve } = walk;
-      resolve();
-      queueMicrotask(() => (this.done = number));
+      const ended = walk;
+      ended.resolve();
+      queueMicrotask(() => (this.done = ended.number));
     }
     this.#running = false;
   }

@@ -43,7 +43,10 @@ export function initNode(options: InitOptions, makeIdentity: (node: string) => I
   const text = renderConfig(valuesOf(options));
   const config = checkRendered(file, text, (path) => path);
   const identity = makeIdentity(config.node);
-  const targets = [...Object.entries(identity.files).map(([name, content]) => ({ path: join(config.state, name), content })), { path: file, content: text }];
+  const targets = [
+    ...Object.entries(identity.files).map(([name, content]) => ({ path: join(config.state, name), content })),
+    { path: file, content: text },
+  ];
   for (const { path } of targets) refuseExisting(path);
 
   const undo: (() => void)[] = [];
@@ -58,14 +61,19 @@ export function initNode(options: InitOptions, makeIdentity: (node: string) => I
   } catch (error) {
     for (const step of undo.reverse()) step();
     if (errnoCode(error) === 'EEXIST' && error instanceof Error && 'dest' in error) refuseExisting(String(error.dest), true);
-    throw new OperatorError('init-failed', `cannot write the configuration and key: ${error instanceof Error ? error.message : String(error)}; nothing was changed`, 'Run the command as a user who may write there, or choose other places with --config and --state.');
+    throw new OperatorError(
+      'init-failed',
+      `cannot write the configuration and key: ${error instanceof Error ? error.message : String(error)}; nothing was changed`,
+      'Run the command as a user who may write there, or choose other places with --config and --state.',
+    );
   }
   return { config, fingerprint: identity.fingerprint };
 }
 
 /** Reads NAME=PATH:FORMAT. The path may hold colons; the format is what follows the last one. */
 export function parseRootArgument(text: string): { name: string; path: string; format: 'maildir' | 'plain' } {
-  const wrong = (what: string) => usage(`--root ${JSON.stringify(text)}: ${what}`, 'Write NAME=PATH:FORMAT, for example --root mail=/var/vmail:maildir.');
+  const wrong = (what: string) =>
+    usage(`--root ${JSON.stringify(text)}: ${what}`, 'Write NAME=PATH:FORMAT, for example --root mail=/var/vmail:maildir.');
   const equals = text.indexOf('=');
   if (equals < 1) throw wrong('has no name before a "="');
   const colon = text.lastIndexOf(':');
@@ -73,7 +81,8 @@ export function parseRootArgument(text: string): { name: string; path: string; f
   const path = text.slice(equals + 1, colon);
   const format = text.slice(colon + 1);
   if (!path.startsWith('/')) throw wrong(`the path ${JSON.stringify(path)} is not absolute`);
-  if (format !== 'maildir' && format !== 'plain') throw wrong(`${JSON.stringify(format)} is not a format; the formats are maildir and plain`);
+  if (format !== 'maildir' && format !== 'plain')
+    throw wrong(`${JSON.stringify(format)} is not a format; the formats are maildir and plain`);
   return { name: text.slice(0, equals), path, format };
 }
 
@@ -84,10 +93,15 @@ function usage(message: string, remedy: string): OperatorError {
 function valuesOf(options: InitOptions): TemplateValues {
   const address = (option: string, text: string, portMin: number) => {
     const parsed = parseHostPort(text, portMin);
-    if (parsed === null) throw usage(`${option} ${JSON.stringify(text)} is not HOST:PORT`, `Write for example ${option} 192.0.2.10:7420 or [2001:db8::10]:7420.`);
+    if (parsed === null)
+      throw usage(
+        `${option} ${JSON.stringify(text)} is not HOST:PORT`,
+        `Write for example ${option} 192.0.2.10:7420 or [2001:db8::10]:7420.`,
+      );
     return parsed;
   };
-  if (options.role !== 'primary' && options.role !== 'standby') throw usage(`--role ${JSON.stringify(options.role)} is not a role to start with`, 'Write --role primary or --role standby.');
+  if (options.role !== 'primary' && options.role !== 'standby')
+    throw usage(`--role ${JSON.stringify(options.role)} is not a role to start with`, 'Write --role primary or --role standby.');
   if (options.roots.length === 0) throw usage('no root was given', 'Write at least one --root NAME=PATH:FORMAT.');
   return {
     node: options.node,
@@ -107,13 +121,20 @@ function checkRendered(file: string, text: string, real: (path: string) => strin
   } catch (error) {
     if (!(error instanceof OperatorError)) throw error;
     const what = error.message.replace(/^.*?:\d+: /, '');
-    throw usage(`what was asked for makes no valid configuration: ${what}`, error.remedy.startsWith('Correct line') ? 'Correct the option; see `mailtwin init --help`.' : error.remedy);
+    throw usage(
+      `what was asked for makes no valid configuration: ${what}`,
+      error.remedy.startsWith('Correct line') ? 'Correct the option; see `mailtwin init --help`.' : error.remedy,
+    );
   }
 }
 
 function refuseExisting(path: string, certain = false): void {
   if (certain || existsSync(path)) {
-    throw new OperatorError('exists', `${path} is there already; nothing was changed`, 'Nothing is ever overwritten: use what is there, move it away, or choose other places with --config and --state.');
+    throw new OperatorError(
+      'exists',
+      `${path} is there already; nothing was changed`,
+      'Nothing is ever overwritten: use what is there, move it away, or choose other places with --config and --state.',
+    );
   }
 }
 

@@ -20,13 +20,21 @@ export function loadConfig(file: string): Config {
   let text: string;
   try {
     const bytes = readFileSync(path);
-    if (bytes.length > fileBytesMax) throw configError(`${path}: is larger than ${fileBytesMax} bytes`, 'This is not a configuration file of mailtwin; name another one with --config.');
+    if (bytes.length > fileBytesMax)
+      throw configError(
+        `${path}: is larger than ${fileBytesMax} bytes`,
+        'This is not a configuration file of mailtwin; name another one with --config.',
+      );
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {
     if (error instanceof OperatorError) throw error;
-    if (errnoCode(error) === 'ENOENT') throw configError(`${path}: there is no such file`, 'Make one with `mailtwin init`, or name another one with --config.');
+    if (errnoCode(error) === 'ENOENT')
+      throw configError(`${path}: there is no such file`, 'Make one with `mailtwin init`, or name another one with --config.');
     if (error instanceof TypeError) throw configError(`${path}: is not UTF-8 text`, 'Save the file as UTF-8.');
-    throw configError(`${path}: cannot be read: ${error instanceof Error ? error.message : String(error)}`, 'Run the command as the user who owns the file, or name another one with --config.');
+    throw configError(
+      `${path}: cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      'Run the command as the user who owns the file, or name another one with --config.',
+    );
   }
   return parseConfig(path, text, realPath);
 }
@@ -38,7 +46,10 @@ export function parseConfig(file: string, text: string, real: (path: string) => 
   const broken = document.errors[0] ?? document.warnings[0];
   if (broken) {
     const { line } = lines.linePos(broken.pos[0]);
-    throw configError(`${file}:${line}: ${broken.code === 'DUPLICATE_KEY' ? 'a key stands twice in the same section' : `is not YAML: ${broken.message}`}`, `Correct line ${line}.`);
+    throw configError(
+      `${file}:${line}: ${broken.code === 'DUPLICATE_KEY' ? 'a key stands twice in the same section' : `is not YAML: ${broken.message}`}`,
+      `Correct line ${line}.`,
+    );
   }
   const result = fileSchema.safeParse(document.toJS({ maxAliasCount: 100 }) as unknown);
   const problems = result.success ? checkPlaces(result.data, real) : result.error.issues.flatMap(problemsOf);
@@ -48,7 +59,10 @@ export function parseConfig(file: string, text: string, real: (path: string) => 
     if (!first) throw new Error('a configuration was refused without a reason');
     const key = showPath(first.path);
     const more = found.slice(1, 6).map((p) => `line ${p.line} (${showPath(p.path) || 'file'})`);
-    throw configError(`${file}:${first.line}: ${key === '' ? '' : `${key}: `}${first.what}${more.length > 0 ? `; also wrong: ${more.join(', ')}` : ''}`, first.remedy ?? `Correct line ${first.line} of ${file}.`);
+    throw configError(
+      `${file}:${first.line}: ${key === '' ? '' : `${key}: `}${first.what}${more.length > 0 ? `; also wrong: ${more.join(', ')}` : ''}`,
+      first.remedy ?? `Correct line ${first.line} of ${file}.`,
+    );
   }
   return toConfig(file, result.data);
 }
@@ -85,7 +99,14 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
     if (inner && inner.code === 'custom') return [{ path, what: inner.message }];
   }
   const missing = issue.code !== 'custom' && issue.input === undefined && issue.message.startsWith('nothing is not ');
-  if (missing) return [{ path, what: `is missing; it must be ${issue.message.replace(/^nothing is not (one of: )?/, (_, many: string | undefined) => (many ? 'one of: ' : ''))}`, remedy: `Add "${String(path.at(-1))}:".` }];
+  if (missing)
+    return [
+      {
+        path,
+        what: `is missing; it must be ${issue.message.replace(/^nothing is not (one of: )?/, (_, many: string | undefined) => (many ? 'one of: ' : ''))}`,
+        remedy: `Add "${String(path.at(-1))}:".`,
+      },
+    ];
   return [{ path, what: issue.message }];
 }
 
@@ -102,7 +123,10 @@ function lineOf(document: Document, lines: LineCounter, problem: Problem): numbe
 }
 
 function showPath(path: readonly (string | number)[]): string {
-  return path.reduce<string>((text, part) => (typeof part === 'number' ? `${text}[${part + 1}]` : text === '' ? part : `${text}.${part}`), '');
+  return path.reduce<string>(
+    (text, part) => (typeof part === 'number' ? `${text}[${part + 1}]` : text === '' ? part : `${text}.${part}`),
+    '',
+  );
 }
 
 /** The known key that takes the fewest edits, when they are few. */
@@ -119,7 +143,8 @@ function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
-    for (let j = 1; j <= b.length; j++) next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    for (let j = 1; j <= b.length; j++)
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)));
     row = next;
   }
   return row[b.length] ?? 0;

@@ -27,7 +27,9 @@ export function shown(value: unknown): string {
 
 function whole(min: number, max: number) {
   const write = `a whole number from ${min} to ${max}`;
-  return z.number({ error: (issue) => `${shown(issue.input)} is not ${write}` }).refine((n) => Number.isInteger(n) && n >= min && n <= max, { error: (issue) => `${shown(issue.input)} is not ${write}` });
+  return z
+    .number({ error: (issue) => `${shown(issue.input)} is not ${write}` })
+    .refine((n) => Number.isInteger(n) && n >= min && n <= max, { error: (issue) => `${shown(issue.input)} is not ${write}` });
 }
 
 function oneOf<const T extends readonly [string, ...string[]]>(values: T) {
@@ -39,7 +41,10 @@ const isOff = (value: unknown) => value === 'off' || value === false;
 const namePattern = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})$/;
 const name = z
   .string({ error: (issue) => `${shown(issue.input)} is not a name; a name that looks like a number or a word of YAML stands in quotes` })
-  .regex(namePattern, { error: (issue) => `${shown(issue.input)} is not a name; a name has letters, digits, '.', '_' and '-', starts with a letter or digit, and has at most 63 characters` });
+  .regex(namePattern, {
+    error: (issue) =>
+      `${shown(issue.input)} is not a name; a name has letters, digits, '.', '_' and '-', starts with a letter or digit, and has at most 63 characters`,
+  });
 
 const absolutePath = z
   .string({ error: (issue) => `${shown(issue.input)} is not a path` })
@@ -62,13 +67,19 @@ const root = z.strictObject({
 const window = z.strictObject({
   from: timeOfDay,
   to: timeOfDay,
-  rate: z.preprocess((value) => (isOff(value) ? null : value), z.union([z.null(), rate], { error: (issue) => `${shown(issue.input)} is not "off" or a rate, for example 20MB/s` })),
+  rate: z.preprocess(
+    (value) => (isOff(value) ? null : value),
+    z.union([z.null(), rate], { error: (issue) => `${shown(issue.input)} is not "off" or a rate, for example 20MB/s` }),
+  ),
 });
 
 const list = (error: string) => ({ error: (issue: { input?: unknown }) => `${shown(issue.input)} is not ${error}` });
 const section = { error: (issue: { input?: unknown }) => `${shown(issue.input)} is not a section with keys of its own` };
 
-const peer = z.strictObject({ addresses: z.array(hostPort(1), list('a list of HOST:PORT')).max(8, 'at most 8 addresses').default([]) }, section);
+const peer = z.strictObject(
+  { addresses: z.array(hostPort(1), list('a list of HOST:PORT')).max(8, 'at most 8 addresses').default([]) },
+  section,
+);
 
 const capture = z.strictObject(
   {
@@ -81,7 +92,8 @@ const capture = z.strictObject(
 );
 
 const bandwidth = z.preprocess(
-  (value) => (isOff(value) ? [] : typeof value === 'string' || typeof value === 'number' ? [{ from: '00:00', to: '24:00', rate: value }] : value),
+  (value) =>
+    isOff(value) ? [] : typeof value === 'string' || typeof value === 'number' ? [{ from: '00:00', to: '24:00', rate: value }] : value,
   z.array(window, list('"off", a rate, for example 20MB/s, or a list of {from, to, rate}')).max(24, 'at most 24 windows'),
 );
 
@@ -103,7 +115,10 @@ const history = z.strictObject(
   section,
 );
 
-const metrics = z.preprocess((value) => (isOff(value) ? null : value), z.union([z.null(), hostPort(0)], { error: (issue) => `${shown(issue.input)} is not "off" or HOST:PORT, for example 127.0.0.1:9720` }));
+const metrics = z.preprocess(
+  (value) => (isOff(value) ? null : value),
+  z.union([z.null(), hostPort(0)], { error: (issue) => `${shown(issue.input)} is not "off" or HOST:PORT, for example 127.0.0.1:9720` }),
+);
 
 const log = z.strictObject({ level: oneOf(['debug', 'info', 'warn', 'error']).default('info') }, section);
 
@@ -114,7 +129,10 @@ export const fileSchema = z.strictObject(
     state: absolutePath,
     listen: hostPort(0).default({ host: '0.0.0.0', port: 7420 }),
     peer: peer.prefault({}),
-    roots: z.array(root, list('a list of roots, each with name, path and format')).min(1, 'at least one root is needed').max(limits.rootsMax, `at most ${limits.rootsMax} roots`),
+    roots: z
+      .array(root, list('a list of roots, each with name, path and format'))
+      .min(1, 'at least one root is needed')
+      .max(limits.rootsMax, `at most ${limits.rootsMax} roots`),
     capture: capture.prefault({}),
     limits: bounds.prefault({}),
     history: history.prefault({}),

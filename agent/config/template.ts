@@ -19,8 +19,11 @@ function scalar(value: string): string {
 
 /** The commented configuration file that `init` writes. It loads back to the same values, with every other one at its default. */
 export function renderConfig(values: TemplateValues): string {
-  const roots = values.roots.map((root) => `  - name: ${scalar(root.name)}\n    path: ${scalar(root.path)}\n    format: ${root.format}\n`).join('');
-  const addresses = values.peerAddresses.length === 0 ? ' []' : values.peerAddresses.map((a) => `\n    - ${scalar(showHostPort(a))}`).join('');
+  const roots = values.roots
+    .map((root) => `  - name: ${scalar(root.name)}\n    path: ${scalar(root.path)}\n    format: ${root.format}\n`)
+    .join('');
+  const addresses =
+    values.peerAddresses.length === 0 ? ' []' : values.peerAddresses.map((a) => `\n    - ${scalar(showHostPort(a))}`).join('');
   return `# Configuration of mailtwin. Sizes: kB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024).
 # A change takes effect when the agent is started again.
 

@@ -61,7 +61,10 @@ export class HistoryKeeper {
     }
     const number = this.#next++;
     const file = String(number);
-    writes.push([numberKey(tables.history, number), Buffer.from(packr.pack([what.root, Buffer.from(what.path, 'latin1'), what.atMs, what.files, what.bytes, file, what.foreign]))]);
+    writes.push([
+      numberKey(tables.history, number),
+      Buffer.from(packr.pack([what.root, Buffer.from(what.path, 'latin1'), what.atMs, what.files, what.bytes, file, what.foreign])),
+    ]);
     writes.push([metaKey('history-next'), packNumber(this.#next)]);
     return file;
   }
@@ -73,7 +76,15 @@ export class HistoryKeeper {
     for (;;) {
       const portion = [...this.#kv.range(from, end, { limit: 256 })];
       for (const [key, value] of portion) {
-        const [root, path, atMs, files, bytes, file, foreign] = packr.unpack(value) as [string, Buffer, number, number, number, string, boolean];
+        const [root, path, atMs, files, bytes, file, foreign] = packr.unpack(value) as [
+          string,
+          Buffer,
+          number,
+          number,
+          number,
+          string,
+          boolean,
+        ];
         yield { number: key.readUIntBE(1, 6), root, path: path.toString('latin1'), atMs, files, bytes, file, foreign };
       }
       const last = portion.at(-1);

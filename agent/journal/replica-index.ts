@@ -208,11 +208,22 @@ export class ReplicaIndex {
     layer.set(dir, name, entry);
     layer.count(root, entry, 1);
     if (this.#findByIdentity) {
+      if (old?.linked && (old.ino !== entry.ino || !entry.linked)) layer.setLink(old.ino, dir, name, false);
+      if (entry.linked) this.#link(layer, root, dir, name, entry);
       layer.inodes.set(entry.ino, { dir, name });
-      if (old?.linked && old.ino !== entry.ino) layer.setLink(old.ino, dir, name, false);
-      if (entry.linked) layer.setLink(entry.ino, dir, name, true);
     }
     return entry.dir;
+  }
+
+  /** A name of a file with several; the name that was there first was entered when it was the only one. */
+  #link(layer: Layer, root: string, dir: number, name: string, entry: Entry): void {
+    const rootNumber = this.root(root);
+    const first = rootNumber === null ? null : this.byInode(rootNumber, entry.ino);
+    if (first && !first.entry.linked) {
+      layer.set(first.dir, first.name, { ...first.entry, linked: true });
+      layer.setLink(entry.ino, first.dir, first.name, true);
+    }
+    layer.setLink(entry.ino, dir, name, true);
   }
 
   /** Removes a name and, of a directory, all below it. Returns what went. */

@@ -65,7 +65,15 @@ export function startConnector(options: LinkOptions & { random: () => number; re
       state = 'connected';
       lastError = null;
       const sinceMs = clock.monotonicMs();
-      log.info({ address, peer: outcome.hello.node, mine: shortFingerprint(options.identity.fingerprint), theirs: shortFingerprint(pin.fingerprint) }, `connected to ${outcome.hello.node}`);
+      log.info(
+        {
+          address,
+          peer: outcome.hello.node,
+          mine: shortFingerprint(options.identity.fingerprint),
+          theirs: shortFingerprint(pin.fingerprint),
+        },
+        `connected to ${outcome.hello.node}`,
+      );
       const end = await channel.ended;
       channel = null;
       lastError = end;
@@ -74,7 +82,11 @@ export function startConnector(options: LinkOptions & { random: () => number; re
     }
     // A reason that a person must act on says more than an address that does not answer.
     const first = failures.find(({ end }) => end.code !== 'unreachable') ?? failures[0];
-    if (first) failed({ code: first.end.code, detail: failures.map(({ end, address }) => (end.detail.includes(address) ? end.detail : `${address}: ${end.detail}`)).join('; ') });
+    if (first)
+      failed({
+        code: first.end.code,
+        detail: failures.map(({ end, address }) => (end.detail.includes(address) ? end.detail : `${address}: ${end.detail}`)).join('; '),
+      });
     else failed({ code: 'no-address', detail: `no address of ${pin.node} is known; put one into \`peer.addresses\`` });
     return 0;
   };
@@ -138,7 +150,12 @@ function showAddress({ host, port }: Address): string {
 }
 
 /** One attempt at one address: TCP, TLS, the peer's key, WebSocket, first messages. Bounded by `handshakeMs` each for TLS and the rest. */
-function openLink(options: LinkOptions, pin: PinnedPeer, target: Address, signal: AbortSignal): Promise<{ channel: PeerChannel; hello: Hello } | { end: ChannelEnd }> {
+function openLink(
+  options: LinkOptions,
+  pin: PinnedPeer,
+  target: Address,
+  signal: AbortSignal,
+): Promise<{ channel: PeerChannel; hello: Hello } | { end: ChannelEnd }> {
   const { config, identity, clock } = options;
   const address = showAddress(target);
   return new Promise((resolve) => {
@@ -179,7 +196,10 @@ function openLink(options: LinkOptions, pin: PinnedPeer, target: Address, signal
       const wrong = judgeKey(pin, spki, address);
       if (wrong) {
         tellRefusal(socket, judgeKey(pin, spki, 'the node that listens')?.detail ?? wrong.detail);
-        options.log.debug({ mine: shortFingerprint(identity.fingerprint), theirs: spki ? shortFingerprint(fingerprintOf(spki)) : 'none' }, 'keys');
+        options.log.debug(
+          { mine: shortFingerprint(identity.fingerprint), theirs: spki ? shortFingerprint(fingerprintOf(spki)) : 'none' },
+          'keys',
+        );
         return fail(wrong.code, wrong.detail);
       }
       const ws = new WebSocket(`ws://${address}${linkPath}`, {
@@ -195,7 +215,10 @@ function openLink(options: LinkOptions, pin: PinnedPeer, target: Address, signal
         response.on('data', (part: string) => (body = (body + part).slice(0, 8192)));
         response.on('close', () => {
           const told = readRefusal(body);
-          fail(told?.code ?? 'refused', `${address} refused this node: ${told?.detail ?? `HTTP ${response.statusCode ?? 0}`} (this node's key is ${shortFingerprint(identity.fingerprint)})`);
+          fail(
+            told?.code ?? 'refused',
+            `${address} refused this node: ${told?.detail ?? `HTTP ${response.statusCode ?? 0}`} (this node's key is ${shortFingerprint(identity.fingerprint)})`,
+          );
           ws.terminate();
         });
       });

@@ -22,7 +22,15 @@ export function rootsOf(config: Pick<Config, 'roots'>): string[] {
 }
 
 export function makeHello(config: Config, pin: PinnedPeer, fields: HelloFields, wallMs: number): Hello {
-  return { type: 'hello', ...protocolVersions, pair: pin.pair, node: config.node, roots: rootsOf(config), wallMs: Math.max(0, Math.floor(wallMs)), ...fields };
+  return {
+    type: 'hello',
+    ...protocolVersions,
+    pair: pin.pair,
+    node: config.node,
+    roots: rootsOf(config),
+    wallMs: Math.max(0, Math.floor(wallMs)),
+    ...fields,
+  };
 }
 
 /**
@@ -33,14 +41,29 @@ export function makeHello(config: Config, pin: PinnedPeer, fields: HelloFields, 
 export function judgeHello(mine: Hello, theirs: Hello): ChannelEnd | null {
   const both = (mineIs: string, theirsIs: string) => `this node (${mine.node}) has ${mineIs}, the other (${theirs.node}) has ${theirsIs}`;
   if (mine.newest < theirs.oldest || theirs.newest < mine.oldest) {
-    return { code: 'version', detail: `no common protocol version: ${both(showVersions(mine), showVersions(theirs))}; install the same release of mailtwin on both` };
+    return {
+      code: 'version',
+      detail: `no common protocol version: ${both(showVersions(mine), showVersions(theirs))}; install the same release of mailtwin on both`,
+    };
   }
-  if (mine.pair !== theirs.pair) return { code: 'wrong-pair', detail: `not of the same pair: ${both(`pair ${mine.pair}`, `pair ${theirs.pair}`)}; pair the two nodes again` };
+  if (mine.pair !== theirs.pair)
+    return {
+      code: 'wrong-pair',
+      detail: `not of the same pair: ${both(`pair ${mine.pair}`, `pair ${theirs.pair}`)}; pair the two nodes again`,
+    };
   if (mine.node === theirs.node) return { code: 'same-node', detail: `both nodes are called ${mine.node}; each needs a name of its own` };
-  if (mine.role === theirs.role) return { code: 'same-role', detail: `both nodes have the same role: ${both(`role ${mine.role}`, `role ${theirs.role}`)}; one must be the standby` };
+  if (mine.role === theirs.role)
+    return {
+      code: 'same-role',
+      detail: `both nodes have the same role: ${both(`role ${mine.role}`, `role ${theirs.role}`)}; one must be the standby`,
+    };
   const mineRoots = mine.roots.join(', ');
   const theirRoots = theirs.roots.join(', ');
-  if (mineRoots !== theirRoots) return { code: 'roots', detail: `the roots differ: ${both(`roots ${mineRoots || 'none'}`, `roots ${theirRoots || 'none'}`)}; both need the same names and formats` };
+  if (mineRoots !== theirRoots)
+    return {
+      code: 'roots',
+      detail: `the roots differ: ${both(`roots ${mineRoots || 'none'}`, `roots ${theirRoots || 'none'}`)}; both need the same names and formats`,
+    };
   return null;
 }
 
@@ -74,7 +97,9 @@ export function shakeHands(ws: WebSocket, mine: Hello, clock: Clock, done: (resu
   };
   const onClose = (code: number, reason: Buffer) => finish({ end: closedEnd(code, reason) }, false);
   const onError = (error: Error) => finish({ end: socketErrorEnd(error) }, false);
-  const timer = clock.after(limits.handshakeMs, () => finish({ end: { code: 'handshake-timeout', detail: `no first message within ${limits.handshakeMs / 1000} s` } }, true));
+  const timer = clock.after(limits.handshakeMs, () =>
+    finish({ end: { code: 'handshake-timeout', detail: `no first message within ${limits.handshakeMs / 1000} s` } }, true),
+  );
   ws.on('message', onMessage);
   ws.on('close', onClose);
   ws.on('error', onError);
@@ -86,7 +111,8 @@ function readHello(mine: Hello, data: Buffer, isBinary: boolean): { outcome: Han
   if (!isBinary) return refused('bad-message', 'the first message is text');
   try {
     const message = decode(data, () => 0);
-    if (message.type === 'refuse') return { outcome: { end: { code: message.code, detail: `the other side refused: ${message.detail}` } }, tell: false };
+    if (message.type === 'refuse')
+      return { outcome: { end: { code: message.code, detail: `the other side refused: ${message.detail}` } }, tell: false };
     if (message.type !== 'hello') return refused('bad-message', `the first message is ${message.type}, not hello`);
     const verdict = judgeHello(mine, message);
     return verdict ? { outcome: { end: verdict }, tell: true } : { outcome: { hello: message }, tell: false };
@@ -94,7 +120,10 @@ function readHello(mine: Hello, data: Buffer, isBinary: boolean): { outcome: Han
     if (!(error instanceof ProtocolError)) throw error;
     const versions = peekVersions(data);
     if (versions && (versions.oldest > mine.newest || versions.newest < mine.oldest)) {
-      return refused('version', `no common protocol version: this node has ${showVersions(mine)}, the other has ${showVersions(versions)}; install the same release of mailtwin on both`);
+      return refused(
+        'version',
+        `no common protocol version: this node has ${showVersions(mine)}, the other has ${showVersions(versions)}; install the same release of mailtwin on both`,
+      );
     }
     return refused('bad-message', `the first message is not valid: ${error.message}`);
   }

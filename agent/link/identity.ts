@@ -60,8 +60,16 @@ export function loadIdentity(stateDir: string): Identity {
   } catch (error) {
     const what = error instanceof Error ? error.message : String(error);
     if (errnoCode(error) === 'ENOENT') {
-      throw new OperatorError('no-key', `this node has no key: ${what}`, 'Run `mailtwin init` on a new node; on an old one put node.key and node.crt back from a backup, or make new ones and pair again.');
+      throw new OperatorError(
+        'no-key',
+        `this node has no key: ${what}`,
+        'Run `mailtwin init` on a new node; on an old one put node.key and node.crt back from a backup, or make new ones and pair again.',
+      );
     }
-    throw new OperatorError('bad-key', `this node's key in ${stateDir} cannot be used: ${what}`, 'Run the agent as the user who owns the state directory; if the files are damaged, put them back from a backup, or make new ones and pair again.');
+    throw new OperatorError(
+      'bad-key',
+      `this node's key in ${stateDir} cannot be used: ${what}`,
+      'Run the agent as the user who owns the state directory; if the files are damaged, put them back from a backup, or make new ones and pair again.',
+    );
   }
 }

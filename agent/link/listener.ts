@@ -82,13 +82,23 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
     log[repeated ? 'debug' : 'warn']({ code: end.code, ...facts }, `connection refused: ${end.detail}`);
   };
 
-  const web = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: limits.frameBytesMax, skipUTF8Validation: true, clientTracking: false });
+  const web = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: limits.frameBytesMax,
+    skipUTF8Validation: true,
+    clientTracking: false,
+  });
   const http = createHttpServer({ maxHeaderSize: 8192, keepAlive: false });
   http.on('request', (request: IncomingMessage, response) => {
     const told = request.headers[refusalHeader];
     if (request.url === refusedPath && typeof told === 'string') {
       const reason = readRefusal(Buffer.from(told, 'base64').toString('utf8'));
-      if (reason) refuse({ code: reason.code, detail: `the other side refused this node: ${reason.detail}` }, { mine: shortFingerprint(identity.fingerprint) });
+      if (reason)
+        refuse(
+          { code: reason.code, detail: `the other side refused this node: ${reason.detail}` },
+          { mine: shortFingerprint(identity.fingerprint) },
+        );
     }
     response.writeHead(404, { connection: 'close' }).end();
   });
@@ -117,7 +127,10 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
           lastError = end;
           if (state === 'connected') state = 'listening';
         });
-        log.info({ address, peer: result.hello.node, mine: shortFingerprint(identity.fingerprint), theirs: shortFingerprint(pin.fingerprint) }, `${result.hello.node} connected`);
+        log.info(
+          { address, peer: result.hello.node, mine: shortFingerprint(identity.fingerprint), theirs: shortFingerprint(pin.fingerprint) },
+          `${result.hello.node} connected`,
+        );
         options.onChannel(channel, result.hello, address);
       });
     });
@@ -145,7 +158,10 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
     const wrong = pin !== null && 'code' in pin ? pin : judgeKey(pin, spki, address);
     if (wrong) {
       // The port changes with every attempt and must not make a new line each time.
-      refuse({ ...wrong, detail: wrong.detail.replaceAll(address, socket.remoteAddress ?? address) }, { mine: shortFingerprint(identity.fingerprint), theirs: spki ? shortFingerprint(fingerprintOf(spki)) : 'none' });
+      refuse(
+        { ...wrong, detail: wrong.detail.replaceAll(address, socket.remoteAddress ?? address) },
+        { mine: shortFingerprint(identity.fingerprint), theirs: spki ? shortFingerprint(fingerprintOf(spki)) : 'none' },
+      );
       return answerUnread(socket, wrong, clock);
     }
     http.emit('connection', socket);
@@ -156,7 +172,8 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
   });
 
   pins.onWrite((peer) => {
-    if (current && !current.pin.spki.equals(peer.spki)) current.channel.close({ code: 'unpaired', detail: `this node was paired with another one (${peer.node})` });
+    if (current && !current.pin.spki.equals(peer.spki))
+      current.channel.close({ code: 'unpaired', detail: `this node was paired with another one (${peer.node})` });
   });
 
   await new Promise<void>((resolve, reject) => {
@@ -192,13 +209,18 @@ function answerUnread(socket: TLSSocket, end: ChannelEnd, clock: Clock): void {
   const body = refusalBody(end);
   // What comes in is thrown away, so that closing does not reset the connection before the answer was read.
   socket.resume();
-  socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`);
+  socket.end(
+    `HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
   const cut = clock.after(2000, () => socket.destroy());
   socket.once('close', () => cut.cancel());
 }
 
 function listenError(config: Config, error: NodeJS.ErrnoException): OperatorError {
   const where = `${config.listen.host}:${config.listen.port}`;
-  const remedy = error.code === 'EADDRINUSE' ? 'Another program, or another mailtwin, has this port: stop it, or change `listen`.' : 'Correct `listen` in the configuration: it names an address of this host and a port that this user may use.';
+  const remedy =
+    error.code === 'EADDRINUSE'
+      ? 'Another program, or another mailtwin, has this port: stop it, or change `listen`.'
+      : 'Correct `listen` in the configuration: it names an address of this host and a port that this user may use.';
   return new OperatorError('listen', `cannot listen on ${where}: ${error.message}`, remedy);
 }

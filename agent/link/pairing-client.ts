@@ -7,7 +7,17 @@ import { OperatorError } from '../platform/errors.ts';
 import { rootsOf } from './handshake.ts';
 import { fingerprintOf, type Identity } from './identity.ts';
 import { PairingEnded, PairingLines } from './pairing-lines.ts';
-import { channelBinding, judgeParties, pairingKey, partyOf, primaryProof, sameProof, standbyProof, type Party, type Scene } from './pairing-proof.ts';
+import {
+  channelBinding,
+  judgeParties,
+  pairingKey,
+  partyOf,
+  primaryProof,
+  sameProof,
+  standbyProof,
+  type Party,
+  type Scene,
+} from './pairing-proof.ts';
 import type { PinnedPeer, Pins } from './pins.ts';
 import { clientTls, peerSpki } from './tls.ts';
 
@@ -37,10 +47,28 @@ export interface JoinOptions {
 export async function joinPair(options: JoinOptions): Promise<PinnedPeer> {
   const { config, identity, pins, clock } = options;
   const code = normalizePairingCode(options.code);
-  if (code === null) throw new OperatorError('bad-code', `${JSON.stringify(options.code.slice(0, 40))} is not a code`, 'Type the code as `mailtwin pair` shows it on the primary: XXXX-XXXX-XXXX-XXXX.', 2);
-  if (config.role !== 'standby') throw new OperatorError('wrong-role', `${config.node} is a primary; the standby joins`, 'Run `mailtwin pair` without arguments here, and `mailtwin pair HOST:PORT CODE` on the standby.', 3);
+  if (code === null)
+    throw new OperatorError(
+      'bad-code',
+      `${JSON.stringify(options.code.slice(0, 40))} is not a code`,
+      'Type the code as `mailtwin pair` shows it on the primary: XXXX-XXXX-XXXX-XXXX.',
+      2,
+    );
+  if (config.role !== 'standby')
+    throw new OperatorError(
+      'wrong-role',
+      `${config.node} is a primary; the standby joins`,
+      'Run `mailtwin pair` without arguments here, and `mailtwin pair HOST:PORT CODE` on the standby.',
+      3,
+    );
   const pinned = pins.read();
-  if (pinned && !options.replace) throw new OperatorError('already-paired', `this node is paired with ${pinned.node} already (key ${pinned.fingerprint})`, 'Nothing to do. If that node was set up anew or replaced, run the command again with --replace.', 3);
+  if (pinned && !options.replace)
+    throw new OperatorError(
+      'already-paired',
+      `this node is paired with ${pinned.node} already (key ${pinned.fingerprint})`,
+      'Nothing to do. If that node was set up anew or replaced, run the command again with --replace.',
+      3,
+    );
 
   const socket = await connect(options);
   const lines = new PairingLines(socket, clock);
@@ -51,17 +79,25 @@ export async function joinPair(options: JoinOptions): Promise<PinnedPeer> {
     const standbyNonce = randomBytes(32);
     lines.send({ type: 'begin', version: pairingVersion, nonce: standbyNonce.toString('base64') });
     const offer = await lines.next('offer');
-    const scene: Scene = { binding: channelBinding(socket), primaryKey: theirKey, standbyKey: identity.spki, primaryNonce: Buffer.from(offer.nonce, 'base64'), standbyNonce };
+    const scene: Scene = {
+      binding: channelBinding(socket),
+      primaryKey: theirKey,
+      standbyKey: identity.spki,
+      primaryNonce: Buffer.from(offer.nonce, 'base64'),
+      standbyNonce,
+    };
     const me: Party = { role: config.role, node: config.node, roots: rootsOf(config), port: config.listen.port };
     const key = await pairingKey(code, Buffer.from(offer.salt, 'base64'));
     lines.send({ type: 'proof', ...me, mac: standbyProof(key, scene, me).toString('base64') });
     const answer = await lines.next('confirm');
     const primary = partyOf(answer);
-    if (!sameProof(primaryProof(key, scene, me, primary), Buffer.from(answer.mac, 'base64'))) throw new PairingEnded({ code: 'impostor', detail: 'the other side does not know the code' });
+    if (!sameProof(primaryProof(key, scene, me, primary), Buffer.from(answer.mac, 'base64')))
+      throw new PairingEnded({ code: 'impostor', detail: 'the other side does not know the code' });
     const unfit = judgeParties(me, primary);
     if (unfit) throw new PairingEnded(unfit);
     const theirs = fingerprintOf(theirKey);
-    if (!(await options.confirm({ peer: primary.node, mine: identity.fingerprint, theirs }))) throw new PairingEnded({ code: 'declined', detail: `the operator of ${config.node} declined` });
+    if (!(await options.confirm({ peer: primary.node, mine: identity.fingerprint, theirs })))
+      throw new PairingEnded({ code: 'declined', detail: `the operator of ${config.node} declined` });
     lines.send({ type: 'accept' });
     const grant = await lines.next('grant');
     const peer: PinnedPeer = {
@@ -87,9 +123,19 @@ export async function joinPair(options: JoinOptions): Promise<PinnedPeer> {
     if (error.told) lines.close();
     else lines.refuse(error.end);
     if (granted) {
-      throw new OperatorError('pairing-unsure', `the connection broke at the last step: ${error.message}; this node has pinned the other one, and the other may have or may not`, 'Run `mailtwin status` on both. If the other one is unpaired, pair again with --replace.', 5);
+      throw new OperatorError(
+        'pairing-unsure',
+        `the connection broke at the last step: ${error.message}; this node has pinned the other one, and the other may have or may not`,
+        'Run `mailtwin status` on both. If the other one is unpaired, pair again with --replace.',
+        5,
+      );
     }
-    throw new OperatorError(error.end.code, `not paired: ${error.told ? `${options.host}:${options.port} refused: ` : ''}${error.message}`, remedies[error.end.code] ?? 'Make a new code with `mailtwin pair` on the primary and try again.', refusedCodes.has(error.end.code) ? 3 : 1);
+    throw new OperatorError(
+      error.end.code,
+      `not paired: ${error.told ? `${options.host}:${options.port} refused: ` : ''}${error.message}`,
+      remedies[error.end.code] ?? 'Make a new code with `mailtwin pair` on the primary and try again.',
+      refusedCodes.has(error.end.code) ? 3 : 1,
+    );
   }
 }
 
@@ -114,7 +160,13 @@ function connect(options: JoinOptions): Promise<TLSSocket> {
     const fail = (what: string) => {
       timer.cancel();
       socket.destroy();
-      reject(new OperatorError('unreachable', `cannot reach the primary at ${host}:${port}: ${what}`, 'Check address and port, that the agent runs there (`mailtwin run`), and that no packet filter is between the two.'));
+      reject(
+        new OperatorError(
+          'unreachable',
+          `cannot reach the primary at ${host}:${port}: ${what}`,
+          'Check address and port, that the agent runs there (`mailtwin run`), and that no packet filter is between the two.',
+        ),
+      );
     };
     const timer = options.clock.after(pairingLimits.stepMs, () => fail(`no answer within ${pairingLimits.stepMs / 1000} s`));
     const onError = (error: Error) => fail(error.message);

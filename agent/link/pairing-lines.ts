@@ -51,7 +51,8 @@ export class PairingLines {
   async next<T extends PairingMessage['type']>(type: T, timeoutMs: number = pairingLimits.stepMs): Promise<PairingMessageOf<T>> {
     const message = parse(await this.#line(timeoutMs));
     if (message.type === 'refuse') throw new PairingEnded({ code: message.code, detail: message.detail.replace(/\p{Cc}/gu, ' ') }, true);
-    if (message.type !== type) throw new PairingEnded({ code: 'bad-message', detail: `the other side sent ${message.type} where ${type} was due` });
+    if (message.type !== type)
+      throw new PairingEnded({ code: 'bad-message', detail: `the other side sent ${message.type} where ${type} was due` });
     return message as PairingMessageOf<T>;
   }
 
@@ -80,7 +81,8 @@ export class PairingLines {
       }
       if (this.#broken !== null) throw new PairingEnded({ code: 'broken-off', detail: this.#broken });
       const leftMs = deadlineMs - this.#clock.monotonicMs();
-      if (leftMs <= 0) throw new PairingEnded({ code: 'timeout', detail: `the other side said nothing for ${Math.round(timeoutMs / 1000)} s` });
+      if (leftMs <= 0)
+        throw new PairingEnded({ code: 'timeout', detail: `the other side said nothing for ${Math.round(timeoutMs / 1000)} s` });
       await new Promise<void>((resolve) => {
         const timer = this.#clock.after(leftMs, resolve);
         this.#wake = () => {

@@ -18,8 +18,10 @@ export class OfferLife {
   /** Why nobody can pair by this offer any more; null while somebody can. */
   over(nowMs: number): ChannelEnd | null {
     if (this.#used) return { code: 'used', detail: 'the code was used already; it works once' };
-    if (this.#tries >= pairingLimits.triesMax) return { code: 'too-many-tries', detail: `the code was burned after ${pairingLimits.triesMax} wrong tries` };
-    if (nowMs >= this.expiresMs) return { code: 'expired', detail: `the code has expired; it lives ${pairingLimits.offerLifeMs / 60_000} minutes` };
+    if (this.#tries >= pairingLimits.triesMax)
+      return { code: 'too-many-tries', detail: `the code was burned after ${pairingLimits.triesMax} wrong tries` };
+    if (nowMs >= this.expiresMs)
+      return { code: 'expired', detail: `the code has expired; it lives ${pairingLimits.offerLifeMs / 60_000} minutes` };
     return null;
   }
 

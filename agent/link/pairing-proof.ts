@@ -38,7 +38,9 @@ export interface Scene {
 
 /** Stretches a code (normalized). About 40 ms. */
 export function pairingKey(code: string, salt: Buffer): Promise<Buffer> {
-  return new Promise((resolve, reject) => scrypt(code, salt, 32, { N: 16_384, r: 8, p: 1 }, (error, key) => (error ? reject(error) : resolve(key))));
+  return new Promise((resolve, reject) =>
+    scrypt(code, salt, 32, { N: 16_384, r: 8, p: 1 }, (error, key) => (error ? reject(error) : resolve(key))),
+  );
 }
 
 /** The same bytes on both ends of one TLS connection, and on no other. */
@@ -80,8 +82,11 @@ export function partyOf({ role, node, roots, port }: PairingMessageOf<'proof'> |
 export function judgeParties(mine: Party, theirs: Party): ChannelEnd | null {
   const both = (a: string, b: string) => `this node (${mine.node}) has ${a}, the other (${theirs.node}) has ${b}`;
   if (mine.node === theirs.node) return { code: 'same-node', detail: `both nodes are called ${mine.node}; each needs a name of its own` };
-  if (mine.role === theirs.role) return { code: 'same-role', detail: `${both(`role ${mine.role}`, `role ${theirs.role}`)}; one must be the standby` };
+  if (mine.role === theirs.role)
+    return { code: 'same-role', detail: `${both(`role ${mine.role}`, `role ${theirs.role}`)}; one must be the standby` };
   const a = mine.roots.join(', ');
   const b = theirs.roots.join(', ');
-  return a === b ? null : { code: 'roots', detail: `the roots differ: ${both(`roots ${a}`, `roots ${b}`)}; both need the same names and formats` };
+  return a === b
+    ? null
+    : { code: 'roots', detail: `the roots differ: ${both(`roots ${a}`, `roots ${b}`)}; both need the same names and formats` };
 }

@@ -11,7 +11,17 @@ import { rootsOf } from './handshake.ts';
 import { fingerprintOf, type Identity } from './identity.ts';
 import { PairingEnded, PairingLines } from './pairing-lines.ts';
 import { OfferLife } from './pairing-offer.ts';
-import { channelBinding, judgeParties, pairingKey, partyOf, primaryProof, sameProof, standbyProof, type Party, type Scene } from './pairing-proof.ts';
+import {
+  channelBinding,
+  judgeParties,
+  pairingKey,
+  partyOf,
+  primaryProof,
+  sameProof,
+  standbyProof,
+  type Party,
+  type Scene,
+} from './pairing-proof.ts';
 import type { PinnedPeer, Pins } from './pins.ts';
 import { peerSpki } from './tls.ts';
 
@@ -66,7 +76,10 @@ export function createPairingServer(options: PairingServerOptions): PairingServe
     of.outcome = outcome;
     of.expiry.cancel();
     for (const wake of of.waiters) wake();
-    log.info({ code: outcome.kind === 'failed' ? outcome.code : 'paired' }, outcome.kind === 'failed' ? `pairing ended: ${outcome.detail}` : `paired with ${outcome.peer.node}`);
+    log.info(
+      { code: outcome.kind === 'failed' ? outcome.code : 'paired' },
+      outcome.kind === 'failed' ? `pairing ended: ${outcome.detail}` : `paired with ${outcome.peer.node}`,
+    );
   };
   const settleIfOver = (of: Offer) => {
     const over = of.life.over(clock.monotonicMs());
@@ -76,15 +89,28 @@ export function createPairingServer(options: PairingServerOptions): PairingServe
   /** The standing offer, or why there is none. */
   const standing = (): Offer | ChannelEnd => {
     if (offer === null) return { code: 'no-offer', detail: `${config.node} does not wait for anybody to pair` };
-    return offer.life.over(clock.monotonicMs()) ?? (offer.outcome?.kind === 'failed' ? { code: offer.outcome.code, detail: offer.outcome.detail } : offer);
+    return (
+      offer.life.over(clock.monotonicMs()) ??
+      (offer.outcome?.kind === 'failed' ? { code: offer.outcome.code, detail: offer.outcome.detail } : offer)
+    );
   };
 
   const pairWith = async (lines: PairingLines, socket: TLSSocket, of: Offer): Promise<void> => {
     const { nonce, version } = await lines.next('begin');
-    if (version !== pairingVersion) throw new PairingEnded({ code: 'version', detail: `${config.node} pairs by version ${pairingVersion}, the other node by version ${version}; install the same release of mailtwin on both` });
+    if (version !== pairingVersion)
+      throw new PairingEnded({
+        code: 'version',
+        detail: `${config.node} pairs by version ${pairingVersion}, the other node by version ${version}; install the same release of mailtwin on both`,
+      });
     const theirKey = peerSpki(socket);
     if (!theirKey) throw new PairingEnded({ code: 'no-certificate', detail: 'the other side showed no key' });
-    const scene: Scene = { binding: channelBinding(socket), primaryKey: identity.spki, standbyKey: theirKey, primaryNonce: randomBytes(32), standbyNonce: Buffer.from(nonce, 'base64') };
+    const scene: Scene = {
+      binding: channelBinding(socket),
+      primaryKey: identity.spki,
+      standbyKey: theirKey,
+      primaryNonce: randomBytes(32),
+      standbyNonce: Buffer.from(nonce, 'base64'),
+    };
     lines.send({ type: 'offer', version: pairingVersion, salt: of.salt.toString('base64'), nonce: scene.primaryNonce.toString('base64') });
     const proof = await lines.next('proof');
     const key = await of.key;
@@ -92,7 +118,8 @@ export function createPairingServer(options: PairingServerOptions): PairingServe
     const now = standing();
     if (now !== of) throw new PairingEnded('code' in now ? now : { code: 'replaced', detail: 'a new code was made meanwhile' });
     const standby = partyOf(proof);
-    if (!sameProof(standbyProof(key, scene, standby), Buffer.from(proof.mac, 'base64'))) throw new PairingEnded(of.life.wrongCode(clock.monotonicMs()));
+    if (!sameProof(standbyProof(key, scene, standby), Buffer.from(proof.mac, 'base64')))
+      throw new PairingEnded(of.life.wrongCode(clock.monotonicMs()));
     const me: Party = { role: config.role, node: config.node, roots: rootsOf(config), port: options.port() };
     const unfit = judgeParties(me, standby);
     if (unfit) throw new PairingEnded(unfit);
@@ -131,9 +158,21 @@ export function createPairingServer(options: PairingServerOptions): PairingServe
 
   return {
     offer({ replace = false } = {}) {
-      if (config.role !== 'primary') throw new OperatorError('wrong-role', `${config.node} is a standby; a code is made on the primary`, 'Run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` here.', 3);
+      if (config.role !== 'primary')
+        throw new OperatorError(
+          'wrong-role',
+          `${config.node} is a standby; a code is made on the primary`,
+          'Run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` here.',
+          3,
+        );
       const pinned = pins.read();
-      if (pinned && !replace) throw new OperatorError('already-paired', `this node is paired with ${pinned.node} already (key ${pinned.fingerprint})`, 'Nothing to do. If that node was set up anew or replaced, run the command again with --replace.', 3);
+      if (pinned && !replace)
+        throw new OperatorError(
+          'already-paired',
+          `this node is paired with ${pinned.node} already (key ${pinned.fingerprint})`,
+          'Nothing to do. If that node was set up anew or replaced, run the command again with --replace.',
+          3,
+        );
       if (offer) settle(offer, { kind: 'failed', code: 'replaced', detail: 'a new code was made' });
       const code = makePairingCode(randomBytes);
       const salt = randomBytes(16);
@@ -177,13 +216,17 @@ export function createPairingServer(options: PairingServerOptions): PairingServe
       const lines = new PairingLines(socket, clock);
       const of = standing();
       if ('code' in of) return lines.refuse(of);
-      if (underWay >= pairingLimits.connectionsMax) return lines.refuse({ code: 'busy', detail: 'too many nodes try to pair at the same time' });
+      if (underWay >= pairingLimits.connectionsMax)
+        return lines.refuse({ code: 'busy', detail: 'too many nodes try to pair at the same time' });
       underWay++;
       void pairWith(lines, socket, of)
         .then(
           () => lines.close(),
           (error: unknown) => {
-            const ended = error instanceof PairingEnded ? error : new PairingEnded({ code: 'internal', detail: error instanceof Error ? error.message : String(error) });
+            const ended =
+              error instanceof PairingEnded
+                ? error
+                : new PairingEnded({ code: 'internal', detail: error instanceof Error ? error.message : String(error) });
             const text = `${address} did not pair: ${ended.told ? 'it said: ' : ''}${ended.end.detail}`;
             log.warn({ code: ended.end.code, address }, text);
             tell(of, text);

@@ -142,7 +142,10 @@ export class PeerChannel implements Channel {
     this.#heardMs = this.#options.clock.monotonicMs();
     try {
       if (!isBinary) throw new ProtocolError('a frame of text');
-      this.#accept(decode(data, (batch) => (this.#batch?.id === batch ? this.#batch.dirs : 0)), data.length);
+      this.#accept(
+        decode(data, (batch) => (this.#batch?.id === batch ? this.#batch.dirs : 0)),
+        data.length,
+      );
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.close({ code: error.code, detail: error.message });
@@ -205,7 +208,8 @@ export class PeerChannel implements Channel {
       this.#heardMs = now;
     }
     const silentMs = now - this.#heardMs;
-    if (silentMs >= limits.peerSilentMs) return this.close({ code: 'silent', detail: `nothing was heard for ${(silentMs / 1000).toFixed(1)} s` });
+    if (silentMs >= limits.peerSilentMs)
+      return this.close({ code: 'silent', detail: `nothing was heard for ${(silentMs / 1000).toFixed(1)} s` });
     // Looking more often than the limit keeps the moment of the last byte exact to a quarter of it.
     this.#silentTimer = clock.after(Math.min(limits.peerSilentMs / 4, limits.peerSilentMs - silentMs), () => void this.#checkSilence());
   }

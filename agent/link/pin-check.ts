@@ -8,7 +8,8 @@ import type { PinnedPeer } from './pins.ts';
  * @param where for people: the address, or what the other side is.
  */
 export function judgeKey(pin: PinnedPeer | null, spki: Buffer | null, where: string): ChannelEnd | null {
-  if (pin === null) return { code: 'unpaired', detail: `this node is not paired yet; ${where} is unknown; pair the two nodes with \`mailtwin pair\`` };
+  if (pin === null)
+    return { code: 'unpaired', detail: `this node is not paired yet; ${where} is unknown; pair the two nodes with \`mailtwin pair\`` };
   if (spki === null) return { code: 'no-certificate', detail: `${where} showed no key; ${expected(pin)}` };
   if (!spki.equals(pin.spki)) {
     return {

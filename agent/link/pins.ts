@@ -61,7 +61,11 @@ export function pinFile(stateDir: string): Pins {
         text = readFileSync(path, 'utf8');
       } catch (error) {
         if (errnoCode(error) === 'ENOENT') return null;
-        throw new OperatorError('peer-file', `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`, 'Run the agent as the user who owns the state directory.');
+        throw new OperatorError(
+          'peer-file',
+          `${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+          'Run the agent as the user who owns the state directory.',
+        );
       }
       return parsePin(path, text);
     },
@@ -89,7 +93,11 @@ function parsePin(path: string, text: string): PinnedPeer {
   }
   const result = form.safeParse(value);
   if (!result.success) {
-    throw new OperatorError('peer-file', `${path} is damaged: ${result.error.issues[0]?.path.join('.') || 'it is not what pairing wrote'}`, 'Put the file back from a backup, or remove it and pair again.');
+    throw new OperatorError(
+      'peer-file',
+      `${path} is damaged: ${result.error.issues[0]?.path.join('.') || 'it is not what pairing wrote'}`,
+      'Put the file back from a backup, or remove it and pair again.',
+    );
   }
   const { version: _, ...peer } = result.data;
   return { ...peer, fingerprint: fingerprintOf(peer.spki) };

@@ -8,7 +8,9 @@ export interface RateWindow {
 
 /** The limit at a minute of the day: of the first window that holds it; null when there is none. */
 export function allowanceAt(windows: readonly RateWindow[], minute: number): number | null {
-  const window = windows.find(({ fromMinute: from, toMinute: to }) => (from < to ? minute >= from && minute < to : minute >= from || minute < to));
+  const window = windows.find(({ fromMinute: from, toMinute: to }) =>
+    from < to ? minute >= from && minute < to : minute >= from || minute < to,
+  );
   return window?.bytesPerSecond ?? null;
 }
 

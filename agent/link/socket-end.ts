@@ -9,7 +9,11 @@ const farewellMs = 1000;
 
 /** Tells the peer why, closes, and cuts the socket when the peer does not close too. */
 export function refuseAndClose(ws: WebSocket, end: ChannelEnd, clock: Clock): void {
-  ws.send(encode({ type: 'refuse', code: end.code.slice(0, 100), detail: end.detail.slice(0, limits.textBytesMax) }), { binary: true }, () => {});
+  ws.send(
+    encode({ type: 'refuse', code: end.code.slice(0, 100), detail: end.detail.slice(0, limits.textBytesMax) }),
+    { binary: true },
+    () => {},
+  );
   ws.close(1000);
   const timer = clock.after(farewellMs, () => ws.terminate());
   ws.once('close', () => timer.cancel());
@@ -29,6 +33,7 @@ export function socketErrorEnd(error: Error): ChannelEnd {
   if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' || code === 'WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH') {
     return { code: 'oversized-frame', detail: `the other side sent a frame larger than ${limits.frameBytesMax} bytes` };
   }
-  if (code.startsWith('WS_ERR_')) return { code: 'bad-message', detail: `the other side sent what is no WebSocket frame: ${error.message}` };
+  if (code.startsWith('WS_ERR_'))
+    return { code: 'bad-message', detail: `the other side sent what is no WebSocket frame: ${error.message}` };
   return { code: 'connection-lost', detail: `the connection was lost: ${error.message}` };
 }

@@ -20,7 +20,13 @@ const common = (identity: Identity) =>
   }) as const;
 
 export function serverTls(identity: Identity): TlsOptions {
-  return { ...common(identity), requestCert: true, honorCipherOrder: true, ALPNProtocols: [linkProtocol, pairingProtocol], handshakeTimeout: limits.handshakeMs };
+  return {
+    ...common(identity),
+    requestCert: true,
+    honorCipherOrder: true,
+    ALPNProtocols: [linkProtocol, pairingProtocol],
+    handshakeTimeout: limits.handshakeMs,
+  };
 }
 
 export function clientTls(identity: Identity, purpose: 'link' | 'pairing', address: { host: string; port: number }): ConnectionOptions {

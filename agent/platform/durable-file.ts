@@ -23,7 +23,7 @@ export function writeDurable(path: string, content: string | Buffer, options: { 
   try {
     try {
       const bytes = Buffer.from(content);
-      for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+      for (let done = 0; done < bytes.length;) done += writeSync(fd, bytes, done);
       fsyncSync(fd);
     } finally {
       closeSync(fd);

@@ -52,7 +52,14 @@ export const exec: Exec = (program, args, options = {}) => {
     });
     child.once('close', (code, signal) => {
       clearTimeout(timer);
-      resolve({ code, signal, timedOut, stdout: stdout.text(), stderr: stderr.text(), truncated: stdout.truncated() || stderr.truncated() });
+      resolve({
+        code,
+        signal,
+        timedOut,
+        stdout: stdout.text(),
+        stderr: stderr.text(),
+        truncated: stdout.truncated() || stderr.truncated(),
+      });
     });
   });
 };

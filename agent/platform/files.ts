@@ -101,8 +101,10 @@ export function displayPath(path: BytePath): string {
   const text = bytes.toString('utf8');
   const safe = Buffer.from(text, 'utf8').equals(bytes) ? text : path;
   const isText = safe === text;
-  // eslint-disable-next-line no-control-regex
-  return safe.replace(isText ? /[\u0000-\u001f\u007f]/g : /[\u0000-\u001f\u007f-\u00ff]/g, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return safe.replace(
+    isText ? /[\u0000-\u001f\u007f]/g : /[\u0000-\u001f\u007f-\u00ff]/g,
+    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
 }
 
 /** Joins a directory and a name; an empty directory is the root itself. */

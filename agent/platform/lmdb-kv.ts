@@ -67,14 +67,29 @@ function lockDirectory(dir: string): number {
   }
   if (tryLock(fd)) return fd;
   fs.closeSync(fd);
-  throw new OperatorError('store-locked', `${dir} is in use by another process`, 'Stop the other agent that uses this state directory, or give this one its own.');
+  throw new OperatorError(
+    'store-locked',
+    `${dir} is in use by another process`,
+    'Stop the other agent that uses this state directory, or give this one its own.',
+  );
 }
 
 function openError(file: string, error: unknown): OperatorError {
   const text = error instanceof Error ? error.message : String(error);
   const code = errnoCode(error);
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOSPC' || code === 'ENOTDIR' || /Permission denied|Read-only file system|No space left/.test(text)) {
-    return new OperatorError('store-unwritable', `cannot write ${file}: ${text}`, 'Make the state directory writable for the user that runs the agent, with free space.');
+  if (
+    code === 'EACCES' ||
+    code === 'EPERM' ||
+    code === 'EROFS' ||
+    code === 'ENOSPC' ||
+    code === 'ENOTDIR' ||
+    /Permission denied|Read-only file system|No space left/.test(text)
+  ) {
+    return new OperatorError(
+      'store-unwritable',
+      `cannot write ${file}: ${text}`,
+      'Make the state directory writable for the user that runs the agent, with free space.',
+    );
   }
   return damaged(file, text);
 }

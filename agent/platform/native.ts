@@ -16,7 +16,6 @@ type PathArg = string | Uint8Array;
  * @throws EINVAL when the path holds a NUL: C would silently stop there and touch another file.
  */
 export function cPath(path: string): PathArg {
-  // oxlint-disable-next-line no-control-regex
   if (/^[\x01-\x7f]*$/.test(path)) return path;
   if (path.includes('\0')) throw errnoError('EINVAL', 'path with a NUL byte', path);
   return Buffer.from(`${path}\0`, 'latin1');
@@ -73,7 +72,9 @@ export const xattrCalls = {
   fremove: libc.func('int fremovexattr(int fd, const char *name)'),
 };
 
-const copyFileRangeFunc = libc.func('int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t length, uint32_t flags)');
+const copyFileRangeFunc = libc.func(
+  'int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t length, uint32_t flags)',
+);
 
 /** copy_file_range(2) at the descriptors' own positions: bytes copied, sharing blocks where the file system can. */
 export function copyFileRange(from: number, to: number, length: number): number {

@@ -19,7 +19,6 @@ const STATX_BTIME = 0x800;
 
 /** Node takes strings as UTF-8, which is exact for ASCII only. */
 function nodePath(path: BytePath): string | Buffer {
-  // oxlint-disable-next-line no-control-regex
   return /^[\x00-\x7f]*$/.test(path) ? path : Buffer.from(path, 'latin1');
 }
 
@@ -65,7 +64,8 @@ function statFromBuffer(): Stat {
 }
 
 function lstat(path: BytePath): Stat | null {
-  if (native.statx(native.AT_FDCWD, native.cPath(path), native.AT_SYMLINK_NOFOLLOW, native.STATX_BASIC_AND_BTIME, statxBuffer) === 0) return statFromBuffer();
+  if (native.statx(native.AT_FDCWD, native.cPath(path), native.AT_SYMLINK_NOFOLLOW, native.STATX_BASIC_AND_BTIME, statxBuffer) === 0)
+    return statFromBuffer();
   const code = native.lastErrno();
   if (isMissing(code)) return null;
   throw native.errnoError(code, 'lstat', path);
@@ -238,7 +238,8 @@ function chown(act: () => void, look: () => Stat | null, change: MetaChange): vo
   } catch (error) {
     if (errnoCode(error) !== 'EPERM') throw error;
     const stat = look();
-    if (stat === null || (change.uid !== undefined && stat.uid !== change.uid) || (change.gid !== undefined && stat.gid !== change.gid)) throw error;
+    if (stat === null || (change.uid !== undefined && stat.uid !== change.uid) || (change.gid !== undefined && stat.gid !== change.gid))
+      throw error;
   }
 }
 
@@ -247,7 +248,12 @@ const KEEP = 0xffff_ffff;
 
 function setMeta(path: BytePath, change: MetaChange): void {
   const { uid = KEEP, gid = KEEP } = change;
-  if (uid !== KEEP || gid !== KEEP) chown(() => fs.lchownSync(nodePath(path), uid, gid), () => lstat(path), change);
+  if (uid !== KEEP || gid !== KEEP)
+    chown(
+      () => fs.lchownSync(nodePath(path), uid, gid),
+      () => lstat(path),
+      change,
+    );
   if (change.mode !== undefined) chmodNoFollow(path, change.mode);
   if (change.xattrs !== undefined) writeXattrs({ path, cPath: Buffer.from(`${path}\0`, 'latin1') }, change.xattrs);
   if (change.mtimeNs === undefined) return;
@@ -269,10 +275,16 @@ function chmodNoFollow(path: BytePath, mode: number): void {
 
 function setMetaOpen(fd: number, change: MetaChange): void {
   const { uid = KEEP, gid = KEEP } = change;
-  if (uid !== KEEP || gid !== KEEP) chown(() => fs.fchownSync(fd, uid, gid), () => fstat(fd), change);
+  if (uid !== KEEP || gid !== KEEP)
+    chown(
+      () => fs.fchownSync(fd, uid, gid),
+      () => fstat(fd),
+      change,
+    );
   if (change.mode !== undefined) fs.fchmodSync(fd, change.mode);
   if (change.xattrs !== undefined) writeXattrs({ fd }, change.xattrs);
-  if (change.mtimeNs !== undefined && native.futimens(fd, fillTimes(change.mtimeNs)) !== 0) throw native.errnoError(native.lastErrno(), 'futimens');
+  if (change.mtimeNs !== undefined && native.futimens(fd, fillTimes(change.mtimeNs)) !== 0)
+    throw native.errnoError(native.lastErrno(), 'futimens');
 }
 
 function xattrs(path: BytePath): Xattrs | null {

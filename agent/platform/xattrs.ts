@@ -71,7 +71,9 @@ export function writeXattrs(target: XattrTarget, wanted: Xattrs): void {
   }
   for (const [name, value] of wanted) {
     const result =
-      'fd' in target ? xattrCalls.fset(target.fd, name, value, value.length, 0) : xattrCalls.lset(target.cPath, name, value, value.length, 0);
+      'fd' in target
+        ? xattrCalls.fset(target.fd, name, value, value.length, 0)
+        : xattrCalls.lset(target.cPath, name, value, value.length, 0);
     if (result !== 0) throw errnoError(lastErrno(), `setxattr ${name}`, path);
   }
 }

@@ -44,6 +44,22 @@ export async function* audit(parts: AuditParts, deep: boolean, progress: AuditPr
   }
 }
 
+/** Looks at single places once more. */
+export async function* auditPlaces(parts: AuditParts, places: readonly (readonly [root: string, path: BytePath])[], deep: boolean, progress: AuditProgress): AsyncGenerator<AuditDifference> {
+  const pacer = new Pacer(parts.clock);
+  for (const [rootName, path] of places) {
+    const root = parts.roots.find(({ name }) => name === rootName);
+    if (!root) continue;
+    const entry = parts.index.at(rootName, path)?.entry;
+    const stat = parts.files.lstat(absolute(root, path));
+    if (!entry && !stat) continue;
+    let what: string | null;
+    if (!entry) what = stat?.kind === 'other' || root.format.classify(path, stat?.kind ?? null).ignored ? null : 'is not in the index';
+    else what = stat ? await difference(parts, root, path, entry, stat, deep, progress, pacer) : 'is missing';
+    if (what !== null) yield { root: rootName, path, what, stat };
+  }
+}
+
 async function* auditDir(parts: AuditParts, root: Root, path: BytePath, number: number | null, deep: boolean, progress: AuditProgress, signal: AbortSignal, pacer: Pacer): AsyncGenerator<AuditDifference> {
   const { files, index } = parts;
   const names = files.readdir(absolute(root, path)) ?? [];

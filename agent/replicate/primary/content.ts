@@ -123,7 +123,9 @@ function chooseOp(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, scann
   const meta = metaOf(stat, p.files.xattrs(absolute(at.root, joinPath(at.dir, at.name))));
   const { content, size } = scanned;
   const old = at.known?.kind === 'file' && at.known.content.length > 0 ? at.known : null;
-  if (old && old.content.equals(content.subarray(0, old.content.length))) return { op: 'meta', at: place, meta, base: old.content, same: true };
+  // Another file of the same content: on the standby the old one may have names that are not this one's.
+  const isSameFile = old !== null && (old.ino === stat.ino || (!old.linked && stat.nlink === 1));
+  if (old && isSameFile && old.content.equals(content.subarray(0, old.content.length))) return { op: 'meta', at: place, meta, base: old.content, same: true };
   if (size >= copyBytesMin) {
     const elsewhere = p.index.byContent(content.subarray(0, 16));
     if (elsewhere && p.index.pathOf(elsewhere.dir).root === p.index.root(at.root.name)) {

@@ -35,6 +35,10 @@ export class Looker {
     const known = p.index.at(root.name, path);
     const class_ = root.format.classify(path, stat?.kind ?? known?.entry.kind ?? null);
     if (class_.ignored) return 'done';
+    if (known?.entry.linked && stat?.ino !== known.entry.ino) {
+      const others = await this.#namesLeft(making, root, known.entry.ino, path);
+      if (others !== 'done') return others;
+    }
     if (!stat) return known ? this.#gone(making, root, path, known, class_, sealing) : this.#nothing(root, path);
     if (stat.kind === 'other') return this.#leaveOut(making, root, path, known, 'socket, fifo or device');
     if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index') && stat.kind === 'file' && !sealing) return 'sealed-only';
@@ -55,7 +59,12 @@ export class Looker {
   async #remove(making: Making, root: Root, path: BytePath, known: FoundEntry): Promise<Outcome> {
     const p = this.#p;
     const tree = known.entry.kind === 'dir';
-    const files = tree ? this.#countFiles(known.entry.dir) : 1;
+    const linked = new Set<bigint>();
+    const files = tree ? this.#countFiles(known.entry.dir, linked) : 1;
+    for (const ino of linked) {
+      const others = await this.#namesLeft(making, root, ino, path);
+      if (others !== 'done') return others;
+    }
     if (files > 0 && !p.guard.ask(root.name, files, p.index.totals(root.name).files, p.clock.monotonicMs())) return 'held';
     const { dir, name } = splitPath(path);
     p.index.remove(making.layer, root.name, known.dir, known.name);
@@ -65,10 +74,31 @@ export class Looker {
     return 'done';
   }
 
-  #countFiles(dir: number): number {
+  /** Files below a directory; `linked` receives those that have other names. */
+  #countFiles(dir: number, linked: Set<bigint>): number {
     let files = 0;
-    for (const [, entry] of this.#p.index.entries(dir)) files += entry.kind === 'dir' ? this.#countFiles(entry.dir) : 1;
+    for (const [, entry] of this.#p.index.entries(dir)) {
+      files += entry.kind === 'dir' ? this.#countFiles(entry.dir, linked) : 1;
+      if (entry.linked) linked.add(entry.ino);
+    }
     return files;
+  }
+
+  /**
+   * A name of a file with several is gone. What was changed through it before has to be found by the names that are
+   * left, for which no hint comes.
+   */
+  async #namesLeft(making: Making, root: Root, ino: bigint, gone: BytePath): Promise<Outcome> {
+    const p = this.#p;
+    const rootNumber = p.index.root(root.name);
+    for (const other of rootNumber === null ? [] : p.index.namesOf(rootNumber, ino)) {
+      const path = joinPath(p.index.pathOf(other.dir).path, other.name);
+      if (path === gone || path.startsWith(`${gone}/`)) continue;
+      if (p.files.lstat(absolute(root, path))?.ino !== ino) continue;
+      const outcome = await this.look(making, root, path);
+      if (outcome === 'later' || outcome === 'alone') return outcome;
+    }
+    return 'done';
   }
 
   #nothing(root: Root, path: BytePath): Outcome {
@@ -88,11 +118,7 @@ export class Looker {
     if (dirNumber === null) return 'done';
     if (stat.kind === 'dir') return this.#dir(making, root, dir, name, dirNumber, stat, known);
     if (stat.kind === 'symlink') return this.#symlink(making, root, dir, name, dirNumber, stat, known);
-    const at: FileAt = { root, dir, name, dirNumber, known, immutable: class_.immutable };
-    const ops = making.writer.ops;
-    const outcome = await this.#file(making, at, stat, class_);
-    if (outcome === 'done' && stat.nlink > 1 && making.writer.ops > ops) await this.#otherNames(making, at, stat);
-    return outcome;
+    return this.#file(making, { root, dir, name, dirNumber, known, immutable: class_.immutable }, stat, class_);
   }
 
   async #file(making: Making, at: FileAt, stat: Stat, class_: Classified): Promise<Outcome> {
@@ -101,15 +127,23 @@ export class Looker {
       const elsewhere = await this.#identity(making, at, stat, class_);
       if (elsewhere) return elsewhere;
     }
-    return sendFile(this.#p, making, at, stat);
+    return this.#content(making, at, stat);
+  }
+
+  async #content(making: Making, at: FileAt, stat: Stat): Promise<Outcome> {
+    const ops = making.writer.ops;
+    const outcome = await sendFile(this.#p, making, at, stat);
+    if (outcome === 'done' && making.writer.ops > ops) await this.#otherNames(making, at, stat);
+    return outcome;
   }
 
   /**
-   * A file with several names changed under one of them. On the standby the new version is a new file: the other
+   * A file with several names changed under one of them. On the standby the new version may be a new file: the other
    * names, for which no hint comes, must become names of it too.
    */
   async #otherNames(making: Making, at: FileAt, stat: Stat): Promise<void> {
     const p = this.#p;
+    if (stat.nlink === 1) return;
     const rootNumber = p.index.root(at.root.name);
     const entry = p.index.get(at.dirNumber, at.name);
     if (rootNumber === null || !entry) return;
@@ -117,7 +151,11 @@ export class Looker {
     for (const other of p.index.namesOf(rootNumber, stat.ino)) {
       if (other.dir === at.dirNumber && other.name === at.name) continue;
       const dir = p.index.pathOf(other.dir).path;
-      if (p.files.lstat(absolute(at.root, joinPath(dir, other.name)))?.ino !== stat.ino) continue;
+      if (p.files.lstat(absolute(at.root, joinPath(dir, other.name)))?.ino !== stat.ino) {
+        // Gone, or moved with its directory: whatever turns up there is no longer known to be one file with this.
+        p.index.put(making.layer, at.root.name, other.dir, other.name, { ...other.entry, ino: 0n, linked: false });
+        continue;
+      }
       p.index.put(making.layer, at.root.name, other.dir, other.name, entry);
       p.meter.sent('link', 1, 0, stat.size);
       const place = { dir: making.writer.dir(at.root.name, dir), name: other.name };
@@ -209,6 +247,7 @@ export class Looker {
     p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entryOf(stat, known.content, digest, 0));
     p.meter.sent('meta', 1, 0, stat.size);
     await making.writer.add({ op: 'meta', at: { dir: making.writer.dir(at.root.name, at.dir), name: at.name }, meta: metaOf(stat, xattrs), base: known.content }, { root: at.root.name, dir: at.dir, name: at.name });
+    await this.#otherNames(making, at, stat);
     return 'done';
   }
 
@@ -221,7 +260,7 @@ export class Looker {
     const renamed = class_.class === 'message' && (stat.nlink > 1 || p.index.holdsUnknown) ? this.#oldName(at, class_) : null;
     if (renamed && !(renamed.entry.ino === stat.ino && sameContent(renamed.entry, stat))) {
       // What the standby has under the old name is not known: it gets the message anew and loses the old name at once.
-      const sent = await sendFile(p, making, at, stat);
+      const sent = await this.#content(making, at, stat);
       return sent === 'done' ? this.#remove(making, at.root, joinPath(p.index.pathOf(renamed.dir).path, renamed.name), renamed) : sent;
     }
     const rootNumber = p.index.root(at.root.name);
@@ -243,16 +282,19 @@ export class Looker {
     p.unproven.prove(at.root.name, joinPath(at.dir, at.name));
     if (asLink) {
       p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
-      if (isLink && !other.entry.linked) p.index.put(making.layer, at.root.name, other.dir, other.name, { ...other.entry, linked: true });
       p.meter.sent('link', 1, 0, stat.size);
       await making.writer.add({ op: 'link', at: place, from, base: other.entry.content }, where);
-      if (!sameMeta) await making.writer.add({ op: 'meta', at: place, meta: metaOf(stat, xattrs), base: entry.content }, where);
+      if (!sameMeta) {
+        await making.writer.add({ op: 'meta', at: place, meta: metaOf(stat, xattrs), base: entry.content }, where);
+        await this.#otherNames(making, at, stat);
+      }
       return 'done';
     }
     p.index.move(making.layer, at.root.name, other, { dir: at.dirNumber, name: at.name });
     p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
     p.meter.sent('move', 1, 0, stat.size);
     await making.writer.add({ op: 'move', at: place, from, base: other.entry.content, tree: false, ...(sameMeta ? {} : { meta: metaOf(stat, xattrs) }) }, where);
+    if (!sameMeta) await this.#otherNames(making, at, stat);
     return 'done';
   }
 

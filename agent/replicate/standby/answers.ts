@@ -6,12 +6,14 @@ import { kindNumber, TreeDigests } from '../../journal/tree-digest.ts';
 import type { Clock } from '../../platform/clock.ts';
 import { baseName, parentPath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
-import { audit, type AuditDifference, type AuditParts } from '../audit.ts';
+import { audit, auditPlaces, type AuditDifference, type AuditParts } from '../audit.ts';
 
 export interface AnswerParts extends AuditParts {
   kv: Kv;
   index: ReplicaIndex;
   clock: Clock;
+  /** The disk was compared with the index, and what differed will be brought again: foreign writes are dealt with (I2). */
+  proven: () => void;
 }
 
 const progressEveryMs = 500;
@@ -90,13 +92,15 @@ export class Answers {
       channel.sendControl({ type: 'auditing', id: message.id, ...progress });
     };
     const pausing = { ...this.#p, clock: { ...clockOf(this.#p.clock), yield: () => (timer(), this.#p.clock.yield()) } };
-    for await (const difference of audit(pausing, message.deep, progress, signal)) {
+    const walk = message.places.length > 0 ? auditPlaces(pausing, message.places, message.deep, progress) : audit(pausing, message.deep, progress, signal);
+    for await (const difference of walk) {
       total++;
-      found.push(difference);
-      if (differences.length < limits.differencesMax / 2) differences.push([difference.root, difference.path, difference.what]);
+      if (differences.length < limits.differencesMax) differences.push([difference.root, difference.path, difference.what]);
+      if (message.mend) found.push(difference);
       if (found.length >= 1000) this.#disown(found.splice(0));
     }
     this.#disown(found);
+    if (!signal.aborted && (message.mend || (total === 0 && message.places.length === 0))) this.#p.proven();
     if (!signal.aborted) channel.sendControl({ type: 'audited', id: message.id, ...progress, differences, total });
   }
 

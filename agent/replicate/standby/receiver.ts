@@ -92,6 +92,11 @@ export class Receiver {
     this.#p.log.warn({ path: displayPath(path), what }, 'somebody else wrote below a replicated root');
   }
 
+  /** A comparison with the disk has dealt with foreign writes. */
+  forgetForeign(): void {
+    this.#foreign.clear();
+  }
+
   /** Does again the steps of a batch whose renames may have been lost, and empties staging. Before anything else runs. */
   recover(): void {
     const record = this.#p.kv.get(redoKey);

@@ -27,7 +27,7 @@ export class StandbyRole {
   constructor(parts: ReceiverParts, heartbeat: () => MessageOf<'heartbeat'>) {
     this.#p = parts;
     this.receiver = new Receiver(parts);
-    this.answers = new Answers(parts);
+    this.answers = new Answers({ ...parts, proven: () => this.receiver.forgetForeign() });
     this.peer = new PeerView(parts.clock, heartbeat);
   }
 

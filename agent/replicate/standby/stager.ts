@@ -126,7 +126,7 @@ export class Stager {
     const number = this.#dirNumber(batch, dir);
     const old = this.#p.index.get(number, name);
     if (old?.kind === 'dir') throw new OpRefused('base', `${joinPath(dir.path, name)} is a directory`);
-    const keep = old ? this.#keep(batch, dir, name, { files: 1, bytes: old.size }) : null;
+    const keep = old && old.ino !== entry.ino ? this.#keep(batch, dir, name, { files: 1, bytes: old.size }) : null;
     this.#p.index.put(batch.layer, dir.root.name, number, name, entry);
     batch.steps.push({ do: 'place', staged, path: to, ino: entry.ino, keep });
     batch.whereabouts.set(to, staged);
