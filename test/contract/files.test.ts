@@ -7,7 +7,16 @@ import { errnoCode, type BytePath } from '../../agent/platform/files.ts';
 import { realFiles as files } from '../../agent/platform/real-files.ts';
 
 const bases = [os.tmpdir(), '/dev/shm'].filter((dir) => fs.existsSync(dir));
-const hardNames = ['plain', 'with space', 'new\nline', '\xff\xfe\x80 not utf-8', Buffer.from('Grüße', 'utf8').toString('latin1'), 'x'.repeat(255), '\xe9'.repeat(255), '\x01\x7f'];
+const hardNames = [
+  'plain',
+  'with space',
+  'new\nline',
+  '\xff\xfe\x80 not utf-8',
+  Buffer.from('Grüße', 'utf8').toString('latin1'),
+  'x'.repeat(255),
+  '\xe9'.repeat(255),
+  '\x01\x7f',
+];
 
 const codeOf = (act: () => unknown): string | undefined => {
   try {
@@ -113,13 +122,24 @@ describe.each(bases)('files below %s', (base) => {
     expect(files.lstat(at('target'))).toMatchObject({ mode: 0o600, mtimeNs: 7n });
     expect(files.lstat(at('link'))).toMatchObject({ kind: 'symlink', mtimeNs: 9n });
     expect(new Map(files.readdir(dir)?.map((e) => [e.name, e.kind]))).toEqual(
-      new Map([['target', 'file'], ['dir', 'dir'], ['link', 'symlink'], ['dirlink', 'symlink'], ['fifo', 'other']]),
+      new Map([
+        ['target', 'file'],
+        ['dir', 'dir'],
+        ['link', 'symlink'],
+        ['dirlink', 'symlink'],
+        ['fifo', 'other'],
+      ]),
     );
   });
 
   it('refuses a NUL instead of touching another file', () => {
     write('f', '');
-    for (const act of [() => files.lstat(at('f\0x')), () => files.openRead(at('f\0x')), () => files.unlink(at('f\0x')), () => files.setMeta(at('f\0x'), { mtimeNs: 0n })]) {
+    for (const act of [
+      () => files.lstat(at('f\0x')),
+      () => files.openRead(at('f\0x')),
+      () => files.unlink(at('f\0x')),
+      () => files.setMeta(at('f\0x'), { mtimeNs: 0n }),
+    ]) {
       expect(codeOf(act)).toMatch(/EINVAL|ERR_INVALID_ARG_VALUE/);
     }
     expect(files.lstat(at('f'))).not.toBeNull();
@@ -168,8 +188,20 @@ describe.each(bases)('files below %s', (base) => {
       throw error;
     }
     expect(files.xattrs(at('f'))).toEqual(new Map([['user.a', Buffer.from([0, 1, 255])]]));
-    files.setMeta(at('f'), { mode: 0o600, mtimeNs: 3n, xattrs: new Map([['user.b', Buffer.alloc(0)], ['user.c', Buffer.from('c')]]) });
-    expect(files.xattrs(at('f'))).toEqual(new Map([['user.b', Buffer.alloc(0)], ['user.c', Buffer.from('c')]]));
+    files.setMeta(at('f'), {
+      mode: 0o600,
+      mtimeNs: 3n,
+      xattrs: new Map([
+        ['user.b', Buffer.alloc(0)],
+        ['user.c', Buffer.from('c')],
+      ]),
+    });
+    expect(files.xattrs(at('f'))).toEqual(
+      new Map([
+        ['user.b', Buffer.alloc(0)],
+        ['user.c', Buffer.from('c')],
+      ]),
+    );
     expect(files.lstat(at('f'))).toMatchObject({ mode: 0o600, mtimeNs: 3n });
     const fd = files.openRead(at('f')) as number;
     files.setMetaOpen(fd, { xattrs: new Map() });

@@ -37,10 +37,18 @@ const keysOf = (entries: Iterable<[Buffer, Buffer]>) => [...entries].map(([key])
 describe('reading and writing', () => {
   it('shows a commit at once and after a reopening', async () => {
     const kv = make();
-    kv.commit([[b('a'), b('1')], [b('b'), b('')], [b('c'), b('3')]]);
+    kv.commit([
+      [b('a'), b('1')],
+      [b('b'), b('')],
+      [b('c'), b('3')],
+    ]);
     expect(kv.get(b('a'))).toEqual(b('1'));
     expect(kv.get(b('b'))).toEqual(b(''));
-    kv.commit([[b('c'), null], [b('missing'), null], [b('a'), b('2')]]);
+    kv.commit([
+      [b('c'), null],
+      [b('missing'), null],
+      [b('a'), b('2')],
+    ]);
     expect(kv.get(b('c'))).toBeUndefined();
     await kv.flushed();
     await close(kv);
@@ -51,7 +59,12 @@ describe('reading and writing', () => {
 
   it('takes the last of two writes to one key', () => {
     const kv = make();
-    kv.commit([[b('a'), b('1')], [b('a'), b('2')], [b('x'), b('1')], [b('x'), null]]);
+    kv.commit([
+      [b('a'), b('1')],
+      [b('a'), b('2')],
+      [b('x'), b('1')],
+      [b('x'), null],
+    ]);
     expect(kv.get(b('a'))).toEqual(b('2'));
     expect(kv.get(b('x'))).toBeUndefined();
   });
@@ -91,7 +104,12 @@ describe('reading and writing', () => {
     const longest = Buffer.alloc(KEY_BYTES_MAX, 1);
     kv.commit([[longest, large]]);
     expect(kv.get(longest)?.equals(large)).toBe(true);
-    expect(() => kv.commit([[b('with'), b('it')], [Buffer.alloc(KEY_BYTES_MAX + 1, 1), b('')]])).toThrow();
+    expect(() =>
+      kv.commit([
+        [b('with'), b('it')],
+        [Buffer.alloc(KEY_BYTES_MAX + 1, 1), b('')],
+      ]),
+    ).toThrow();
     expect(kv.get(b('with'))).toBeUndefined();
     await kv.flushed();
     await close(kv);
@@ -110,7 +128,11 @@ describe('ranges', () => {
 
   it('go from the start, inclusive, to the end, exclusive, in byte order', () => {
     const kv = filled();
-    kv.commit([[Buffer.from([0]), b('')], [Buffer.from([0xff, 0xff]), b('')], [b('k0010\0'), b('')]]);
+    kv.commit([
+      [Buffer.from([0]), b('')],
+      [Buffer.from([0xff, 0xff]), b('')],
+      [b('k0010\0'), b('')],
+    ]);
     expect(keysOf(kv.range(b('k0009'), b('k0012')))).toEqual(['k0009', 'k0010', 'k0010\0', 'k0011']);
     expect(keysOf(kv.range(Buffer.alloc(0), b('k0001')))).toEqual(['\0', 'k0000']);
     expect(keysOf(kv.range(b('k0699'), Buffer.alloc(4, 0xff)))).toEqual(['k0699', '\xff\xff']);
@@ -159,7 +181,9 @@ describe('ranges', () => {
 
 describe('what is durable', () => {
   it('after flushed, a killed process has lost nothing of it, and no commit is there in part', async () => {
-    const child = spawn(process.execPath, ['--import', 'tsx', path.join(import.meta.dirname, 'kv-writer.ts'), dir], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn(process.execPath, ['--import', 'tsx', path.join(import.meta.dirname, 'kv-writer.ts'), dir], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     let flushedUpTo = -1;
     const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
     child.stdout.on('data', (chunk: Buffer) => {

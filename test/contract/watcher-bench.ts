@@ -74,7 +74,9 @@ export class WatcherBench {
 
   /** True when the hints make somebody look at this name. */
   covers(name: BytePath): boolean {
-    return this.hints.some((hint) => (hint.kind === 'path' ? hint.path === name : hint.path === '' || relativeTo(`/${hint.path}`, `/${name}`) !== null));
+    return this.hints.some((hint) =>
+      hint.kind === 'path' ? hint.path === name : hint.path === '' || relativeTo(`/${hint.path}`, `/${name}`) !== null,
+    );
   }
 
   expectCovered(...names: BytePath[]): void {

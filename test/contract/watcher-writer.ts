@@ -34,7 +34,10 @@ const acts = {
 
 process.on('message', (steps: Step[]) => {
   try {
-    for (const [act, ...args] of steps) (acts[act] as Act)(...args);
+    for (const [name, ...args] of steps) {
+      const act: Act = acts[name];
+      act(...args);
+    }
     process.send?.({});
   } catch (error) {
     process.send?.({ error: String(error) });

@@ -14,7 +14,13 @@ import type { Step } from './watcher-writer.ts';
 /** Why fanotify cannot be tried here; null when it can. On CI it must run. */
 async function fanotifyRefusal(): Promise<string | null> {
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'mailtwin-probe-'));
-  const watcher = new FanotifyWatcher({ roots: [{ name: 'probe', path: dir }], barrierDir: dir, ignores: () => false, onHints() {}, onFailure() {} });
+  const watcher = new FanotifyWatcher({
+    roots: [{ name: 'probe', path: dir }],
+    barrierDir: dir,
+    ignores: () => false,
+    onHints() {},
+    onFailure() {},
+  });
   try {
     await watcher.start();
     return null;
@@ -125,7 +131,12 @@ describe.each(cases)('$kind on $base', ({ kind, make, base }) => {
     await bench.after(['remove', bench.at('box')]);
     bench.expectCovered('box');
     for (let i = 0; i < 5; i++) {
-      await bench.after(['mkdir', bench.at('box/new')], ['write', bench.at('box/new/f')], ['remove', bench.at('box')], ['mkdir', bench.at('box/new')]);
+      await bench.after(
+        ['mkdir', bench.at('box/new')],
+        ['write', bench.at('box/new/f')],
+        ['remove', bench.at('box')],
+        ['mkdir', bench.at('box/new')],
+      );
       bench.expectCovered('box/new');
       await bench.after(['write', bench.at('box/new/g')]);
       bench.expectCovered('box/new/g');
@@ -157,7 +168,10 @@ describe.each(cases)('$kind on $base', ({ kind, make, base }) => {
       bench.expectCovered(`${name}/sub/${name}`);
       await bench.after(['append', bench.at(`${name}/sub/${name}`)]);
       bench.expectCovered(`${name}/sub/${name}`);
-      await bench.after(['rename', bench.at(name), bench.at(`${name.slice(0, 3)}-moved`)], ['write', bench.at(`${name.slice(0, 3)}-moved/sub/late`)]);
+      await bench.after(
+        ['rename', bench.at(name), bench.at(`${name.slice(0, 3)}-moved`)],
+        ['write', bench.at(`${name.slice(0, 3)}-moved/sub/late`)],
+      );
       bench.expectCovered(name, `${name.slice(0, 3)}-moved/sub/late`);
     }
   });
@@ -249,7 +263,14 @@ describe('chokidar alone', () => {
   it('I10: takes everything for lost when the queue overflowed while the process was busy', async () => {
     fs.mkdirSync(bench.at('box'));
     await bench.start((options) => new ChokidarWatcher(options));
-    const writing = bench.writer.do(['mkdir', bench.at('before')], ['churn', bench.at('box'), 12_000], ['remove', bench.at('box')], ['mkdir', bench.at('box')], ['mkdir', bench.at('new/dir')], ['write', bench.at('done')]);
+    const writing = bench.writer.do(
+      ['mkdir', bench.at('before')],
+      ['churn', bench.at('box'), 12_000],
+      ['remove', bench.at('box')],
+      ['mkdir', bench.at('box')],
+      ['mkdir', bench.at('new/dir')],
+      ['write', bench.at('done')],
+    );
     const sleeping = new Int32Array(new SharedArrayBuffer(4));
     while (!fs.existsSync(bench.at('done'))) Atomics.wait(sleeping, 0, 0, 20);
     await writing;
@@ -319,6 +340,9 @@ describe('choosing', () => {
 
   it('says what fanotify lacks', async () => {
     const proc = { ...bench.options(), roots: [{ name: 'proc', path: '/proc' }] };
-    await expect(chooseWatcher('fanotify', proc, silentLog)).rejects.toMatchObject({ code: 'fanotify-unavailable', message: expect.stringContaining('cannot be used: ') });
+    await expect(chooseWatcher('fanotify', proc, silentLog)).rejects.toMatchObject({
+      code: 'fanotify-unavailable',
+      message: expect.stringContaining('cannot be used: '),
+    });
   });
 });

@@ -48,9 +48,16 @@ export async function runHistory(seed: number, options: HistoryOptions): Promise
   try {
     await pair.run();
   } catch (error) {
-    pair.violations.push(`seed ${seed} at ${pair.clock.now.toFixed(1)} ms: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    pair.violations.push(
+      `seed ${seed} at ${pair.clock.now.toFixed(1)} ms: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+    );
   }
-  return { violations: pair.violations, troubles: pair.troubles, bytesCarried: pair.network.bytesCarried, issued: pair.history.issuedCount };
+  return {
+    violations: pair.violations,
+    troubles: pair.troubles,
+    bytesCarried: pair.network.bytesCarried,
+    issued: pair.history.issuedCount,
+  };
 }
 
 export class SimPair {
@@ -78,7 +85,12 @@ export class SimPair {
     this.network = new SimNetwork(this.clock, this.#random.fork('network'));
     if (options.tap) this.network.tap = options.tap;
     const reuseInos = seed % 2 === 0;
-    const host = (name: string): SimHost => ({ name, disk: new SimDisk(this.#random.fork(`disk ${name}`), { reuseInos }), store: new SimKvStore(() => this.#random.between(0.2, 8)), roots });
+    const host = (name: string): SimHost => ({
+      name,
+      disk: new SimDisk(this.#random.fork(`disk ${name}`), { reuseInos }),
+      store: new SimKvStore(() => this.#random.between(0.2, 8)),
+      roots,
+    });
     this.#a = host('a');
     this.#b = host('b');
     const say = (level: string) => (facts: object, message: string) => {
@@ -127,7 +139,9 @@ export class SimPair {
     this.#startStandby();
     this.#checkReplica('after the final power cut');
     this.#checkTrees();
-    for (const process of [this.#primary, this.#standby]) for (const error of process?.errors ?? []) this.#violate(`a process failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    for (const process of [this.#primary, this.#standby])
+      for (const error of process?.errors ?? [])
+        this.#violate(`a process failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     for (const error of this.network.protocolErrors) this.#violate(`protocol error: ${error}`);
   }
 
@@ -174,7 +188,11 @@ export class SimPair {
 
   #startPrimary(): void {
     const clock = this.clock.host(wall + this.clock.now);
-    this.#primary = startPrimary(this.#a, clock, { watcherRandom: this.#random.fork(`watch ${this.clock.now}`), overflowShare: this.#options.overflowShare, log: this.#log });
+    this.#primary = startPrimary(this.#a, clock, {
+      watcherRandom: this.#random.fork(`watch ${this.clock.now}`),
+      overflowShare: this.#options.overflowShare,
+      log: this.#log,
+    });
     this.#connectLater();
   }
 
@@ -213,7 +231,8 @@ export class SimPair {
   }
 
   #note(process: SimProcess): void {
-    for (const error of process.errors) this.#violate(`a process failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    for (const error of process.errors)
+      this.#violate(`a process failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   }
 
   #connectLater(): void {
@@ -251,7 +270,8 @@ export class SimPair {
     const right = this.#b.disk.open(this.clock.host(wall));
     for (const { path } of roots) {
       const ignores = path === mail ? ignoresOfMaildir : () => false;
-      for (const line of compareTrees(snapshotTree(left, path, ignores), snapshotTree(right, path, ignores))) this.#violate(`trees at rest: ${path}: ${line}`);
+      for (const line of compareTrees(snapshotTree(left, path, ignores), snapshotTree(right, path, ignores)))
+        this.#violate(`trees at rest: ${path}: ${line}`);
     }
   }
 

@@ -49,7 +49,12 @@ export interface ProcessOptions {
   log: Log;
 }
 
-function helloOf(host: SimHost, role: Role, process: { clock: HostClock }, position: () => MessageOf<'hello'>['position']): MessageOf<'hello'> {
+function helloOf(
+  host: SimHost,
+  role: Role,
+  process: { clock: HostClock },
+  position: () => MessageOf<'hello'>['position'],
+): MessageOf<'hello'> {
   return {
     type: 'hello',
     oldest: 1,
@@ -68,7 +73,20 @@ function helloOf(host: SimHost, role: Role, process: { clock: HostClock }, posit
 }
 
 function heartbeatOf(role: Role, clock: HostClock): MessageOf<'heartbeat'> {
-  return { type: 'heartbeat', wallMs: Math.floor(clock.wallMs()), role, epoch, position: emptyPosition, lagChanges: 0, lagBytes: 0, lagMs: 0, phase: 'streaming', space: [], unproven: 0, warnings: [] };
+  return {
+    type: 'heartbeat',
+    wallMs: Math.floor(clock.wallMs()),
+    role,
+    epoch,
+    position: emptyPosition,
+    lagChanges: 0,
+    lagBytes: 0,
+    lagMs: 0,
+    phase: 'streaming',
+    space: [],
+    unproven: 0,
+    warnings: [],
+  };
 }
 
 /** Starts the primary's agent: store, index, watcher, then a scan of what changed while it was away. */
@@ -111,7 +129,15 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
   primary.watch((timeoutMs) => watcher.barrier(timeoutMs));
   primary.start();
   primary.run(new AbortController().signal, 0).catch((error: unknown) => errors.push(error));
-  const process: SimProcess = { clock, files, kv, primary, standby: null, errors, hello: () => helloOf(host, 'primary', process, () => primary.sender.position) };
+  const process: SimProcess = {
+    clock,
+    files,
+    kv,
+    primary,
+    standby: null,
+    errors,
+    hello: () => helloOf(host, 'primary', process, () => primary.sender.position),
+  };
   return process;
 }
 
@@ -120,7 +146,12 @@ export function startStandby(host: SimHost, clock: HostClock, options: ProcessOp
   const files = host.disk.open(clock);
   const kv = host.store.open(clock);
   const errors: unknown[] = [];
-  const roots: Root[] = host.roots.map(({ name, path, format }) => ({ name, path, format: simFormat(format), staging: chooseStaging(files, { name, path }, `/state-${host.name}`, null) }));
+  const roots: Root[] = host.roots.map(({ name, path, format }) => ({
+    name,
+    path,
+    format: simFormat(format),
+    staging: chooseStaging(files, { name, path }, `/state-${host.name}`, null),
+  }));
   const parts = {
     kv,
     files,
@@ -135,6 +166,14 @@ export function startStandby(host: SimHost, clock: HostClock, options: ProcessOp
   const standby = new StandbyRole(parts, () => heartbeatOf('standby', clock));
   standby.start();
   standby.run(new AbortController().signal).catch((error: unknown) => errors.push(error));
-  const process: SimProcess = { clock, files, kv, primary: null, standby, errors, hello: () => helloOf(host, 'standby', process, () => standby.receiver.position) };
+  const process: SimProcess = {
+    clock,
+    files,
+    kv,
+    primary: null,
+    standby,
+    errors,
+    hello: () => helloOf(host, 'standby', process, () => standby.receiver.position),
+  };
   return process;
 }

@@ -104,7 +104,7 @@ const messages: { [T in MessageType]: fc.Arbitrary<object> } = {
     wallMs: nat,
     boot: text,
   }),
-  audit: fc.record({ id: nat, deep: fc.boolean(), mend: fc.boolean(), places: fc.array(fc.tuple(text, latin1(60)), { maxLength: 5 }) }),
+  refuse: fc.record({ code: text, detail: text }),
   heartbeat: fc.record({
     wallMs: nat,
     role,
@@ -138,7 +138,7 @@ const messages: { [T in MessageType]: fc.Arbitrary<object> } = {
     entries: fc.array(fc.tuple(latin1(60), fc.nat(2), bytes(8, 16)), { maxLength: 10 }),
     more: fc.boolean(),
   }),
-  audit: fc.record({ id: nat, deep: fc.boolean() }),
+  audit: fc.record({ id: nat, deep: fc.boolean(), mend: fc.boolean(), places: fc.array(fc.tuple(text, latin1(60)), { maxLength: 5 }) }),
   auditing: fc.record({ id: nat, files: nat, bytes: nat }),
   audited: fc.record({
     id: nat,

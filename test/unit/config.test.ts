@@ -1,4 +1,15 @@
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -81,7 +92,9 @@ log: { level: debug }
 });
 
 test('a bandwidth of one rate holds all day', () => {
-  expect(parse(`${minimal}limits: { bandwidth: 20MB/s }\n`).limits.bandwidth).toEqual([{ fromMinute: 0, toMinute: 1440, bytesPerSecond: 20e6 }]);
+  expect(parse(`${minimal}limits: { bandwidth: 20MB/s }\n`).limits.bandwidth).toEqual([
+    { fromMinute: 0, toMinute: 1440, bytesPerSecond: 20e6 },
+  ]);
 });
 
 test('paths are carried as the bytes that UTF-8 gives them', () => {
@@ -90,20 +103,50 @@ test('paths are carried as the bytes that UTF-8 gives them', () => {
 
 describe('bad input is refused with file, line, key and what to write', () => {
   const cases: [string, string, RegExp, RegExp][] = [
-    ['unknown key at the top', `${minimal}metrcs: off\n`, /^\/etc\/mailtwin\.yaml:8: metrcs: unknown key; did you mean "metrics"\?/, /Write "metrics"/],
-    ['unknown key in a section', `${minimal}limits:\n  massDeletes: 20%\n`, /:9: limits\.massDeletes: unknown key; did you mean "massDelete"\?/, /Write/],
-    ['unknown key in a root', `${minimal}    may_be_empty: true\n`, /:8: roots\[1\]\.may_be_empty: unknown key; did you mean "mayBeEmpty"/, /Write/],
+    [
+      'unknown key at the top',
+      `${minimal}metrcs: off\n`,
+      /^\/etc\/mailtwin\.yaml:8: metrcs: unknown key; did you mean "metrics"\?/,
+      /Write "metrics"/,
+    ],
+    [
+      'unknown key in a section',
+      `${minimal}limits:\n  massDeletes: 20%\n`,
+      /:9: limits\.massDeletes: unknown key; did you mean "massDelete"\?/,
+      /Write/,
+    ],
+    [
+      'unknown key in a root',
+      `${minimal}    may_be_empty: true\n`,
+      /:8: roots\[1\]\.may_be_empty: unknown key; did you mean "mayBeEmpty"/,
+      /Write/,
+    ],
     ['unknown key with no neighbour', `${minimal}colour: red\n`, /:8: colour: unknown key$/, /Remove it, or use one of: node, role/],
     ['wrong type', minimal.replace('mail-a', '17'), /:1: node: 17 is not a name; .*quotes/, /line 1/],
     ['wrong role', minimal.replace('primary', 'master'), /:2: role: "master" is not one of: primary, standby/, /line 2/],
     ['missing key', minimal.replace('role: primary\n', ''), /:1: role: is missing; it must be one of: primary, standby/, /Add "role:"/],
-    ['missing key of a root', minimal.replace('    format: maildir\n', ''), /:5: roots\[1\]\.format: is missing; it must be one of: maildir, plain/, /Add "format:"/],
+    [
+      'missing key of a root',
+      minimal.replace('    format: maildir\n', ''),
+      /:5: roots\[1\]\.format: is missing; it must be one of: maildir, plain/,
+      /Add "format:"/,
+    ],
     ['no roots', minimal.slice(0, minimal.indexOf('roots:')) + 'roots: []\n', /:4: roots: at least one root/, /line 4/],
-    ['roots of another type', minimal.slice(0, minimal.indexOf('roots:')) + 'roots: /srv\n', /:4: roots: "\/srv" is not a list of roots/, /line 4/],
+    [
+      'roots of another type',
+      minimal.slice(0, minimal.indexOf('roots:')) + 'roots: /srv\n',
+      /:4: roots: "\/srv" is not a list of roots/,
+      /line 4/,
+    ],
     ['bad size', `${minimal}history:\n  max: 10GX\n`, /:9: history\.max: "10GX" is not a size, for example 256MiB/, /line 9/],
     ['bad share', `${minimal}limits:\n  massDelete: 20\n`, /:9: limits\.massDelete: "20" is not a share above 0%/, /line 9/],
     ['bad rate', `${minimal}limits:\n  bandwidth: 20MB\n`, /:9: limits\.bandwidth.*"20MB" is not .*rate, for example 20MB\/s/, /line 9/],
-    ['bad window', `${minimal}limits:\n  bandwidth:\n    - { from: 8, to: "18:00", rate: 1MB/s }\n`, /:10: limits\.bandwidth\[1\]\.from: "8" is not a time of day/, /line 10/],
+    [
+      'bad window',
+      `${minimal}limits:\n  bandwidth:\n    - { from: 8, to: "18:00", rate: 1MB/s }\n`,
+      /:10: limits\.bandwidth\[1\]\.from: "8" is not a time of day/,
+      /line 10/,
+    ],
     ['bad duration', `${minimal}history: { keep: a fortnight }\n`, /:8: history\.keep: "a fortnight" is not a duration/, /line 8/],
     ['bad number', `${minimal}capture:\n  settleMs: -3\n`, /:9: capture\.settleMs: -3 is not a whole number from 0/, /line 9/],
     ['bad listen', `${minimal}listen: 7420\n`, /:8: listen: "7420" is not HOST:PORT/, /line 8/],
@@ -111,13 +154,48 @@ describe('bad input is refused with file, line, key and what to write', () => {
     ['section of another type', `${minimal}log: info\n`, /:8: log: "info" is not a section/, /line 8/],
     ['relative root', minimal.replace('/srv/vmail', 'srv/vmail'), /:6: roots\[1\]\.path: "srv\/vmail" is not an absolute path/, /line 6/],
     ['relative state', minimal.replace('/var/lib', 'var'), /:3: state: .* is not an absolute path/, /line 3/],
-    ['root name twice', `${minimal}  - { name: mail, path: /srv/b, format: plain }\n`, /:8: roots\[2\]\.name: the name "mail" is used twice/, /name of its own/],
-    ['nested roots', `${minimal}  - { name: sieve, path: /srv/vmail/sieve, format: plain }\n`, /:8: roots\[2\]\.path: \/srv\/vmail\/sieve lies inside root "mail"/, /do not overlap/],
-    ['nested the other way', `${minimal}  - { name: all, path: /srv, format: plain }\n`, /:8: roots\[2\]\.path: \/srv holds root "mail"/, /do not overlap/],
-    ['the same root twice', `${minimal}  - { name: again, path: /srv/x/../vmail/, format: plain }\n`, /is the same directory as root "mail"/, /do not overlap/],
-    ['state inside a root', minimal.replace('/var/lib/mailtwin', '/srv/vmail/.state'), /:3: state: the state directory \/srv\/vmail\/\.state lies inside root "mail"/, /elsewhere/],
-    ['root inside state', minimal.replace('/srv/vmail', '/var/lib/mailtwin/mail'), /:6: roots\[1\]\.path: .* lies inside the state directory/, /elsewhere/],
-    ['staging inside a root', `${minimal}    staging: /srv/vmail/tmp\n`, /:8: roots\[1\]\.staging: .* lies inside root "mail"/, /outside of all roots/],
+    [
+      'root name twice',
+      `${minimal}  - { name: mail, path: /srv/b, format: plain }\n`,
+      /:8: roots\[2\]\.name: the name "mail" is used twice/,
+      /name of its own/,
+    ],
+    [
+      'nested roots',
+      `${minimal}  - { name: sieve, path: /srv/vmail/sieve, format: plain }\n`,
+      /:8: roots\[2\]\.path: \/srv\/vmail\/sieve lies inside root "mail"/,
+      /do not overlap/,
+    ],
+    [
+      'nested the other way',
+      `${minimal}  - { name: all, path: /srv, format: plain }\n`,
+      /:8: roots\[2\]\.path: \/srv holds root "mail"/,
+      /do not overlap/,
+    ],
+    [
+      'the same root twice',
+      `${minimal}  - { name: again, path: /srv/x/../vmail/, format: plain }\n`,
+      /is the same directory as root "mail"/,
+      /do not overlap/,
+    ],
+    [
+      'state inside a root',
+      minimal.replace('/var/lib/mailtwin', '/srv/vmail/.state'),
+      /:3: state: the state directory \/srv\/vmail\/\.state lies inside root "mail"/,
+      /elsewhere/,
+    ],
+    [
+      'root inside state',
+      minimal.replace('/srv/vmail', '/var/lib/mailtwin/mail'),
+      /:6: roots\[1\]\.path: .* lies inside the state directory/,
+      /elsewhere/,
+    ],
+    [
+      'staging inside a root',
+      `${minimal}    staging: /srv/vmail/tmp\n`,
+      /:8: roots\[1\]\.staging: .* lies inside root "mail"/,
+      /outside of all roots/,
+    ],
     ['the whole file system', minimal.replace('/srv/vmail', '/'), /the whole file system cannot be a root/, /mail/],
     ['not YAML', 'node: [mail-a\n', /:\d+: is not YAML/, /Correct line/],
     ['a key twice', `${minimal}node: mail-b\n`, /:8: a key stands twice/, /line 8/],
@@ -133,17 +211,39 @@ describe('bad input is refused with file, line, key and what to write', () => {
   });
 
   test('several problems are named together, the first one in the file in full', () => {
-    expect(refusal(() => parse(`${minimal.replace('primary', 'boss')}metrcs: off\n`)).message).toMatch(/:2: role: "boss" is not one of: primary, standby; also wrong: line 8 \(metrcs\)$/);
+    expect(refusal(() => parse(`${minimal.replace('primary', 'boss')}metrcs: off\n`)).message).toMatch(
+      /:2: role: "boss" is not one of: primary, standby; also wrong: line 8 \(metrcs\)$/,
+    );
   });
 });
 
 test('units', () => {
-  expect([parseBytes('10GiB'), parseBytes('20 MB'), parseBytes('1.5kB'), parseBytes('7'), parseBytes('x'), parseBytes('1PB'), parseBytes('-1')]).toEqual([10 * 1024 ** 3, 20e6, 1500, 7, null, null, null]);
+  expect([
+    parseBytes('10GiB'),
+    parseBytes('20 MB'),
+    parseBytes('1.5kB'),
+    parseBytes('7'),
+    parseBytes('x'),
+    parseBytes('1PB'),
+    parseBytes('-1'),
+  ]).toEqual([10 * 1024 ** 3, 20e6, 1500, 7, null, null, null]);
   expect([parseRate('20MB/s'), parseRate('0B/s'), parseRate('20MB')]).toEqual([20e6, null, null]);
   expect([parseShare('20%'), parseShare('0%'), parseShare('101%'), parseShare('0.2')]).toEqual([0.2, null, null, null]);
   expect([parseDays('14d'), parseDays('2w'), parseDays('0d'), parseDays('14')]).toEqual([14, 14, null, null]);
-  expect([parseTimeOfDay('08:00'), parseTimeOfDay('24:00'), parseTimeOfDay('24:01'), parseTimeOfDay('8:00'), parseTimeOfDay('08:60')]).toEqual([480, 1440, null, null, null]);
-  expect([parseHostPort('[::1]:1'), parseHostPort('::1:1'), parseHostPort('a:0'), parseHostPort('a:0', 0), parseHostPort('a:65536')]).toEqual([{ host: '::1', port: 1 }, null, null, { host: 'a', port: 0 }, null]);
+  expect([
+    parseTimeOfDay('08:00'),
+    parseTimeOfDay('24:00'),
+    parseTimeOfDay('24:01'),
+    parseTimeOfDay('8:00'),
+    parseTimeOfDay('08:60'),
+  ]).toEqual([480, 1440, null, null, null]);
+  expect([
+    parseHostPort('[::1]:1'),
+    parseHostPort('::1:1'),
+    parseHostPort('a:0'),
+    parseHostPort('a:0', 0),
+    parseHostPort('a:65536'),
+  ]).toEqual([{ host: '::1', port: 1 }, null, null, { host: 'a', port: 0 }, null]);
 });
 
 describe('files', () => {
@@ -153,7 +253,12 @@ describe('files', () => {
 
   test('a missing, oversized or binary file is refused', () => {
     const file = join(dir, 'c.yaml');
-    expect(refusal(() => loadConfig(file))).toMatchObject({ code: 'config', exitCode: 2, message: expect.stringMatching(/no such file/), remedy: expect.stringMatching(/mailtwin init/) });
+    expect(refusal(() => loadConfig(file))).toMatchObject({
+      code: 'config',
+      exitCode: 2,
+      message: expect.stringMatching(/no such file/),
+      remedy: expect.stringMatching(/mailtwin init/),
+    });
     expect(refusal(() => loadConfig(dir)).message).toMatch(/cannot be read/);
     writeFileSync(file, Buffer.from([0xff, 0xfe, 0x00]));
     expect(refusal(() => loadConfig(file)).message).toMatch(/not UTF-8/);
@@ -198,7 +303,15 @@ describe('files', () => {
   });
 
   const identity = () => ({ files: { 'node.key': 'secret', 'node.crt': 'public' }, fingerprint: 'aa' });
-  const options = (): InitOptions => ({ file: join(dir, 'etc/mailtwin.yaml'), node: 'mail-a', role: 'primary', roots: ['mail=/srv/vmail:maildir'], state: join(dir, 'var/state'), listen: '127.0.0.1:0', metrics: 'off' });
+  const options = (): InitOptions => ({
+    file: join(dir, 'etc/mailtwin.yaml'),
+    node: 'mail-a',
+    role: 'primary',
+    roots: ['mail=/srv/vmail:maildir'],
+    state: join(dir, 'var/state'),
+    listen: '127.0.0.1:0',
+    metrics: 'off',
+  });
   const failure = (changes: Partial<InitOptions>): OperatorError => refusal(() => initNode({ ...options(), ...changes }, identity));
 
   test('init writes configuration and key, private to its user', () => {
@@ -225,7 +338,10 @@ describe('files', () => {
 
   test('init that fails midway removes what it made', () => {
     writeFileSync(join(dir, 'blocked'), '');
-    expect(failure({ file: join(dir, 'blocked/mailtwin.yaml') })).toMatchObject({ code: 'init-failed', message: expect.stringContaining('nothing was changed') });
+    expect(failure({ file: join(dir, 'blocked/mailtwin.yaml') })).toMatchObject({
+      code: 'init-failed',
+      message: expect.stringContaining('nothing was changed'),
+    });
     expect(readdirSync(dir)).toEqual(['blocked']);
     chmodSync(join(dir, 'blocked'), 0o600);
   });
@@ -243,7 +359,8 @@ describe('files', () => {
       [{ metrics: 'x' }, /--metrics "x"/],
       [{ node: 'no good' }, /"no good" is not a name/],
     ];
-    for (const [changes, message] of cases) expect(failure(changes)).toMatchObject({ code: 'usage', exitCode: 2, message: expect.stringMatching(message) });
+    for (const [changes, message] of cases)
+      expect(failure(changes)).toMatchObject({ code: 'usage', exitCode: 2, message: expect.stringMatching(message) });
     expect(readdirSync(dir)).toEqual([]);
   });
 

@@ -11,7 +11,8 @@ let dir: string;
 beforeEach(() => (dir = mkdtempSync(join(tmpdir(), 'mailtwin-identity-'))));
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
-const store = (files: Record<string, string>) => Object.entries(files).forEach(([name, content]) => writeFileSync(join(dir, name), content));
+const store = (files: Record<string, string>) =>
+  Object.entries(files).forEach(([name, content]) => writeFileSync(join(dir, name), content));
 
 test('a made key pair loads back; its certificate is self-signed by that key and never expires', () => {
   for (const node of ['mail-a', 'x', 'n'.repeat(63)]) {
@@ -85,7 +86,9 @@ test.each([
   const pins = pinFile(dir);
   pins.write(peer);
   writeFileSync(join(dir, 'peer.json'), spoil(readFileSync(join(dir, 'peer.json'), 'utf8')));
-  expect(() => pins.read()).toThrow(expect.objectContaining({ code: 'peer-file', message: expect.stringContaining('peer.json is damaged') }));
+  expect(() => pins.read()).toThrow(
+    expect.objectContaining({ code: 'peer-file', message: expect.stringContaining('peer.json is damaged') }),
+  );
 });
 
 test('a durable write that fails leaves the old content and no staged file', () => {

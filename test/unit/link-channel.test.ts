@@ -66,13 +66,29 @@ function manualClock(): Clock & { advance(ms: number): Promise<void> } {
 function channelOn(allowance: number | null = null) {
   const socket = new FakeSocket();
   const clock = manualClock();
-  const channel = new PeerChannel(socket as unknown as WebSocket, socket as unknown as TLSSocket, { clock, bulkAllowance: () => allowance });
+  const channel = new PeerChannel(socket as unknown as WebSocket, socket as unknown as TLSSocket, {
+    clock,
+    bulkAllowance: () => allowance,
+  });
   const state: { ended: string | null } = { ended: null };
   void channel.ended.then((end) => (state.ended = end.code));
   return { socket, clock, channel, state };
 }
 
-const heartbeat: Message = { type: 'heartbeat', wallMs: 1, role: 'primary', epoch: 1, position: emptyPosition, lagChanges: 0, lagBytes: 0, lagMs: 0, phase: 'x', space: [], unproven: 0, warnings: [] };
+const heartbeat: Message = {
+  type: 'heartbeat',
+  wallMs: 1,
+  role: 'primary',
+  epoch: 1,
+  position: emptyPosition,
+  lagChanges: 0,
+  lagBytes: 0,
+  lagMs: 0,
+  phase: 'x',
+  space: [],
+  unproven: 0,
+  warnings: [],
+};
 const data = (id: number, bytes = limits.dataFrameBytesMax): Message => ({ type: 'data', id, bytes: Buffer.alloc(bytes) });
 const kinds = (socket: FakeSocket) => socket.sent.map((m) => (m.type === 'data' ? `data${m.id}` : m.type));
 
@@ -128,7 +144,12 @@ test('messages that come before there is a handler are kept in order', () => {
 test("a batch's directory table grows message by message, and bounds what ops may name (I11)", async () => {
   const { socket, channel, state } = channelOn();
   channel.onMessage((_message, consumed) => consumed());
-  const ops = (id: number, dirs: number, dir: number): Message => ({ type: 'ops', id, dirs: Array.from({ length: dirs }, (_, i) => ['mail', `d${i}`] as [string, string]), ops: [{ op: 'remove', at: { dir, name: 'x' }, tree: false }] });
+  const ops = (id: number, dirs: number, dir: number): Message => ({
+    type: 'ops',
+    id,
+    dirs: Array.from({ length: dirs }, (_, i) => ['mail', `d${i}`] as [string, string]),
+    ops: [{ op: 'remove', at: { dir, name: 'x' }, tree: false }],
+  });
   const feed = (message: Message) => socket.emit('message', encode(message), true);
   feed({ type: 'batch', id: 1, from: emptyPosition });
   feed(ops(1, 2, 1));

@@ -54,8 +54,25 @@ async function proxied() {
   return { ...pair, proxy };
 }
 
-const said = (node: TestNode) => node.lines.filter((line) => line.level === 'warn').map((line) => line.text).join('\n');
-const heartbeat: Message = { type: 'heartbeat', wallMs: 1, role: 'primary', epoch: 1, position: emptyPosition, lagChanges: 0, lagBytes: 0, lagMs: 0, phase: 'streaming', space: [], unproven: 0, warnings: [] };
+const said = (node: TestNode) =>
+  node.lines
+    .filter((line) => line.level === 'warn')
+    .map((line) => line.text)
+    .join('\n');
+const heartbeat: Message = {
+  type: 'heartbeat',
+  wallMs: 1,
+  role: 'primary',
+  epoch: 1,
+  position: emptyPosition,
+  lagChanges: 0,
+  lagBytes: 0,
+  lagMs: 0,
+  phase: 'streaming',
+  space: [],
+  unproven: 0,
+  warnings: [],
+};
 const batch = (id: number): Message => ({ type: 'batch', id, from: emptyPosition });
 const data = (id: number, bytes: number): Message => ({ type: 'data', id, bytes: Buffer.alloc(bytes, id) });
 
@@ -93,7 +110,9 @@ describe('keys (I13)', () => {
     await until('refusal', () => stranger.connector?.lastError);
     expect(stranger.connector?.lastError?.code).toBe('wrong-key');
     const short = shortFingerprint(stranger.identity.fingerprint);
-    expect(stranger.connector?.lastError?.detail).toMatch(`showed key ${short}, but key ${shortFingerprint(b.identity.fingerprint)} is pinned for mail-b`);
+    expect(stranger.connector?.lastError?.detail).toMatch(
+      `showed key ${short}, but key ${shortFingerprint(b.identity.fingerprint)} is pinned for mail-b`,
+    );
     expect(a.listener?.lastError).toMatchObject({ code: 'wrong-key', detail: expect.stringContaining(short) });
     expect(said(a)).toContain(`showed key ${short}`);
     expect(a.channels).toEqual([]);
@@ -124,9 +143,14 @@ describe('keys (I13)', () => {
     const fresh = shortFingerprint(a.newKey().fingerprint);
     b.connect(await a.listen());
     await until('refusal', () => b.connector?.lastError);
-    expect(b.connector?.lastError).toMatchObject({ code: 'wrong-key', detail: expect.stringContaining(`showed key ${fresh}, but key ${old} is pinned for mail-a`) });
+    expect(b.connector?.lastError).toMatchObject({
+      code: 'wrong-key',
+      detail: expect.stringContaining(`showed key ${fresh}, but key ${old} is pinned for mail-a`),
+    });
     await until('reason on the primary', () => a.listener?.lastError);
-    expect(a.listener?.lastError?.detail).toContain(`the other side refused this node: the node that listens showed key ${fresh}, but key ${old}`);
+    expect(a.listener?.lastError?.detail).toContain(
+      `the other side refused this node: the node that listens showed key ${fresh}, but key ${old}`,
+    );
     expect(a.channels.length + b.channels.length).toBe(0);
   });
 
@@ -237,7 +261,8 @@ describe('first messages', () => {
     spoil(pair.b);
     pair.b.connect(await pair.a.listen());
     await until('refusal on both', () => pair.a.listener?.lastError && pair.b.connector?.lastError);
-    for (const error of [pair.a.listener?.lastError, pair.b.connector?.lastError]) expect(error).toMatchObject({ code, detail: expect.stringContaining(text) });
+    for (const error of [pair.a.listener?.lastError, pair.b.connector?.lastError])
+      expect(error).toMatchObject({ code, detail: expect.stringContaining(text) });
     expect(pair.a.channels.length + pair.b.channels.length).toBe(0);
   });
 
@@ -247,7 +272,10 @@ describe('first messages', () => {
     const { ws } = await raw(await pair.a.listen(), pair.b.identity);
     ws.send(new Packr({ useRecords: false }).pack([1, 8, 9, 'something new', { of: 'version 8' }]));
     await until('refusal', () => pair.a.listener?.lastError);
-    expect(pair.a.listener?.lastError).toMatchObject({ code: 'version', detail: expect.stringMatching(/version 1, the other has versions 8 to 9/) });
+    expect(pair.a.listener?.lastError).toMatchObject({
+      code: 'version',
+      detail: expect.stringMatching(/version 1, the other has versions 8 to 9/),
+    });
   });
 
   test.each([
@@ -336,7 +364,9 @@ describe('an established connection', () => {
     await onA.channel.sendBulk(batch(1));
     for (let i = 0; i < 100; i++) await onA.channel.sendBulk({ type: 'data', id: i, bytes: Buffer.alloc(50_000) });
     await until('all', () => onB.got.length === 101);
-    expect(onB.got.slice(1).map(({ message }) => (message.type === 'data' ? message.id : -1))).toEqual(Array.from({ length: 100 }, (_, i) => i));
+    expect(onB.got.slice(1).map(({ message }) => (message.type === 'data' ? message.id : -1))).toEqual(
+      Array.from({ length: 100 }, (_, i) => i),
+    );
     for (const { done } of onB.got) {
       done();
       done();
@@ -448,7 +478,13 @@ describe('finding the peer again', () => {
 
   test('backoff doubles to its bound, half of it chance', () => {
     expect([0, 1, 2, 5, 6, 1000].map((n) => backoffMs(n, 0))).toEqual([100, 200, 400, 3200, 5000, 5000]);
-    fc.assert(fc.property(fc.nat(100), fc.double({ min: 0, max: 0.999, noNaN: true }), (n, r) => backoffMs(n, r) >= 100 && backoffMs(n, r) <= 10_000));
+    fc.assert(
+      fc.property(
+        fc.nat(100),
+        fc.double({ min: 0, max: 0.999, noNaN: true }),
+        (n, r) => backoffMs(n, r) >= 100 && backoffMs(n, r) <= 10_000,
+      ),
+    );
   });
 
   test('several addresses are tried in order, those of the configuration before those of pairing', async () => {
@@ -506,7 +542,11 @@ describe('finding the peer again', () => {
   test('a port that is taken is an error for the operator', async () => {
     const { a, b } = nodes();
     b.config.listen.port = await a.listen();
-    await expect(b.listen()).rejects.toMatchObject({ code: 'listen', message: expect.stringContaining('EADDRINUSE'), remedy: expect.stringContaining('listen') });
+    await expect(b.listen()).rejects.toMatchObject({
+      code: 'listen',
+      message: expect.stringContaining('EADDRINUSE'),
+      remedy: expect.stringContaining('listen'),
+    });
   });
 });
 
@@ -531,17 +571,20 @@ describe('bandwidth windows', () => {
 
   test('over any time the bucket lets through no more than rate, burst and one frame', () => {
     fc.assert(
-      fc.property(fc.array(fc.record({ afterMs: fc.nat(500), bytes: fc.integer({ min: 1, max: 300_000 }) }), { maxLength: 200 }), (tries) => {
-        const rate = 1_000_000;
-        const limit = new RateLimit(0);
-        let now = 0;
-        let passed = 0;
-        for (const { afterMs, bytes } of tries) {
-          now += afterMs;
-          if (limit.take(bytes, rate, now) === 0) passed += bytes;
-        }
-        return passed <= (now / 1000) * rate + rate / 10 + 300_000;
-      }),
+      fc.property(
+        fc.array(fc.record({ afterMs: fc.nat(500), bytes: fc.integer({ min: 1, max: 300_000 }) }), { maxLength: 200 }),
+        (tries) => {
+          const rate = 1_000_000;
+          const limit = new RateLimit(0);
+          let now = 0;
+          let passed = 0;
+          for (const { afterMs, bytes } of tries) {
+            now += afterMs;
+            if (limit.take(bytes, rate, now) === 0) passed += bytes;
+          }
+          return passed <= (now / 1000) * rate + rate / 10 + 300_000;
+        },
+      ),
     );
   });
 });

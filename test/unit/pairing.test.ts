@@ -41,7 +41,17 @@ async function primary(clock: Clock = systemClock) {
     server.handle(socket, address);
   });
   const join = (code: string, change: Partial<JoinOptions> = {}) =>
-    joinPair({ config: b.config, identity: b.identity, pins: b.pins, clock: systemClock, host: '127.0.0.1', port, code, confirm: async () => true, ...change }).catch((error: unknown) => {
+    joinPair({
+      config: b.config,
+      identity: b.identity,
+      pins: b.pins,
+      clock: systemClock,
+      host: '127.0.0.1',
+      port,
+      code,
+      confirm: async () => true,
+      ...change,
+    }).catch((error: unknown) => {
       if (error instanceof OperatorError) return error;
       throw error;
     });
@@ -68,7 +78,10 @@ test('two nodes pair, and then the link stands with the keys that were shown', a
   });
   expect(shown).toEqual([{ peer: 'mail-a', mine: b.identity.fingerprint, theirs: a.identity.fingerprint }]);
   expect(progress.join()).toContain(b.identity.fingerprint);
-  expect(await outcome).toMatchObject({ kind: 'paired', peer: { node: 'mail-b', fingerprint: b.identity.fingerprint, addresses: [{ host: '127.0.0.1', port: 7420 }] } });
+  expect(await outcome).toMatchObject({
+    kind: 'paired',
+    peer: { node: 'mail-b', fingerprint: b.identity.fingerprint, addresses: [{ host: '127.0.0.1', port: 7420 }] },
+  });
   expect(peer).toEqual(b.pins.read());
   const [onA, onB] = [a.pins.read(), b.pins.read()];
   expect(onA?.pair).toBe(onB?.pair);
@@ -82,7 +95,11 @@ test('two nodes pair, and then the link stands with the keys that were shown', a
 describe('refusals, each with its own code', () => {
   test('no offer: nothing of the newcomer is read', async () => {
     const { join } = await primary();
-    expect(await join('0000-0000-0000-0000')).toMatchObject({ code: 'no-offer', message: expect.stringContaining('mail-a does not wait'), remedy: expect.stringContaining('mailtwin pair') });
+    expect(await join('0000-0000-0000-0000')).toMatchObject({
+      code: 'no-offer',
+      message: expect.stringContaining('mail-a does not wait'),
+      remedy: expect.stringContaining('mailtwin pair'),
+    });
   });
 
   test('a wrong code costs a try, five burn the offer, and the right one comes too late', async () => {
@@ -90,7 +107,8 @@ describe('refusals, each with its own code', () => {
     const { code } = server.offer();
     const progress: string[] = [];
     const outcome = server.result(never, (text) => progress.push(text));
-    for (const left of ['4 tries are', '3 tries are', '2 tries are', '1 try is']) expect(await join('ZZZZ-ZZZZ-ZZZZ-ZZZZ')).toMatchObject({ code: 'wrong-code', message: expect.stringContaining(`${left} left`) });
+    for (const left of ['4 tries are', '3 tries are', '2 tries are', '1 try is'])
+      expect(await join('ZZZZ-ZZZZ-ZZZZ-ZZZZ')).toMatchObject({ code: 'wrong-code', message: expect.stringContaining(`${left} left`) });
     expect(await join('ZZZZ-ZZZZ-ZZZZ-ZZZZ')).toMatchObject({ code: 'too-many-tries' });
     expect(await outcome).toMatchObject({ kind: 'failed', code: 'too-many-tries' });
     expect(await join(code)).toMatchObject({ code: 'too-many-tries', message: expect.stringContaining('burned after 5 wrong tries') });
@@ -192,13 +210,18 @@ describe('refusals, each with its own code', () => {
 
   test('nobody listens there, or it is something else', async () => {
     const { join } = await primary();
-    expect(await join('0000-0000-0000-0000', { port: 1 })).toMatchObject({ code: 'unreachable', message: expect.stringContaining('127.0.0.1:1') });
+    expect(await join('0000-0000-0000-0000', { port: 1 })).toMatchObject({
+      code: 'unreachable',
+      message: expect.stringContaining('127.0.0.1:1'),
+    });
   });
 
   test('no more than a few may try at the same time', async () => {
     const { b, server, port, join, sockets } = await primary();
     server.offer();
-    const idle = Array.from({ length: pairingLimits.connectionsMax }, () => tlsConnect(clientTls(b.identity, 'pairing', { host: '127.0.0.1', port })));
+    const idle = Array.from({ length: pairingLimits.connectionsMax }, () =>
+      tlsConnect(clientTls(b.identity, 'pairing', { host: '127.0.0.1', port })),
+    );
     clean.push(() => idle.forEach((socket) => socket.destroy()));
     await Promise.all(idle.map((socket) => new Promise((resolve) => socket.once('secureConnect', resolve))));
     await until('all to be under way', () => sockets.size === pairingLimits.connectionsMax);
@@ -279,7 +302,10 @@ describe('attackers', () => {
       socket.on('data', () => {
         const zeros = (bytes: number) => Buffer.alloc(bytes).toString('base64');
         if (turn++ === 0) socket.write(`${JSON.stringify({ type: 'offer', version: 1, salt: zeros(16), nonce: zeros(32) })}\n`);
-        else socket.write(`${JSON.stringify({ type: 'confirm', node: 'mail-a', role: 'primary', roots: ['mail:maildir'], port: 1, mac: zeros(32) })}\n`);
+        else
+          socket.write(
+            `${JSON.stringify({ type: 'confirm', node: 'mail-a', role: 'primary', roots: ['mail:maildir'], port: 1, mac: zeros(32) })}\n`,
+          );
       });
     });
     await new Promise<void>((resolve) => fake.listen(0, '127.0.0.1', () => resolve()));
@@ -296,18 +322,35 @@ describe('attackers', () => {
 
   test('every part of the scene changes both proofs', async () => {
     const key = await pairingKey('0000000000000000', Buffer.alloc(16));
-    const scene: Scene = { binding: Buffer.alloc(32), primaryKey: Buffer.from('p'), standbyKey: Buffer.from('s'), primaryNonce: Buffer.alloc(32), standbyNonce: Buffer.alloc(32, 1) };
+    const scene: Scene = {
+      binding: Buffer.alloc(32),
+      primaryKey: Buffer.from('p'),
+      standbyKey: Buffer.from('s'),
+      primaryNonce: Buffer.alloc(32),
+      standbyNonce: Buffer.alloc(32, 1),
+    };
     const a: Party = { role: 'primary', node: 'a', roots: ['x:plain'], port: 1 };
     const b: Party = { role: 'standby', node: 'b', roots: ['x:plain'], port: 2 };
     const proofs = [standbyProof(key, scene, b), primaryProof(key, scene, b, a)];
-    for (const field of Object.keys(scene) as (keyof Scene)[]) proofs.push(standbyProof(key, { ...scene, [field]: Buffer.from('other') }, b), primaryProof(key, { ...scene, [field]: Buffer.from('other') }, b, a));
-    for (const change of [{ role: 'primary' as const }, { node: 'c' }, { roots: ['x:plain', 'y:plain'] }, { port: 3 }]) proofs.push(standbyProof(key, scene, { ...b, ...change }), primaryProof(key, scene, { ...b, ...change }, a));
-    proofs.push(primaryProof(key, scene, b, { ...a, node: 'z' }), standbyProof(await pairingKey('0000000000000001', Buffer.alloc(16)), scene, b));
+    for (const field of Object.keys(scene) as (keyof Scene)[])
+      proofs.push(
+        standbyProof(key, { ...scene, [field]: Buffer.from('other') }, b),
+        primaryProof(key, { ...scene, [field]: Buffer.from('other') }, b, a),
+      );
+    for (const change of [{ role: 'primary' as const }, { node: 'c' }, { roots: ['x:plain', 'y:plain'] }, { port: 3 }])
+      proofs.push(standbyProof(key, scene, { ...b, ...change }), primaryProof(key, scene, { ...b, ...change }, a));
+    proofs.push(
+      primaryProof(key, scene, b, { ...a, node: 'z' }),
+      standbyProof(await pairingKey('0000000000000001', Buffer.alloc(16)), scene, b),
+    );
     proofs.push(standbyProof(await pairingKey('0000000000000000', Buffer.alloc(16, 1)), scene, b));
     expect(new Set(proofs.map((mac) => mac.toString('hex'))).size).toBe(proofs.length);
     expect(sameProof(Buffer.alloc(32), Buffer.alloc(31))).toBe(false);
     expect(judgeParties(a, b)).toBeNull();
-    expect(judgeParties(a, { ...b, role: 'primary' })).toMatchObject({ code: 'same-role', detail: expect.stringContaining('role primary, the other (b) has role primary') });
+    expect(judgeParties(a, { ...b, role: 'primary' })).toMatchObject({
+      code: 'same-role',
+      detail: expect.stringContaining('role primary, the other (b) has role primary'),
+    });
   });
 });
 
@@ -320,7 +363,11 @@ describe('codes and offers', () => {
         return normalizePairingCode(typed) === code.replaceAll('-', '');
       }),
     );
-    expect([normalizePairingCode(''), normalizePairingCode('0000-0000-0000-000'), normalizePairingCode('0000-0000-0000-000U')]).toEqual([null, null, null]);
+    expect([normalizePairingCode(''), normalizePairingCode('0000-0000-0000-000'), normalizePairingCode('0000-0000-0000-000U')]).toEqual([
+      null,
+      null,
+      null,
+    ]);
   });
 
   test('an offer ends by use, by tries and by time', () => {
@@ -338,7 +385,8 @@ describe('codes and offers', () => {
     const mac = Buffer.alloc(32).toString('base64');
     const proof = { type: 'proof', node: 'mail-b', role: 'standby', roots: [], port: 7420, mac };
     expect(pairingMessage.safeParse(proof).success).toBe(true);
-    for (const change of [{ node: '../x' }, { node: 'a\nb' }, { mac: 'AAAA' }, { port: 70_000 }, { role: 'fenced' }, { extra: 1 }]) expect(pairingMessage.safeParse({ ...proof, ...change }).success).toBe(false);
+    for (const change of [{ node: '../x' }, { node: 'a\nb' }, { mac: 'AAAA' }, { port: 70_000 }, { role: 'fenced' }, { extra: 1 }])
+      expect(pairingMessage.safeParse({ ...proof, ...change }).success).toBe(false);
     expect(pairingProtocol).toBe('mailtwin-pair/1');
   });
 });
