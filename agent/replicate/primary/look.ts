@@ -24,6 +24,18 @@ export class Looker {
 
   /** `sealing` allows what must otherwise wait for the mailbox to rest: removals and its index and control files. */
   async look(making: Making, root: Root, path: BytePath, sealing = false): Promise<Outcome> {
+    try {
+      return await this.#look(making, root, path, sealing);
+    } catch (error) {
+      const code = errnoCode(error);
+      // Renamed or removed between two calls, before anything of it was sent: a hint says where it is now.
+      if (code === 'ENOENT' || code === 'ENOTDIR') return 'later';
+      if (code === 'EACCES' || code === 'EPERM' || code === 'EIO') return this.#unreadable(root, path, error);
+      throw error;
+    }
+  }
+
+  async #look(making: Making, root: Root, path: BytePath, sealing: boolean): Promise<Outcome> {
     const p = this.#p;
     if (path === '') return 'scan';
     let stat: Stat | null;
@@ -41,7 +53,8 @@ export class Looker {
     }
     if (!stat) return known ? this.#gone(making, root, path, known, class_, sealing) : this.#nothing(root, path);
     if (stat.kind === 'other') return this.#leaveOut(making, root, path, known, 'socket, fifo or device');
-    if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index') && stat.kind === 'file' && !sealing) return 'sealed-only';
+    if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index') && stat.kind === 'file' && !sealing)
+      return 'sealed-only';
     if (known && (known.entry.kind === 'dir') !== (stat.kind === 'dir')) {
       const removed = await this.#remove(making, root, path, known);
       if (removed !== 'done') return removed;
@@ -159,7 +172,10 @@ export class Looker {
       p.index.put(making.layer, at.root.name, other.dir, other.name, entry);
       p.meter.sent('link', 1, 0, stat.size);
       const place = { dir: making.writer.dir(at.root.name, dir), name: other.name };
-      await making.writer.add({ op: 'link', at: place, from, base: entry.content }, { root: at.root.name, dir, name: other.name, from: { dir: at.dir, name: at.name } });
+      await making.writer.add(
+        { op: 'link', at: place, from, base: entry.content },
+        { root: at.root.name, dir, name: other.name, from: { dir: at.dir, name: at.name } },
+      );
     }
   }
 
@@ -178,7 +194,16 @@ export class Looker {
     return p.index.dirAt(root.name, path);
   }
 
-  async #dir(making: Making, root: Root, dir: BytePath, name: BytePath, dirNumber: number, stat: Stat, known: Entry | undefined, onTheWay = false): Promise<Outcome> {
+  async #dir(
+    making: Making,
+    root: Root,
+    dir: BytePath,
+    name: BytePath,
+    dirNumber: number,
+    stat: Stat,
+    known: Entry | undefined,
+    onTheWay = false,
+  ): Promise<Outcome> {
     const p = this.#p;
     const path = joinPath(dir, name);
     const xattrs = p.files.xattrs(absolute(root, path));
@@ -192,7 +217,10 @@ export class Looker {
     const entry: Entry = { ...entryOf(stat, noBytes, digest, known?.dir ?? 0) };
     p.index.put(making.layer, root.name, dirNumber, name, entry);
     p.meter.sent('dir', 1, 0, 0);
-    await making.writer.add({ op: 'dir', at: { dir: making.writer.dir(root.name, dir), name }, meta: { ...metaOf(stat, xattrs), mtimeSec: 0, mtimeNsec: 0 } }, { root: root.name, dir, name });
+    await making.writer.add(
+      { op: 'dir', at: { dir: making.writer.dir(root.name, dir), name }, meta: { ...metaOf(stat, xattrs), mtimeSec: 0, mtimeNsec: 0 } },
+      { root: root.name, dir, name },
+    );
     return isNew ? 'scan' : 'done';
   }
 
@@ -210,13 +238,26 @@ export class Looker {
     p.index.move(making.layer, root.name, other, { dir: dirNumber, name });
     p.meter.sent('move', 1, 0, 0);
     await making.writer.add(
-      { op: 'move', at: { dir: making.writer.dir(root.name, dir), name }, from: { dir: making.writer.dir(root.name, fromDir), name: other.name }, tree: true },
+      {
+        op: 'move',
+        at: { dir: making.writer.dir(root.name, dir), name },
+        from: { dir: making.writer.dir(root.name, fromDir), name: other.name },
+        tree: true,
+      },
       { root: root.name, dir, name, from: { dir: fromDir, name: other.name } },
     );
     return 'scan';
   }
 
-  async #symlink(making: Making, root: Root, dir: BytePath, name: BytePath, dirNumber: number, stat: Stat, known: Entry | undefined): Promise<Outcome> {
+  async #symlink(
+    making: Making,
+    root: Root,
+    dir: BytePath,
+    name: BytePath,
+    dirNumber: number,
+    stat: Stat,
+    known: Entry | undefined,
+  ): Promise<Outcome> {
     const p = this.#p;
     const path = joinPath(dir, name);
     let target: BytePath;
@@ -226,13 +267,29 @@ export class Looker {
       return this.#unreadable(root, path, error);
     }
     if (!linkStaysInside(path, target)) {
-      return this.#leaveOut(making, root, path, known ? { dir: dirNumber, name, entry: known } : null, 'symbolic link that leads out of its root');
+      return this.#leaveOut(
+        making,
+        root,
+        path,
+        known ? { dir: dirNumber, name, entry: known } : null,
+        'symbolic link that leads out of its root',
+      );
     }
     const entry = entryOf(stat, createHash('sha256').update(target, 'latin1').digest(), noBytes, 0);
-    if (known && known.kind === 'symlink' && known.content.equals(entry.content) && known.mtimeNs === entry.mtimeNs && sameAttributes(known, stat)) return 'done';
+    if (
+      known &&
+      known.kind === 'symlink' &&
+      known.content.equals(entry.content) &&
+      known.mtimeNs === entry.mtimeNs &&
+      sameAttributes(known, stat)
+    )
+      return 'done';
     p.index.put(making.layer, root.name, dirNumber, name, entry);
     p.meter.sent('symlink', 1, target.length, 0);
-    await making.writer.add({ op: 'symlink', at: { dir: making.writer.dir(root.name, dir), name }, target, meta: metaOf(stat, null) }, { root: root.name, dir, name });
+    await making.writer.add(
+      { op: 'symlink', at: { dir: making.writer.dir(root.name, dir), name }, target, meta: metaOf(stat, null) },
+      { root: root.name, dir, name },
+    );
     return 'done';
   }
 
@@ -246,7 +303,10 @@ export class Looker {
     if (sameAttributes(known, stat) && known.xattrs.equals(digest)) return 'done';
     p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entryOf(stat, known.content, digest, 0));
     p.meter.sent('meta', 1, 0, stat.size);
-    await making.writer.add({ op: 'meta', at: { dir: making.writer.dir(at.root.name, at.dir), name: at.name }, meta: metaOf(stat, xattrs), base: known.content }, { root: at.root.name, dir: at.dir, name: at.name });
+    await making.writer.add(
+      { op: 'meta', at: { dir: making.writer.dir(at.root.name, at.dir), name: at.name }, meta: metaOf(stat, xattrs), base: known.content },
+      { root: at.root.name, dir: at.dir, name: at.name },
+    );
     await this.#otherNames(making, at, stat);
     return 'done';
   }
@@ -293,7 +353,10 @@ export class Looker {
     p.index.move(making.layer, at.root.name, other, { dir: at.dirNumber, name: at.name });
     p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
     p.meter.sent('move', 1, 0, stat.size);
-    await making.writer.add({ op: 'move', at: place, from, base: other.entry.content, tree: false, ...(sameMeta ? {} : { meta: metaOf(stat, xattrs) }) }, where);
+    await making.writer.add(
+      { op: 'move', at: place, from, base: other.entry.content, tree: false, ...(sameMeta ? {} : { meta: metaOf(stat, xattrs) }) },
+      where,
+    );
     if (!sameMeta) await this.#otherNames(making, at, stat);
     return 'done';
   }

@@ -1,0 +1,232 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Status, StreamLine } from '../../protocol/control.ts';
+import { controlClient, type ControlClient } from '../../tools/cli/control-client.ts';
+import { LabProcess, run, type RunResult } from './processes.ts';
+import { waitFor } from './waiting.ts';
+
+/** The command line as it was built: what a user runs. */
+const mainFile = fileURLToPath(new URL('../../dist/tools/cli/main.js', import.meta.url));
+const startMs = 60_000;
+const stopMs = 30_000;
+
+/** A replicated root as it lies on one node. */
+export interface RootPlace {
+  name: string;
+  path: string;
+  format?: 'maildir' | 'plain';
+}
+
+export interface AgentOptions {
+  /** Name of the node. */
+  node: string;
+  /** Holds the configuration and the state directory; made when missing. Its file system is the state's. */
+  dir: string;
+  roots: readonly RootPlace[];
+  /** Network namespace it runs in; default: the test's own. */
+  namespace?: string;
+  /** HOST:PORT; default a port of loopback that the system chooses. */
+  listen?: string;
+  watcher?: 'auto' | 'chokidar' | 'fanotify';
+  /** Lines of the configuration to replace, as text by text. */
+  config?: readonly (readonly [from: string, to: string])[];
+}
+
+/** One agent as a process of its own: started, stopped and killed as often as a test likes. */
+export class LabAgent {
+  readonly role: 'primary' | 'standby';
+  readonly node: string;
+  readonly stateDir: string;
+  readonly control: ControlClient;
+  readonly #options: AgentOptions;
+  readonly #configFile: string;
+  #process: LabProcess | null = null;
+  #wanted = false;
+  #earlierOutput = '';
+
+  constructor(role: 'primary' | 'standby', options: AgentOptions) {
+    this.role = role;
+    this.node = options.node;
+    this.#options = options;
+    this.stateDir = join(options.dir, 'state');
+    this.#configFile = join(options.dir, 'mailtwin.yaml');
+    this.control = controlClient(this.stateDir);
+  }
+
+  /** Runs one mailtwin command on this node. @throws with its output when it fails, unless `mayFail`. */
+  cli(args: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {
+    const [command = '', ...rest] = args;
+    const { namespace } = this.#options;
+    return run(process.execPath, [mainFile, command, ...rest, '--config', this.#configFile], { namespace, ...options });
+  }
+
+  /** Writes configuration and key. */
+  async init(): Promise<void> {
+    const { dir, roots, node, watcher, config = [] } = this.#options;
+    mkdirSync(dir, { recursive: true });
+    for (const root of roots) mkdirSync(this.role === 'standby' ? root.path : dirname(root.path), { recursive: true });
+    await this.cli([
+      'init',
+      ...['--role', this.role, '--node', node, '--state', this.stateDir, '--metrics', 'off'],
+      ...['--listen', this.#options.listen ?? '127.0.0.1:0'],
+      ...roots.flatMap((root) => ['--root', `${root.name}=${root.path}:${root.format ?? 'maildir'}`]),
+    ]);
+    const changes = [...(watcher === undefined ? [] : [['watcher: auto', `watcher: ${watcher}`] as const]), ...config];
+    let text = readFileSync(this.#configFile, 'utf8');
+    for (const [from, to] of changes) {
+      if (!text.includes(from)) throw new Error(`the configuration has no ${JSON.stringify(from)}`);
+      text = text.replace(from, to);
+    }
+    writeFileSync(this.#configFile, text);
+  }
+
+  /** Starts it and waits until it answers. */
+  async start(): Promise<void> {
+    if (this.#process?.isRunning) throw new Error(`the agent ${this.node} runs already`);
+    this.#earlierOutput = this.output;
+    const { namespace } = this.#options;
+    const started = new LabProcess(process.execPath, [mainFile, 'run', '--config', this.#configFile], { namespace });
+    this.#process = started;
+    this.#wanted = true;
+    await waitFor(`the agent ${this.node}`, startMs, async () => {
+      this.check();
+      await this.control.ask('GET /status', null);
+      return true;
+    });
+  }
+
+  /** The port that the pair's connection is taken on, as the log tells it. */
+  async port(): Promise<number> {
+    const line = await waitFor(`the port of ${this.node}`, startMs, () => /"port":(\d+)[^\n]*the agent runs/.exec(this.output));
+    return Number(line[1]);
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? -1;
+  }
+
+  get isRunning(): boolean {
+    return this.#process?.isRunning ?? false;
+  }
+
+  /** Everything that it printed over all its lives, the last megabyte or two. */
+  get output(): string {
+    return (this.#earlierOutput + (this.#process?.output ?? '')).slice(-2_000_000);
+  }
+
+  /** Lines of its log at level error. */
+  errors(): string[] {
+    return this.output.split('\n').filter((line) => /"level":(50|60|"error"|"fatal")/.test(line));
+  }
+
+  /** @throws with its log when it ended by itself. */
+  check(): void {
+    if (this.#wanted && this.#process?.isRunning === false)
+      throw new Error(`the agent ${this.node} ended by itself; it printed:\n${this.output.slice(-4000)}`);
+  }
+
+  async status(): Promise<Status> {
+    this.check();
+    return this.control.ask('GET /status', null);
+  }
+
+  /** An orderly stop. Nothing when it does not run. */
+  async stop(): Promise<void> {
+    this.#wanted = false;
+    await this.#process?.stop(stopMs);
+  }
+
+  async kill9(): Promise<void> {
+    this.#wanted = false;
+    await this.#process?.kill9();
+  }
+
+  /** kill -9 without waiting. */
+  killNow(): void {
+    this.#wanted = false;
+    this.#process?.killNow();
+  }
+}
+
+/** A primary and a standby. `await using pair = await AgentPair.create(...)`, or `dispose` in a `finally`. */
+export class AgentPair implements AsyncDisposable {
+  readonly primary: LabAgent;
+  readonly standby: LabAgent;
+
+  private constructor(primary: AgentOptions, standby: AgentOptions) {
+    this.primary = new LabAgent('primary', primary);
+    this.standby = new LabAgent('standby', standby);
+  }
+
+  /**
+   * Writes both configurations, starts the primary and introduces the standby to it, which is not started yet.
+   *
+   * @param connect gives the address that the standby connects to, for the primary's port: a proxy may stand between.
+   */
+  static async create(options: {
+    primary: AgentOptions;
+    standby: AgentOptions;
+    connect?: (port: number) => Promise<string> | string;
+  }): Promise<AgentPair> {
+    const pair = new AgentPair(options.primary, options.standby);
+    const { primary, standby } = pair;
+    try {
+      await primary.init();
+      await standby.init();
+      await primary.start();
+      const port = await primary.port();
+      const host = options.primary.listen?.replace(/:\d+$/, '') ?? '127.0.0.1';
+      const address = (await options.connect?.(port)) ?? `${host}:${port}`;
+      const offer = JSON.parse((await primary.cli(['pair', '--json'])).stdout) as { code: string };
+      await standby.cli(['pair', address, offer.code, '--yes']);
+      return pair;
+    } catch (error) {
+      await pair.dispose();
+      throw error;
+    }
+  }
+
+  /** Resolves when all that changed before the call is durable on the standby. @throws what the agent answers otherwise. */
+  async wait(timeoutSeconds = 60): Promise<void> {
+    await lastLine(this.primary, 'wait', this.primary.control.stream('POST /wait', { timeoutSeconds }));
+  }
+
+  /** Differences that `verify` finds, as lines. @throws what the agent answers when it cannot verify. */
+  async verify(deep: boolean): Promise<string[]> {
+    const lines: string[] = [];
+    await lastLine(this.primary, 'verify', this.primary.control.stream('POST /verify', { deep }), (line) =>
+      lines.push(`${line.root}:${line.path}: ${line.what}`),
+    );
+    return lines;
+  }
+
+  /** Waits until the standby is connected and the initial fill is complete. */
+  async filled(timeoutMs: number): Promise<void> {
+    await waitFor('the initial fill', timeoutMs, async () => {
+      this.standby.check();
+      return (await this.primary.status()).replication.phase === 'streaming';
+    });
+  }
+
+  /** Kills both. */
+  async dispose(): Promise<void> {
+    await Promise.all([this.primary.kill9(), this.standby.kill9()]);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+async function lastLine(
+  agent: LabAgent,
+  what: string,
+  lines: AsyncIterable<StreamLine>,
+  onDifference: (line: Extract<StreamLine, { kind: 'difference' }>) => void = () => {},
+): Promise<void> {
+  for await (const line of lines) {
+    if (line.kind === 'difference') onDifference(line);
+    if (line.kind === 'error') throw new Error(`${what} on ${agent.node}: ${line.code}: ${line.message}`);
+  }
+}
