@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { MessageOf } from '../../../protocol/messages.ts';
 import type { MailboxMarks } from '../../mailstore/format.ts';
 import { joinPath, type BytePath, type Stat } from '../../platform/files.ts';
@@ -20,6 +21,8 @@ interface SealFile {
   stat: Stat;
   data: Buffer;
   order: number;
+  /** Of a large uidlist that only grew: its header, its last old line and what is new; else the same as `data`. */
+  news: Buffer;
 }
 
 /** A mailbox's names are proven up to this UID: the names of lower lines were there once, and lines never change. */
@@ -29,6 +32,8 @@ interface Proven {
 }
 
 const provenMax = 20_000;
+const largeUidlistBytes = 64 * 1024;
+const newline = 0x0a;
 const sealFileBytesMax = 256 * 1024 * 1024;
 
 /**
@@ -120,12 +125,20 @@ export class Sealer {
         changed = true;
         continue;
       }
-      const whole = root.format.wholeLength(name, read.data);
+      const news = root.format.isUidlist(name) ? this.#news(root, mailbox, name, read.data) : read.data;
+      const unchanged = read.data.length - news.length;
+      const whole = root.format.wholeLength(name, news);
       // Half a record is a moment of writing; what stays so is what the server itself sees, and goes as it is.
       const settled = p.clock.wallMs() - Number(read.stat.mtimeNs / 1_000_000n) > 2000;
       if (!whole.ok && !settled) changed = true;
-      const length = whole.ok && !settled ? whole.length : read.data.length;
-      files.push({ name, stat: read.stat, data: read.data.subarray(0, length), order: root.format.classify(joinPath(mailbox, name), 'file').applyOrder });
+      const length = whole.ok && !settled ? unchanged + whole.length : read.data.length;
+      files.push({
+        name,
+        stat: read.stat,
+        data: read.data.subarray(0, length),
+        news: news.subarray(0, length - unchanged),
+        order: root.format.classify(joinPath(mailbox, name), 'file').applyOrder,
+      });
       if (length !== read.data.length) changed = true;
     }
     for (const [name, stat] of before) {
@@ -134,6 +147,20 @@ export class Sealer {
     }
     if (locked()) changed = true;
     return { files, missing: this.#missing(root, mailbox, before), changed };
+  }
+
+  /**
+   * What has to be looked at of a uidlist. A large one that only grew was checked, and its messages sent, when its
+   * beginning was: of that only the header and the last line count, which has the highest UID.
+   */
+  #news(root: Root, mailbox: BytePath, name: string, data: Buffer): Buffer {
+    const known = this.#fileAt(root, mailbox, name)?.known;
+    if (!known || known.content.length === 0 || known.size < largeUidlistBytes || data.length < known.size || data[known.size - 1] !== newline) return data;
+    const prefix = createHash('sha256').update(data.subarray(0, known.size)).digest();
+    if (!prefix.subarray(0, known.content.length).equals(known.content)) return data;
+    const header = data.subarray(0, data.indexOf(newline) + 1);
+    const lastLine = data.lastIndexOf(newline, known.size - 2) + 1;
+    return lastLine <= header.length ? data : Buffer.concat([header, data.subarray(lastLine)]);
   }
 
   /** Names of the set that the standby has and that are gone here. */
@@ -160,14 +187,14 @@ export class Sealer {
     const p = this.#p;
     const uidlist = files.find((file) => root.format.isUidlist(file.name));
     if (!uidlist) return [];
-    const marks = root.format.marks({ uidlist: uidlist.data });
+    const marks = root.format.marks({ uidlist: uidlist.news });
     const key = `${root.name}\0${mailbox}`;
     const proven = this.#proven.get(key);
     const from = proven && proven.uidValidity === marks?.uidValidity ? proven.uid : 0;
     const dirs = ['cur', 'new'].map((name) => ({ name, number: p.index.dirAt(root.name, joinPath(mailbox, name)) }));
     const wanted = new Set<string>();
     let last = from;
-    for (const { uid, base } of root.format.namedMessages(uidlist.data)) {
+    for (const { uid, base } of root.format.namedMessages(uidlist.news)) {
       last = Math.max(last, uid);
       if (uid <= from) continue;
       if (!dirs.some((dir) => dir.number !== null && this.#has(dir.number, root, base))) wanted.add(base);
@@ -200,7 +227,7 @@ export class Sealer {
   #noteMarks(root: Root, mailbox: BytePath, files: readonly SealFile[]): void {
     const data: { uidlist?: Buffer; index?: Buffer; log?: Buffer; log2?: Buffer } = {};
     for (const file of files) {
-      if (root.format.isUidlist(file.name)) data.uidlist = file.data;
+      if (root.format.isUidlist(file.name)) data.uidlist = file.news;
       if (file.name === 'dovecot.index') data.index = file.data;
       if (file.name === 'dovecot.index.log') data.log = file.data;
       if (file.name === 'dovecot.index.log.2') data.log2 = file.data;
