@@ -2,7 +2,7 @@ import { ensureNodeModules } from './node-modules.mjs';
 import { run, runNodeSteps } from './run.mjs';
 import { staticSteps, vitest } from './steps.mjs';
 
-// `npm run check`: what a developer runs before each commit; seconds. Contract tests named *.slow.test.ts are left to `npm test`.
+// `npm run check`: what a developer runs before each commit; seconds. Tests named *.slow.test.ts are left to `npm test`.
 if (!ensureNodeModules()) process.exit(1);
 const failed = await runNodeSteps(staticSteps);
 const projects = ['--project', 'unit', '--project', 'contract'];
