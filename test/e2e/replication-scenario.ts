@@ -55,9 +55,16 @@ export async function auditBoth(a: Dovecot, b: Dovecot, users: readonly string[]
  */
 export async function replicate(scenario: Scenario): Promise<Findings> {
   const { lab, watcher, seed } = scenario;
+  const times: string[] = [];
+  let since = performance.now();
+  const lap = (what: string) => {
+    times.push(`${what} ${((performance.now() - since) / 1000).toFixed(1)} s`);
+    since = performance.now();
+  };
   const [a, b] = [lab.host(0), lab.host(1)];
   await a.dovecot.start();
   const record = await runLoad({ dovecot: a.dovecot, seed: `${seed}/before`, seconds: 2, ...scenario.load });
+  lap('first load');
   const agent = (host: LabHost) => ({
     node: `mail-${host.name}`,
     dir: `${host.disk}/agent`,
@@ -67,26 +74,34 @@ export async function replicate(scenario: Scenario): Promise<Findings> {
     watcher,
   });
   await using pair = await AgentPair.create({ primary: agent(a), standby: agent(b) });
+  lap('pairing');
   const load = runLoad({ dovecot: a.dovecot, seed, seconds: scenario.seconds, record, ...scenario.load });
   try {
     await pair.standby.start();
   } finally {
     await load;
   }
+  lap('load');
   await pair.filled(60_000);
   await pair.primary.cli(['wait', '--timeout', '60']);
+  lap('wait');
   await a.dovecot.stop();
+  lap('stop');
   await pair.wait();
+  lap('wait again');
   const verified = await pair.primary.cli(['verify', '--deep'], { mayFail: true });
+  lap('verify');
   const trees = rootsOf(a, scenario.roots).flatMap((root, i) => differentTrees(root.path, rootsOf(b, scenario.roots)[i]?.path ?? ''));
   const status = await pair.primary.status();
   const capture = status.capture.watcher;
   await pair.standby.stop();
   await pair.primary.stop();
+  lap('trees and stop');
 
   await a.dovecot.start();
   await b.dovecot.start();
   const { lines, totals } = await auditBoth(a.dovecot, b.dovecot, scenario.load?.users ?? usualUsers);
+  lap('audit');
   return {
     verify: verified.code === 0 ? '' : verified.stdout + verified.stderr,
     trees,
@@ -95,6 +110,6 @@ export async function replicate(scenario: Scenario): Promise<Findings> {
     record: await checkRecord(record, b.dovecot),
     log: [...b.dovecot.alarmingLogLines(), ...b.dovecot.errorLogLines()],
     agentErrors: [...pair.primary.errors(), ...pair.standby.errors(), ...(capture === watcher ? [] : [`the watcher was ${capture}`])],
-    summary: `${record.summary()}; audited ${JSON.stringify(totals)}`,
+    summary: `${record.summary()}; audited ${JSON.stringify(totals)}; ${times.join(', ')}`,
   };
 }
