@@ -117,6 +117,11 @@ export class Changes {
     for (const change of this.#waiting.values()) if (change.notBefore <= now) yield change;
   }
 
+  /** Changes that wait, whether or not their time has come. */
+  waiting(): Iterable<Change> {
+    return this.#waiting.values();
+  }
+
   /** The next time at which a change that was put off may be looked at; null when none waits. */
   nextAt(): number | null {
     let next: number | null = null;

@@ -51,6 +51,7 @@ const looksAtOnceMax = 4096;
 const sliceMs = 8;
 const busyRetryMs = 3;
 const busyRetryMsMax = 50;
+const apartRetryMs = 20;
 const sealRoundsMax = 4;
 
 /** Turns open changes into one batch at a time: live changes first, then the mailboxes that they close, then scans. */
@@ -185,7 +186,9 @@ export class BatchMaker {
       if (this.#place(making, root, change, outcome, groups)) return true;
       await this.#slice(check);
     }
-    for (const group of groups.values()) {
+    // Control before index: where they lie in roots of their own, one follows the other.
+    const ranked = [...groups.values()].map((group) => ({ group, rank: this.#sealer.rankApart(group.root, group.mailbox) }));
+    for (const { group } of ranked.toSorted((a, b) => a.rank - b.rank)) {
       // A flood of new messages goes first; the mailbox is closed when it has passed, or after twice its time.
       const age = p.clock.monotonicMs() - Math.min(...group.changes.map(({ at }) => at));
       if (stopped && age < 2 * p.restMaxMs) this.#giveBack(making, group.changes, 0);
@@ -233,6 +236,7 @@ export class BatchMaker {
     const p = this.#p;
     const now = p.clock.monotonicMs();
     const oldest = Math.min(...group.changes.map(({ at }) => at));
+    if (this.#mustWait(group.root, group.mailbox)) return this.#giveBack(making, group.changes, now + apartRetryMs);
     const gone = group.changes.map(({ path }) => path).filter((path) => splitPath(path).dir !== group.mailbox);
     const outcome = await this.#seal(making, group.root, group.mailbox, gone, now - oldest > p.restMaxMs, check);
     if (outcome === 'sealed') return;
@@ -330,13 +334,19 @@ export class BatchMaker {
     return false;
   }
 
+  /** Control and index files in a root of their own follow what they name, which may lie in another root. */
+  #mustWait(root: Root, mailbox: BytePath): boolean {
+    const rank = this.#sealer.rankApart(root, mailbox);
+    return rank !== 0 && (this.#scans.some((running) => running.root !== root) || !this.#sealer.mayFollow(root, mailbox, rank));
+  }
+
   async #sealInScan(making: MadeBatch, running: RunningScan, mailbox: BytePath, check: () => void): Promise<void> {
     const gone = running.gone.get(mailbox) ?? [];
     running.gone.delete(mailbox);
-    const outcome = await this.#seal(making, running.root, mailbox, gone, false, check);
+    const outcome = this.#mustWait(running.root, mailbox) ? 'busy' : await this.#seal(making, running.root, mailbox, gone, false, check);
     if (outcome === 'sealed') return;
     running.trouble.add(mailbox);
-    for (const path of [...gone, joinPath(mailbox, 'dovecot-uidlist')]) this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs(), running.change);
+    for (const path of [...gone, ...this.#sealer.files(running.root, mailbox)]) this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs(), running.change);
   }
 
   async #endScan(making: MadeBatch, running: RunningScan, check: () => void): Promise<void> {

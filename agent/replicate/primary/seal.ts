@@ -31,6 +31,8 @@ interface Proven {
   uid: number;
 }
 
+/** Control and index files in roots of their own rest this long before they follow the messages. */
+const restApartMs = 50;
 const provenMax = 20_000;
 const largeUidlistBytes = 64 * 1024;
 const newline = 0x0a;
@@ -58,6 +60,40 @@ export class Sealer {
     const marks = this.#newMarks;
     this.#newMarks = [];
     return marks;
+  }
+
+  /**
+   * Whether a mailbox directory holds only what names messages, because the server keeps its control or index files in
+   * a root of their own: 0 = no, its messages are here; 1 = it has the uidlist; 2 = it has only the index.
+   */
+  rankApart(root: Root, mailbox: BytePath): 0 | 1 | 2 {
+    const dir = absolute(root, mailbox);
+    const here = (name: string) => this.#p.files.lstat(`${dir}/${name}`) !== null;
+    if (here('cur') || here('new')) return 0;
+    return here('dovecot-uidlist') ? 1 : 2;
+  }
+
+  /** Paths of the files that are a set with their mailbox. */
+  files(root: Root, mailbox: BytePath): BytePath[] {
+    const names = this.#p.files.readdir(absolute(root, mailbox)) ?? [];
+    return names.filter(({ name, kind }) => kind === 'file' && root.format.sealOrder(name) !== null).map(({ name }) => joinPath(mailbox, name));
+  }
+
+  /**
+   * Whether the control or index files of a root of their own may go now: nothing that they could name may wait in
+   * another root, and they must have rested long enough for its hints to have come.
+   */
+  mayFollow(root: Root, mailbox: BytePath, rank: 1 | 2): boolean {
+    const p = this.#p;
+    for (const change of p.changes.waiting()) {
+      if (change.root === root.name) continue;
+      const other = p.roots.find(({ name }) => name === change.root);
+      const class_ = other?.format.classify(change.path, null).class;
+      if (class_ !== 'index' && (rank === 2 || class_ !== 'control')) return false;
+    }
+    const times = this.files(root, mailbox).map((path) => p.files.lstat(absolute(root, path))?.mtimeNs ?? 0n);
+    const newest = times.reduce((a, b) => (a > b ? a : b), 0n);
+    return p.clock.wallMs() - Number(newest / 1_000_000n) > restApartMs;
   }
 
   /** A new connection hears every mark again. */
