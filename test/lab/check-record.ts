@@ -1,3 +1,4 @@
+import type { ImapFlow } from 'imapflow';
 import type { Endpoint } from './dovecot.ts';
 import { ImapSession, messageIdOf, sha256 } from './imap-session.ts';
 import type { Acknowledged, LoadRecord } from './load-record.ts';
@@ -24,12 +25,13 @@ export async function checkRecord(
   const problems: string[] = [...record.conflicts];
   const users = new Set([...record.sightings.map((each) => each.user), ...mustBeThere.map((each) => each.user)]);
   for (const user of users) {
-    const found = await readUser(server.imap, user, server.password);
+    const found = await readUser(server.imap, user, server.password, problems);
     for (const seen of record.sightings.filter((each) => each.user === user)) {
-      const now = found.get(seen.uidValidity)?.byUid.get(seen.uid);
+      const where = found.get(spaceOf(seen.mailbox, seen.uidValidity));
+      const now = where?.byUid.get(seen.uid);
       if (now === undefined) continue;
       const same = now.messageId === seen.messageId && (seen.sha256 === null || seen.sha256 === now.sha256);
-      const place = `${user} ${seen.mailbox} (now ${found.get(seen.uidValidity)?.mailbox ?? ''}) UIDVALIDITY ${seen.uidValidity} UID ${seen.uid}`;
+      const place = `${user} ${seen.mailbox} (now ${where?.mailbox ?? ''}) UIDVALIDITY ${seen.uidValidity} UID ${seen.uid}`;
       if (!same) problems.push(`I5: ${place} was ${seen.messageId}, is ${now.messageId}`);
     }
     const there = new Set([...found.values()].flatMap(({ byUid }) => [...byUid.values()].map((each) => each.messageId)));
@@ -41,30 +43,52 @@ export async function checkRecord(
   return problems;
 }
 
-async function readUser(endpoint: Endpoint, user: string, password: string): Promise<Map<bigint, Found>> {
-  const found = new Map<bigint, Found>();
-  const session = await ImapSession.open(endpoint, user, password);
-  const { client } = session;
+const readTriesMax = 3;
+
+async function readUser(endpoint: Endpoint, user: string, password: string, problems: string[]): Promise<Map<string, Found>> {
+  const found = new Map<string, Found>();
+  let session = await ImapSession.open(endpoint, user, password);
   try {
-    for (const { path, flags } of await client.list()) {
-      if (flags.has('\\Noselect') || flags.has('\\NonExistent')) continue;
-      const opened = await session.attempt(() => client.mailboxOpen(path, { readOnly: true }));
-      // Dovecot's list index may still name a mailbox that another client renamed or deleted a moment before.
-      if ('refused' in opened && /doesn't exist/.test(opened.refused.text)) continue;
-      if ('refused' in opened) throw new Error(`${user} cannot open ${path}: ${opened.refused.text}`);
-      const { uidValidity, exists } = opened.done;
-      const byUid: Found['byUid'] = new Map();
-      if (exists > 0) {
-        for await (const { uid, source } of client.fetch('1:*', { uid: true, source: true })) {
-          if (source) byUid.set(uid, { messageId: messageIdOf(source), sha256: sha256(source) });
-        }
+    const queue = (await session.client.list()).filter(({ flags }) => !flags.has('\\Noselect') && !flags.has('\\NonExistent'));
+    const hangUps = new Map<string, number>();
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const { path } = next;
+      const looked = await session.attempt((client) => readMailbox(client, path));
+      if ('done' in looked) {
+        const space = spaceOf(path, looked.done.uidValidity);
+        const twin = found.get(space);
+        if (twin !== undefined) throw new Error(`${user} has one UIDVALIDITY twice: ${twin.mailbox}, ${path}`);
+        found.set(space, { mailbox: path, byUid: looked.done.byUid });
+        continue;
       }
-      if (found.has(uidValidity))
-        throw new Error(`${user} has UIDVALIDITY ${uidValidity} twice: ${found.get(uidValidity)?.mailbox ?? ''}, ${path}`);
-      found.set(uidValidity, { mailbox: path, byUid });
+      // Dovecot's list index may still name a mailbox that another client renamed or deleted a moment before.
+      if (looked.refused.kind === 'no' && /doesn't exist/.test(looked.refused.text)) continue;
+      problems.push(`${user} ${path}: ${looked.refused.kind === 'gone' ? 'the server hung up' : 'refused'} ${looked.refused.text}`);
+      hangUps.set(path, (hangUps.get(path) ?? 0) + 1);
+      if (looked.refused.kind === 'no' || hangUps.get(path) === readTriesMax) continue;
+      // Dovecot hangs up over a damaged message and mends its index: another look shows what clients get then.
+      queue.unshift(next);
+      session.client.close();
+      session = await ImapSession.open(endpoint, user, password);
     }
   } finally {
     await session.close();
   }
   return found;
+}
+
+async function readMailbox(client: ImapFlow, path: string): Promise<{ uidValidity: bigint; byUid: Found['byUid'] }> {
+  const { uidValidity, exists } = await client.mailboxOpen(path, { readOnly: true });
+  const byUid: Found['byUid'] = new Map();
+  if (exists > 0) {
+    for await (const { uid, source } of client.fetch('1:*', { uid: true, source: true })) {
+      if (source) byUid.set(uid, { messageId: messageIdOf(source), sha256: sha256(source) });
+    }
+  }
+  return { uidValidity, byUid };
+}
+
+/** UIDVALIDITY outlives a rename, and is unique in a namespace. */
+function spaceOf(mailbox: string, uidValidity: bigint): string {
+  return `${mailbox.startsWith('Public/') ? 'public' : 'own'} ${uidValidity}`;
 }

@@ -19,7 +19,10 @@ export interface LoadOptions {
   lmtpClients?: number;
   /** Mean pause of a client between two steps, so that a machine with few cores is not at its limit. Default 10. */
   pauseMs?: number;
+  /** When given, kinds without a weight are not done. */
   weights?: Partial<Record<ImapStep, number>>;
+  /** Mailboxes of a public namespace, made when missing; every user works in them too. */
+  sharedMailboxes?: readonly string[];
   /** The server may be killed under the load: then the clients end quietly. */
   serverMayDie?: boolean;
   /** Ends the load early. */
@@ -40,7 +43,8 @@ export async function runLoad(options: LoadOptions): Promise<LoadRecord> {
   const isOver = () => hasFailed || options.signal?.aborted === true || performance.now() >= deadlineMs;
   const random = (name: string) => new Random(`${options.seed}/${name}`);
   const folders = new Map<string, SharedFolders>(users.map((user) => [user, new Set()]));
-  const weights = { ...usualSteps, ...options.weights };
+  const none = Object.fromEntries(Object.keys(usualSteps).map((step) => [step, 0])) as Record<ImapStep, number>;
+  const weights = options.weights ? { ...none, ...options.weights } : usualSteps;
 
   const clients = Array.from({ length: options.imapClients ?? 4 }, (_, i) => {
     const user = users[i % users.length] ?? '';
@@ -53,6 +57,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadRecord> {
       record,
       folders: folders.get(user) ?? new Set(),
       weights,
+      shared: options.sharedMailboxes ?? [],
     });
   });
   // One after the other: creating the same mailbox twice at once is a race that no test needs.

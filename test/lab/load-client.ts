@@ -53,6 +53,7 @@ export class LoadClient {
   readonly #record: LoadRecord;
   readonly #folders: SharedFolders;
   readonly #weights: Readonly<Record<ImapStep, number>>;
+  readonly #shared: readonly string[];
   #session: ImapSession | null = null;
 
   constructor(options: {
@@ -64,6 +65,8 @@ export class LoadClient {
     record: LoadRecord;
     folders: SharedFolders;
     weights: Readonly<Record<ImapStep, number>>;
+    /** Mailboxes that other users change too. */
+    shared: readonly string[];
   }) {
     this.#endpoint = options.endpoint;
     this.#user = options.user;
@@ -73,11 +76,12 @@ export class LoadClient {
     this.#record = options.record;
     this.#folders = options.folders;
     this.#weights = options.weights;
+    this.#shared = options.shared;
   }
 
   /** Makes the mailboxes that every user has. */
   async prepare(): Promise<void> {
-    for (const mailbox of fixedMailboxes.slice(1)) await (await this.#connected()).client.mailboxCreate(mailbox);
+    for (const mailbox of [...fixedMailboxes.slice(1), ...this.#shared]) await (await this.#connected()).client.mailboxCreate(mailbox);
   }
 
   /** One step. Fair refusals are counted as races. @throws what a server must not answer. */
@@ -107,7 +111,7 @@ export class LoadClient {
       refused.kind === 'gone'
         ? /deleted|renamed|inconsistent|mailbox/i.test(refused.text)
         : ['NONEXISTENT', 'TRYCREATE', 'ALREADYEXISTS', 'EXPUNGEISSUED', 'EMPTY', 'INUSE', 'CANNOT'].includes(refused.code) ||
-          /doesn't exist|no longer exists|isn't|has children|deleted|subscribe/i.test(refused.text);
+          /doesn't exist|no longer exists|isn't|has children|deleted|subscribe|during deletion|already exists/i.test(refused.text);
     if (!fair) throw new Error(`${kind} for ${this.#user} refused: ${refused.kind} [${refused.code}] ${refused.text}`);
     this.#record.race(`${kind}:${refused.code || refused.kind}`);
   }
@@ -277,6 +281,6 @@ export class LoadClient {
 
   #anyMailbox(): string {
     if (this.#random.chance(0.4)) return 'INBOX';
-    return this.#random.pick([...fixedMailboxes, ...this.#folders]);
+    return this.#random.pick([...fixedMailboxes, ...this.#shared, ...this.#folders]);
   }
 }

@@ -57,17 +57,32 @@ async function* compareUser(user: string, a: MailReader, b: MailReader, totals: 
   const paths = (account: typeof left) => account.mailboxes.filter((each) => each.selectable).map((each) => each.path);
   const inB = new Set(paths(right));
   for (const path of paths(left).filter((each) => inB.has(each))) {
-    const [mailA, mailB] = await both(read('a', user, a, path), read('b', user, b, path));
+    const [lookA, lookB] = await both(read('a', user, a, path), read('b', user, b, path));
+    const [mailA, mailB] = [lookA.found, lookB.found];
     if (mailA === missing && mailB === missing) continue;
     totals.mailboxes++;
-    if (typeof mailA === 'string' || typeof mailB === 'string') {
-      const show = (mail: MailboxSnapshot | string) => (typeof mail === 'string' ? mail : 'it');
-      yield { user, mailbox: path, uid: null, property: 'open', a: show(mailA), b: show(mailB) };
-      continue;
-    }
+    const [openA, openB] = [showOpening(lookA), showOpening(lookB)];
+    if (openA !== openB) yield { user, mailbox: path, uid: null, property: 'open', a: openA, b: openB };
+    if (typeof mailA === 'string' || typeof mailB === 'string') continue;
     totals.messages += mailA.messages.length;
     yield* compareMailboxes(user, path, mailA, mailB);
   }
+}
+
+/** What came of opening and reading a mailbox. */
+interface Look {
+  /** Its content, `missing`, or the server's words when it would not give it. */
+  found: MailboxSnapshot | string;
+  /** The server ended the connection over it the first time. */
+  hungUp: boolean;
+}
+
+const missing = 'none';
+const readTriesMax = 3;
+
+function showOpening({ found, hungUp }: Look): string {
+  const end = typeof found === 'string' ? found : 'it';
+  return hungUp ? `hung up, then ${end}` : end;
 }
 
 /**
@@ -84,24 +99,29 @@ async function dropPhantoms(
   const inOther = new Set(other.mailboxes.map((each) => each.path));
   const phantoms = new Set<string>();
   for (const { path, selectable } of own.mailboxes) {
-    if (selectable && !inOther.has(path) && (await read(name, user, reader, path)) === missing) phantoms.add(path);
+    if (selectable && !inOther.has(path) && (await read(name, user, reader, path)).found === missing) phantoms.add(path);
   }
   return { ...own, mailboxes: own.mailboxes.filter((each) => !phantoms.has(each.path)) };
 }
 
-const missing = 'none';
-
-/** A mailbox, `missing`, or the server's words when it would not open it. */
-async function read(name: 'a' | 'b', user: string, reader: MailReader, path: string): Promise<MailboxSnapshot | string> {
-  try {
-    return await reader.mailbox(path);
-  } catch (error) {
-    const refusal = error as { responseStatus?: string; responseText?: string; serverResponseCode?: string };
-    // Dovecot 2.3 answers SELECT without the response code of RFC 5530.
-    const isMissing = refusal.serverResponseCode === 'NONEXISTENT' || /does(n't| not) exist/i.test(refusal.responseText ?? '');
-    if (refusal.responseStatus === 'NO' && isMissing) return missing;
-    if (refusal.responseStatus === 'NO') return `refused: ${refusal.responseText ?? ''}`;
-    throw failure(name, user, error);
+/**
+ * Reads a mailbox. Dovecot hangs up when it meets a message that is damaged or gone, and mends its index; so
+ * another try shows the rest, and the other mailboxes can still be compared.
+ */
+async function read(name: 'a' | 'b', user: string, reader: MailReader, path: string): Promise<Look> {
+  for (let tries = 1; ; tries++) {
+    const hungUp = tries > 1;
+    try {
+      return { found: await reader.mailbox(path), hungUp };
+    } catch (error) {
+      const refusal = error as { responseStatus?: string; responseText?: string; serverResponseCode?: string };
+      // Dovecot 2.3 answers SELECT without the response code of RFC 5530.
+      const isMissing = refusal.serverResponseCode === 'NONEXISTENT' || /does(n't| not) exist/i.test(refusal.responseText ?? '');
+      if (refusal.responseStatus === 'NO') return { found: isMissing ? missing : `refused: ${refusal.responseText ?? ''}`, hungUp };
+      if (!reader.isCutOff) throw failure(name, user, error);
+      await named(name, user, reader.reopen());
+      if (tries === readTriesMax) return { found: 'nothing', hungUp: true };
+    }
   }
 }
 

@@ -14,7 +14,7 @@ export class MailReader {
   readonly #endpoint: AuditEndpoint;
   readonly #login: Login;
   readonly #options: ReaderOptions;
-  readonly #client: ImapFlow;
+  #client: ImapFlow;
 
   /** @throws when the server cannot be reached or refuses the user. */
   static async open(endpoint: AuditEndpoint, login: Login, options: ReaderOptions): Promise<MailReader> {
@@ -68,6 +68,18 @@ export class MailReader {
       highestModseq: hasModseq ? String(opened.highestModseq) : null,
       messages,
     };
+  }
+
+  /** Whether the server has ended the connection, as Dovecot does when it meets a damaged message. */
+  get isCutOff(): boolean {
+    return !this.#client.usable;
+  }
+
+  /** Logs in again. @throws like `open`. */
+  async reopen(): Promise<void> {
+    this.#client.close();
+    this.#client = this.#newClient();
+    await this.#client.connect();
   }
 
   async close(): Promise<void> {
