@@ -119,6 +119,26 @@ describe('the house', () => {
   });
 });
 
+describe('the list of invariants', () => {
+  const rows = [...readText('agent/ARCHITECTURE.md').matchAll(/^\| (I\d+) \|.*\|$/gm)].map(([line, number]) => ({ line, number }));
+
+  it('has each of the eighteen once', () => {
+    expect(rows.map(({ number }) => number)).toEqual(Array.from({ length: 18 }, (_, i) => `I${i + 1}`));
+  });
+
+  it.each(rows)('$number names a test that exists, or says plainly that nothing holds it yet', ({ line }) => {
+    const named = [...line.matchAll(/`(test\/[^`]+\.test\.ts)` "([^"]+)"/g)];
+    if (named.length === 0) expect(line).toContain('| not built yet');
+    expect(line.match(/test\.ts/g) ?? []).toHaveLength(named.length);
+    for (const [, file = '', name = ''] of named) expect(readText(file), `${file} has no test called ${name}`).toContain(name);
+  });
+
+  it('names every room of the agent in the map', () => {
+    const map = readText('agent/ARCHITECTURE.md');
+    expect(list('agent').dirs.filter((room) => !map.includes(`\`${room}/`))).toEqual([]);
+  });
+});
+
 describe('the closing line of npm test', () => {
   const tests = (...statuses: string[]): { status: string }[] => statuses.map((status) => ({ status }));
 
