@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { messageSpecs } from '../../protocol/messages.ts';
 import { countTests, summaryLine } from '../setup/summary.mjs';
 
 const top = join(import.meta.dirname, '../..');
@@ -136,6 +137,15 @@ describe('the list of invariants', () => {
   it('names every room of the agent in the map', () => {
     const map = readText('agent/ARCHITECTURE.md');
     expect(list('agent').dirs.filter((room) => !map.includes(`\`${room}/`))).toEqual([]);
+  });
+});
+
+describe('the text of the protocol', () => {
+  const text = readText('protocol/PROTOCOL.md');
+
+  it.each(Object.entries(messageSpecs))('has the message %s as it is', (type, { number, lane, fieldNames }) => {
+    const row = text.split('\n').find((line) => line.startsWith(`| ${number} | \`${type}\` |`));
+    expect(row).toContain(`| ${lane} | ${fieldNames.join(', ')} |`);
   });
 });
 
