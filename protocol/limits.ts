@@ -17,6 +17,10 @@ export const limits = {
   batchesInFlightMax: 4,
   /** Linux PATH_MAX. */
   pathBytesMax: 4095,
+  /** Longest path of a root, on either node. */
+  rootPathBytesMax: 255,
+  /** Longest path below a root that is replicated: with any root before it, it is a path that the kernel takes. */
+  replicatedPathBytesMax: 4095 - 256,
   /** Linux NAME_MAX. */
   nameBytesMax: 255,
   /** Largest regular file that is replicated. */

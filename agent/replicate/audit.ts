@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import { contentBytes, xattrsDigest, type Entry } from '../journal/entry.ts';
 import type { ReplicaIndex } from '../journal/replica-index.ts';
 import type { Clock } from '../platform/clock.ts';
-import { errnoCode, joinPath, type BytePath, type Files, type Stat } from '../platform/files.ts';
+import { linkStaysInside } from '../mailstore/links.ts';
+import { errnoCode, joinPath, type BytePath, type DirEntry, type FileKind, type Files, type Stat } from '../platform/files.ts';
 import { sameAttributes } from './primary/context.ts';
 import { absolute, type Root } from './root.ts';
 
@@ -20,6 +21,8 @@ export interface AuditParts {
   clock: Clock;
   index: ReplicaIndex;
   roots: readonly Root[];
+  /** True on a primary: a symbolic link that leads out of its root is left out on purpose. On a standby nobody has put one there. */
+  leavesOutLinks?: boolean;
 }
 
 export interface AuditProgress {
@@ -51,18 +54,26 @@ export async function* auditPlaces(parts: AuditParts, places: readonly (readonly
     const root = parts.roots.find(({ name }) => name === rootName);
     if (!root) continue;
     const entry = parts.index.at(rootName, path)?.entry;
-    const stat = parts.files.lstat(absolute(root, path));
+    const stat = lstat(parts, root, path);
+    if (stat === 'unreadable') {
+      yield { root: rootName, path, what: 'cannot be read', stat: null };
+      continue;
+    }
     if (!entry && !stat) continue;
     let what: string | null;
-    if (!entry) what = stat?.kind === 'other' || root.format.classify(path, stat?.kind ?? null).ignored ? null : 'is not in the index';
+    if (!entry) what = isLeftOut(parts, root, path, stat?.kind ?? null) ? null : 'is not in the index';
     else what = stat ? await difference(parts, root, path, entry, stat, deep, progress, pacer) : 'is missing';
     if (what !== null) yield { root: rootName, path, what, stat };
   }
 }
 
 async function* auditDir(parts: AuditParts, root: Root, path: BytePath, number: number | null, deep: boolean, progress: AuditProgress, signal: AbortSignal, pacer: Pacer): AsyncGenerator<AuditDifference> {
-  const { files, index } = parts;
-  const names = files.readdir(absolute(root, path)) ?? [];
+  const { index } = parts;
+  const names = readdir(parts, root, path);
+  if (names === null) {
+    yield { root: root.name, path, what: 'cannot be read', stat: null };
+    return;
+  }
   const here = new Map(names.map((entry) => [entry.name, entry.kind]));
   const subdirs: { path: BytePath; number: number }[] = [];
   if (number !== null) {
@@ -70,7 +81,11 @@ async function* auditDir(parts: AuditParts, root: Root, path: BytePath, number: 
       if (signal.aborted) return;
       const child = joinPath(path, name);
       here.delete(name);
-      const stat = files.lstat(absolute(root, child));
+      const stat = lstat(parts, root, child);
+      if (stat === 'unreadable') {
+        yield { root: root.name, path: child, what: 'cannot be read', stat: null };
+        continue;
+      }
       const what = stat === null ? 'is missing' : await difference(parts, root, child, entry, stat, deep, progress, pacer);
       if (what !== null) yield { root: root.name, path: child, what, stat };
       if (entry.kind === 'dir' && stat?.kind === 'dir') subdirs.push({ path: child, number: entry.dir });
@@ -80,10 +95,42 @@ async function* auditDir(parts: AuditParts, root: Root, path: BytePath, number: 
   }
   for (const [name, kind] of here) {
     const child = joinPath(path, name);
-    if (kind === 'other' || root.format.classify(child, kind).ignored) continue;
-    yield { root: root.name, path: child, what: 'is not in the index', stat: files.lstat(absolute(root, child)) };
+    if (isLeftOut(parts, root, child, kind)) continue;
+    const stat = lstat(parts, root, child);
+    yield { root: root.name, path: child, what: 'is not in the index', stat: stat === 'unreadable' ? null : stat };
   }
   for (const dir of subdirs) yield* auditDir(parts, root, dir.path, dir.number, deep, progress, signal, pacer);
+}
+
+/** What is not replicated, and so is not expected in the index. */
+function isLeftOut(parts: AuditParts, root: Root, path: BytePath, kind: FileKind | null): boolean {
+  if (kind === 'other' || root.format.classify(path, kind).ignored) return true;
+  if (kind !== 'symlink' || !parts.leavesOutLinks) return false;
+  try {
+    return !linkStaysInside(path, parts.files.readlink(absolute(root, path)));
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return false;
+  }
+}
+
+function lstat(parts: AuditParts, root: Root, path: BytePath): Stat | null | 'unreadable' {
+  try {
+    return parts.files.lstat(absolute(root, path));
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return 'unreadable';
+  }
+}
+
+/** Null when the directory cannot be read; empty when it is not there. */
+function readdir(parts: AuditParts, root: Root, path: BytePath): DirEntry[] | null {
+  try {
+    return parts.files.readdir(absolute(root, path)) ?? [];
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return null;
+  }
 }
 
 async function difference(parts: AuditParts, root: Root, path: BytePath, entry: Entry, stat: Stat, deep: boolean, progress: AuditProgress, pacer: Pacer): Promise<string | null> {

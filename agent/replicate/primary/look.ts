@@ -8,6 +8,7 @@ import { errnoCode, joinPath, type BytePath, type Stat } from '../../platform/fi
 import { absolute, type Root } from '../root.ts';
 import { sendFile, type FileAt } from './content.ts';
 import { isRacy, metaOf, sameAttributes, sameContent, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
+import { tooLong } from './scan.ts';
 import type { Skipped } from './skipped.ts';
 
 const noBytes = Buffer.alloc(0);
@@ -38,6 +39,10 @@ export class Looker {
   async #look(making: Making, root: Root, path: BytePath, sealing: boolean): Promise<Outcome> {
     const p = this.#p;
     if (path === '') return 'scan';
+    if (path.length > limits.replicatedPathBytesMax) {
+      p.unproven.add(root.name, path, tooLong);
+      return 'unreadable';
+    }
     let stat: Stat | null;
     try {
       stat = p.files.lstat(absolute(root, path));

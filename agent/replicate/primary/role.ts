@@ -246,7 +246,7 @@ export class PrimaryRole {
     };
     const asked = this.#audit(deep, false, []);
     const places: [string, BytePath][] = [];
-    for await (const { root, path } of audit({ ...this.#p, clock: pausing(clock, show) }, deep, own, signal)) {
+    for await (const { root, path } of audit({ ...this.#p, leavesOutLinks: true, clock: pausing(clock, show) }, deep, own, signal)) {
       if (places.length < suspectsMax) places.push([root, path]);
     }
     const standby = await asked;
@@ -268,7 +268,7 @@ export class PrimaryRole {
       if (report.differences.length < differencesMax) report.differences.push(difference);
     };
     const suspects: { root: string; path: BytePath; what: string }[] = [];
-    for await (const difference of auditPlaces(this.#p, walk.places, deep, { files: 0, bytes: 0 })) suspects.push(difference);
+    for await (const difference of auditPlaces({ ...this.#p, leavesOutLinks: true }, walk.places, deep, { files: 0, bytes: 0 })) suspects.push(difference);
     // What changed just now is no difference: it is on its way, and its hint has come by the time the barrier answers.
     await this.#barrier?.(barrierMs);
     for (const { root, path, what } of suspects) {

@@ -1,5 +1,6 @@
+import { limits } from '../../../protocol/limits.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
-import { joinPath, type BytePath, type Files } from '../../platform/files.ts';
+import { errnoCode, joinPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { isRacy, racyNs, sameAttributes, sameContent } from './context.ts';
 
@@ -15,6 +16,8 @@ export interface ScanParts {
 }
 
 const namesBetweenPauses = 256;
+/** Why a path is in doubt that the other node may not be able to have. */
+export const tooLong = `is longer than the ${limits.replicatedPathBytesMax} bytes that are replicated`;
 
 /**
  * Compares a directory and all below it with the index and gives what differs, a piece at a time.
@@ -25,7 +28,17 @@ const namesBetweenPauses = 256;
 export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<ScanItem> {
   const { files, index } = parts;
   const dir = absolute(root, path);
-  const stat = files.lstat(dir);
+  if (path.length > limits.replicatedPathBytesMax) {
+    yield { unreadable: path, reason: tooLong };
+    return;
+  }
+  let stat;
+  try {
+    stat = files.lstat(dir);
+  } catch (error) {
+    yield { unreadable: path, reason: unreadable(error) };
+    return;
+  }
   if (stat?.kind !== 'dir') {
     yield { look: path };
     return;
@@ -38,7 +51,7 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
   try {
     names = files.readdir(dir);
   } catch (error) {
-    yield { unreadable: path, reason: error instanceof Error ? error.message : String(error) };
+    yield { unreadable: path, reason: unreadable(error) };
     return;
   }
   if (names === null) return;
@@ -58,7 +71,7 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
     }
     const known = number === null ? undefined : index.get(number, name);
     if (known) {
-      const now = files.lstat(`${dir}/${name}`);
+      const now = lstatOrNull(files, `${dir}/${name}`);
       if (now && sameContent(known, now) && sameAttributes(known, now)) continue;
     }
     if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index')) seal = true;
@@ -81,4 +94,21 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
 
 function isMessageDir(name: string): boolean {
   return name === 'cur' || name === 'new';
+}
+
+/** A look at what cannot be had is what says so; here it is only not known to be the same. */
+function lstatOrNull(files: Files, path: BytePath): Stat | null {
+  try {
+    return files.lstat(path);
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return null;
+  }
+}
+
+/** Why a place is in doubt, without its path, which stands beside it. */
+function unreadable(error: unknown): string {
+  const code = errnoCode(error);
+  if (code === undefined) throw error;
+  return `cannot be read: ${code}`;
 }
