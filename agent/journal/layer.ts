@@ -10,6 +10,8 @@ export class Layer {
   readonly inodes = new Map<bigint, { dir: number; name: string }>();
   /** Names of files with several: by inode, then by key; false when the name goes. */
   readonly links = new Map<bigint, Map<string, { dir: number; name: string; there: boolean }>>();
+  /** Directories that were numbered in this layer have numbers below this one. */
+  dirsBelow = 0;
   readonly totals = new Map<string, { files: number; bytes: number }>();
 
   set(dir: number, name: string, entry: Entry | null): void {

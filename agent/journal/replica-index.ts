@@ -6,6 +6,7 @@ import { Layer } from './layer.ts';
 
 /** Files from this size on are found again by content (a copy needs no body). */
 const contentLookupBytesMin = 16 * 1024;
+const knownMax = 10_000;
 
 export interface Ref {
   dir: number;
@@ -28,31 +29,48 @@ export class ReplicaIndex {
   readonly #findByIdentity: boolean;
   readonly #layers: Layer[] = [];
   #nextDir: number;
+  /** No directory with this number or a higher one has an entry in the store: those of a fill are looked up in the layers alone. */
+  #storedBelow: number;
+  /** Some file has several names, or may have had. */
+  #holdsLinks: boolean;
   #holdsUnknown = false;
+  /** Numbers of roots and directories that were looked up, until a directory goes, moves, or is given up with its layer. */
+  readonly #known = new Map<string, number>();
 
   /** `findByIdentity` keeps the look-up tables by inode and content that only a sender needs. */
   constructor(kv: Kv, options: { findByIdentity: boolean }) {
     this.#kv = kv;
     this.#findByIdentity = options.findByIdentity;
-    this.#nextDir = readNumber(kv.get(metaKey('next-dir'))) ?? 1;
+    this.#nextDir = this.#storedBelow = readNumber(kv.get(metaKey('next-dir'))) ?? 1;
+    this.#holdsLinks = [...kv.range(Buffer.from([tables.links]), Buffer.from([tables.links + 1]), { limit: 1 })].length > 0;
   }
 
   /** The number of a root's own directory, or null when the root was never seen. */
   root(name: string): number | null {
-    return readNumber(this.#overlayMeta(`root:${name}`) ?? this.#kv.get(metaKey(`root:${name}`)));
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    const number = readNumber(this.#overlayMeta(`root:${name}`) ?? this.#kv.get(metaKey(`root:${name}`)));
+    if (number !== null) this.#remember(name, number);
+    return number;
+  }
+
+  #remember(key: string, dir: number): void {
+    if (this.#known.size >= knownMax) this.#known.clear();
+    this.#known.set(key, dir);
   }
 
   /** Number of a directory by its path below a root; null when it is not in the index. */
   dirAt(root: string, path: BytePath): number | null {
-    let dir = this.root(root);
-    if (path === '') return dir;
-    for (const name of path.split('/')) {
-      if (dir === null) return null;
-      const entry = this.get(dir, name);
-      if (entry?.kind !== 'dir') return null;
-      dir = entry.dir;
-    }
-    return dir;
+    if (path === '') return this.root(root);
+    const key = `${root}\0${path}`;
+    const known = this.#known.get(key);
+    if (known !== undefined) return known;
+    const slash = path.lastIndexOf('/');
+    const above = this.dirAt(root, slash < 0 ? '' : path.slice(0, slash));
+    const entry = above === null ? undefined : this.get(above, path.slice(slash + 1));
+    if (entry?.kind !== 'dir') return null;
+    this.#remember(key, entry.dir);
+    return entry.dir;
   }
 
   /** Looks a path up; the root itself has no entry. */
@@ -70,6 +88,7 @@ export class ReplicaIndex {
       const known = this.#layers[i]?.entries.get(dir)?.get(name);
       if (known !== undefined) return known ?? undefined;
     }
+    if (dir >= this.#storedBelow) return undefined;
     const value = this.#kv.get(namedKey(tables.entry, dir, name));
     return value && decodeEntry(value);
   }
@@ -86,7 +105,7 @@ export class ReplicaIndex {
     // Reads in portions: a range must not stay open while the caller does other things.
     let from = prefix > after ? namedKey(tables.entry, dir, prefix) : namedKey(tables.entry, dir, after === '' ? '' : `${after}\0`);
     const end = prefix === '' ? numberKey(tables.entry, dir + 1) : endOfPrefix(namedKey(tables.entry, dir, prefix));
-    for (;;) {
+    while (dir < this.#storedBelow) {
       const portion = [...this.#kv.range(from, end, { limit: 512 })];
       for (const [key, value] of portion) {
         const name = nameOfKey(key);
@@ -125,6 +144,7 @@ export class ReplicaIndex {
     const found = this.#check(value && unpackRef(value));
     if (found?.entry.ino === ino) return found;
     // The name that was noted is gone; a file with several names has another.
+    if (!this.#holdsLinks) return null;
     const [name] = this.namesOf(root, ino);
     return name ?? null;
   }
@@ -190,9 +210,14 @@ export class ReplicaIndex {
   addRoot(layer: Layer, name: string): number {
     const known = this.root(name);
     if (known !== null) return known;
-    const dir = this.#nextDir++;
+    const dir = this.#number(layer);
     layer.extra.set(metaKey(`root:${name}`).toString('latin1'), packNumber(dir));
     return dir;
+  }
+
+  #number(layer: Layer): number {
+    layer.dirsBelow = this.#nextDir + 1;
+    return this.#nextDir++;
   }
 
   /** Puts an entry. A directory that is new gets its number here (`entry.dir` 0); returns the entry's directory number. */
@@ -202,7 +227,7 @@ export class ReplicaIndex {
     if (old && old.kind === 'dir' && (entry.kind !== 'dir' || (entry.dir !== 0 && entry.dir !== old.dir))) this.remove(layer, root, dir, name);
     else if (old) layer.count(root, old, -1);
     if (entry.kind === 'dir') {
-      if (entry.dir === 0) entry = { ...entry, dir: old?.kind === 'dir' ? old.dir : this.#nextDir++ };
+      if (entry.dir === 0) entry = { ...entry, dir: old?.kind === 'dir' ? old.dir : this.#number(layer) };
       layer.extra.set(numberKey(tables.dir, entry.dir).toString('latin1'), packRef(dir, name));
     }
     layer.set(dir, name, entry);
@@ -217,6 +242,7 @@ export class ReplicaIndex {
 
   /** A name of a file with several; the name that was there first was entered when it was the only one. */
   #link(layer: Layer, root: string, dir: number, name: string, entry: Entry): void {
+    this.#holdsLinks = true;
     const rootNumber = this.root(root);
     const first = rootNumber === null ? null : this.byInode(rootNumber, entry.ino);
     if (first && !first.entry.linked) {
@@ -232,6 +258,7 @@ export class ReplicaIndex {
     const gone = { files: old && old.kind !== 'dir' ? 1 : 0, bytes: old?.size ?? 0 };
     if (!old) return gone;
     if (old.kind === 'dir') {
+      this.#known.clear();
       for (const child of [...this.entries(old.dir)].map(([childName]) => childName)) {
         const below = this.remove(layer, root, old.dir, child);
         gone.files += below.files;
@@ -254,6 +281,7 @@ export class ReplicaIndex {
     this.remove(layer, root, to.dir, to.name);
     layer.set(from.dir, from.name, null);
     layer.set(to.dir, to.name, entry);
+    if (entry.kind === 'dir') this.#known.clear();
     if (this.#findByIdentity) layer.inodes.set(entry.ino, to);
     if (entry.linked) {
       layer.setLink(entry.ino, from.dir, from.name, false);
@@ -323,17 +351,20 @@ export class ReplicaIndex {
   settle(layer: Layer): void {
     if (this.#layers[0] !== layer) throw new Error('layers settle in order');
     this.#layers.shift();
+    this.#storedBelow = Math.max(this.#storedBelow, layer.dirsBelow);
   }
 
   /** Forgets the newest layer: nothing of it happened. */
   drop(layer: Layer): void {
     if (this.#layers.at(-1) !== layer) throw new Error('only the newest layer can be dropped');
     this.#layers.pop();
+    this.#known.clear();
   }
 
   /** Forgets every layer: nothing of them happened. */
   discardLayers(): void {
     this.#layers.length = 0;
+    this.#known.clear();
   }
 
   /** Since this process began, a file was entered whose content is not known: look-ups by identity may miss it. */

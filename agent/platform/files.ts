@@ -62,8 +62,8 @@ export interface Files {
   lstat(path: BytePath): Stat | null;
   /** Entries in no particular order, without `.` and `..`; null when the directory is missing. */
   readdir(path: BytePath): DirEntry[] | null;
-  /** Whole content and the stat of the same open file; null when missing or not a regular file. Error E2BIG above `limit` bytes. */
-  readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer } | null;
+  /** Whole content, stat and attributes of one open file; null when missing or not a regular file. Error E2BIG above `limit` bytes. */
+  readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer; xattrs: Xattrs | null } | null;
   /** Opens a regular file for reading; null when missing or not a regular file. */
   openRead(path: BytePath): number | null;
   /** Makes a new file, mode 0600, for writing and reading; error EEXIST when there is one. */
@@ -87,6 +87,8 @@ export interface Files {
   unlink(path: BytePath): void;
   /** Replaces an existing target. */
   rename(from: BytePath, to: BytePath): void;
+  /** Renames to a name that is free; false when it is taken, or something on either way is missing: then nothing was done. */
+  renameNew(from: BytePath, to: BytePath): boolean;
   link(existing: BytePath, path: BytePath): void;
   symlink(target: BytePath, path: BytePath): void;
   readlink(path: BytePath): BytePath;

@@ -72,6 +72,17 @@ export const xattrCalls = {
   fremove: libc.func('int fremovexattr(int fd, const char *name)'),
 };
 
+const renameat2Text = libc.func('int renameat2(int fromDir, const char *from, int toDir, const char *to, uint32_t flags)');
+const renameat2Bytes = libc.func('int renameat2(int fromDir, const void *from, int toDir, const void *to, uint32_t flags)');
+
+/** renameat2(2) with RENAME_NOREPLACE. */
+export function renameNoReplace(from: PathArg, to: PathArg): number {
+  const noReplace = 1;
+  if (typeof from === 'string' && typeof to === 'string') return renameat2Text(AT_FDCWD, from, AT_FDCWD, to, noReplace) as number;
+  const bytes = (path: PathArg) => (typeof path === 'string' ? Buffer.from(`${path}\0`) : path);
+  return renameat2Bytes(AT_FDCWD, bytes(from), AT_FDCWD, bytes(to), noReplace) as number;
+}
+
 const copyFileRangeFunc = libc.func(
   'int64_t copy_file_range(int from, void *fromOffset, int to, void *toOffset, size_t length, uint32_t flags)',
 );

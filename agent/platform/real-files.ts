@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import type { BytePath, DirEntry, FileKind, Files, MetaChange, Space, Stat, Xattrs } from './files.ts';
 import { errnoCode } from './files.ts';
 import * as native from './native.ts';
-import { readXattrs, writeXattrs } from './xattrs.ts';
+import { readXattrs, readXattrsOpen, writeXattrs } from './xattrs.ts';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_DIRECTORY, S_IFMT, S_IFREG, S_IFDIR, S_IFLNK } = fs.constants;
 /** Not in Node's constants, because libuv sets it by itself. */
@@ -111,15 +111,32 @@ function readFully(fd: number, into: Buffer, position: number): number {
   return done;
 }
 
-function readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer } | null {
+/** Small files share blocks: a block of its own for each would cost the collector more than reading it. */
+const slabBytes = 1024 * 1024;
+const slabFileBytesMax = 64 * 1024;
+let slab = Buffer.alloc(0);
+let slabUsed = 0;
+
+function allocate(size: number): Buffer {
+  if (size > slabFileBytesMax) return Buffer.allocUnsafeSlow(size);
+  if (slab.length - slabUsed < size) {
+    slab = Buffer.allocUnsafeSlow(slabBytes);
+    slabUsed = 0;
+  }
+  const part = slab.subarray(slabUsed, slabUsed + size);
+  slabUsed += size;
+  return part;
+}
+
+function readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer; xattrs: Xattrs | null } | null {
   const opened = openRegular(path);
   if (opened === null) return null;
   const { fd, stat } = opened;
   try {
     if (stat.size > limit) throw native.errnoError('E2BIG', 'readFile', path);
-    const data = Buffer.allocUnsafe(stat.size);
+    const data = allocate(stat.size);
     const length = stat.size === 0 ? 0 : readFully(fd, data, 0);
-    return { stat, data: length === data.length ? data : data.subarray(0, length) };
+    return { stat, data: length === data.length ? data : data.subarray(0, length), xattrs: readXattrsOpen(fd, path, native.cPath(path)) };
   } finally {
     fs.closeSync(fd);
   }
@@ -291,6 +308,17 @@ function xattrs(path: BytePath): Xattrs | null {
   return readXattrs(path, native.cPath(path));
 }
 
+function renameNew(from: BytePath, to: BytePath): boolean {
+  if (native.renameNoReplace(native.cPath(from), native.cPath(to)) === 0) return true;
+  const code = native.lastErrno();
+  if (code === 'EEXIST' || code === 'ENOENT') return false;
+  // The file system does not know the flag.
+  if (code !== 'EINVAL' && code !== 'ENOSYS') throw native.errnoError(code, 'rename', from);
+  if (lstat(to) !== null || lstat(from) === null) return false;
+  fs.renameSync(nodePath(from), nodePath(to));
+  return true;
+}
+
 /** Bits that the process would take away from a new directory's mode. */
 const umask = Number.parseInt(/^Umask:\s*([0-7]+)/m.exec(fs.readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '022', 8);
 
@@ -338,6 +366,7 @@ export const realFiles: Files = {
   rmdir: (path) => fs.rmdirSync(nodePath(path)),
   unlink: (path) => fs.unlinkSync(nodePath(path)),
   rename: (from, to) => fs.renameSync(nodePath(from), nodePath(to)),
+  renameNew,
   link: (existing, path) => fs.linkSync(nodePath(existing), nodePath(path)),
   symlink: (target, path) => fs.symlinkSync(nodePath(target), nodePath(path)),
   readlink: (path) => fs.readlinkSync(nodePath(path), 'latin1'),

@@ -49,6 +49,12 @@ export function readXattrs(path: string, cPath: string | Uint8Array): Xattrs | n
   return found.size === 0 ? null : found;
 }
 
+/** Replicable attributes of an open file; `path` is where it was opened. */
+export function readXattrsOpen(fd: number, path: string, cPath: string | Uint8Array): Xattrs | null {
+  // Asking the descriptor costs a third of walking the path; hardly any file has one.
+  return (xattrCalls.flist(fd, buffer, buffer.length) as number) === 0 ? null : readXattrs(path, cPath);
+}
+
 /**
  * Makes `wanted` the whole set of replicable attributes.
  *

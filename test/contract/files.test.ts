@@ -64,6 +64,21 @@ describe.each(bases)('files below %s', (base) => {
     expect(files.readdir(dir)).toEqual([]);
   });
 
+  it('renames to a free name only, and says whether it did', () => {
+    for (const name of hardNames) {
+      write('from', 'new');
+      write(name, 'old');
+      expect(files.renameNew(at('from'), at(name))).toBe(false);
+      expect(files.readFile(at(name), 100)?.data.toString()).toBe('old');
+      files.unlink(at(name));
+      expect(files.renameNew(at('from'), at(name))).toBe(true);
+      expect(files.readFile(at(name), 100)?.data.toString()).toBe('new');
+      expect(files.renameNew(at('from'), at('to'))).toBe(false);
+      files.unlink(at(name));
+    }
+    expect(files.readdir(dir)).toEqual([]);
+  });
+
   it('tells what Node tells, to the nanosecond', () => {
     write('f', 'hello');
     files.setMeta(at('f'), { mtimeNs: 1_234_567_890_123_456_789n, mode: 0o4755 });

@@ -55,8 +55,9 @@ function act(files: Files, top: string, random: SimRandom): string {
         return files.mkdir(one, 0o755);
       case 4:
       case 5:
-      case 6:
         return files.rename(one, two);
+      case 6:
+        return files.renameNew(one, two);
       case 7:
         return files.link(one, two);
       case 8:

@@ -1,4 +1,4 @@
-import type { BytePath, DirEntry, Files, MetaChange, Space, Stat, Xattrs } from '../../agent/platform/files.ts';
+import { errnoCode, type BytePath, type DirEntry, type Files, type MetaChange, type Space, type Stat, type Xattrs } from '../../agent/platform/files.ts';
 import type { FsState } from './fs-state.ts';
 import type { Inode } from './fs-tree.ts';
 import type { HostClock } from './sim-clock.ts';
@@ -75,12 +75,13 @@ export class SimFiles implements Files {
     return entries.sort((a, b) => a.at - b.at).map(({ name, kind }) => ({ name, kind }));
   }
 
-  readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer } | null {
+  readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer; xattrs: Xattrs | null } | null {
     this.#begin('readFile', path);
     const inode = this.#look('readFile', path);
     if (inode?.kind !== 'file') return null;
     if (inode.size > limit) throw failure('E2BIG', 'readFile', path);
-    return { stat: this.#statOf(inode), data: Buffer.from(inode.data.subarray(0, inode.size)) };
+    const xattrs = inode.xattrs.size === 0 ? null : new Map(inode.xattrs);
+    return { stat: this.#statOf(inode), data: Buffer.from(inode.data.subarray(0, inode.size)), xattrs };
   }
 
   openRead(path: BytePath): number | null {
@@ -160,6 +161,17 @@ export class SimFiles implements Files {
   unlink(path: BytePath): void {
     this.#begin('unlink', path);
     this.#remove('unlink', path, false);
+  }
+
+  renameNew(from: BytePath, to: BytePath): boolean {
+    try {
+      if (this.#locate('rename', from).inode && this.#locate('rename', to).inode) return false;
+      this.rename(from, to);
+      return true;
+    } catch (error) {
+      if (errnoCode(error) === 'ENOENT') return false;
+      throw error;
+    }
   }
 
   rename(from: BytePath, to: BytePath): void {

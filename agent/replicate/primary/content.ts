@@ -5,7 +5,7 @@ import { chooseDelta, chunkFileBytesMin } from '../../delta/choose.ts';
 import { decodeChunks, encodeChunks } from '../../delta/chunk-code.ts';
 import { ContentScan, scanFile, type ScanResult } from '../../delta/scan.ts';
 import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
-import { errnoCode, joinPath, type BytePath, type Stat } from '../../platform/files.ts';
+import { errnoCode, joinPath, type BytePath, type Stat, type Xattrs } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { isRacy, metaOf, sameAttributes, type Making, type Outcome, type PrimaryParts } from './context.ts';
 
@@ -33,7 +33,7 @@ export async function sendFile(p: PrimaryParts, making: Making, at: FileAt, stat
     if (stat.size <= limits.inlineFileBytesMax) {
       const read = p.files.readFile(path, limits.inlineFileBytesMax * 2);
       if (!read || read.data.length !== read.stat.size) return 'later';
-      return await sendBytes(p, making, at, read.stat, read.data);
+      return await sendBytes(p, making, at, read.stat, read.data, read.xattrs);
     }
     return await sendLarge(p, making, at, path);
   } catch (error) {
@@ -45,10 +45,10 @@ export async function sendFile(p: PrimaryParts, making: Making, at: FileAt, stat
   }
 }
 
-/** Sends content that is in memory, as read from a file with this stat. */
-export async function sendBytes(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, data: Buffer): Promise<Outcome> {
+/** Sends content that is in memory, as read from a file with this stat; its attributes are looked up when they are not given. */
+export async function sendBytes(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, data: Buffer, xattrs = xattrsAt(p, at)): Promise<Outcome> {
   const scanned = at.immutable ? plainScan(data) : scanBytes(p, at, data);
-  const op = chooseOp(p, making, at, stat, scanned, (offset, length) => p.hash.of(data.subarray(offset, offset + length)));
+  const op = chooseOp(p, making, at, stat, xattrs, scanned, (offset, length) => p.hash.of(data.subarray(offset, offset + length)));
   if (op.op === 'put') op.bytes = data;
   const literals = op.op === 'patch' ? Buffer.concat(op.literals.map(({ offset, length }) => data.subarray(offset, offset + length))) : data;
   if (op.op === 'patch') op.bytes = literals;
@@ -72,7 +72,7 @@ async function sendLarge(p: PrimaryParts, making: Making, at: FileAt, path: Byte
     const read = (offset: number, length: number) => readRange(p, fd, offset, Math.max(0, Math.min(length, stat.size - offset)));
     const scanned = await scanFile(read, stat.size, at.immutable ? null : oldVersion(p, at), p.hash, () => p.clock.yield());
     if (scanned.size !== stat.size) return 'later';
-    const op = chooseOp(p, making, at, stat, scanned, (offset, length) => p.hash.of(read(offset, length)));
+    const op = chooseOp(p, making, at, stat, xattrsAt(p, at), scanned, (offset, length) => p.hash.of(read(offset, length)));
     await emit(p, making, at, stat, op, at.immutable ? { ...scanned, chunks: null } : scanned);
     const ranges = op.op === 'put' ? [{ offset: 0, length: stat.size }] : op.op === 'patch' ? op.literals : [];
     for (const { offset, length } of ranges) {
@@ -116,11 +116,15 @@ function plainScan(data: Buffer): ScanResult {
   return { size: data.length, content: createHash('sha256').update(data).digest(), chunks: null, comparable: null, keepsPrefix: false };
 }
 
+function xattrsAt(p: PrimaryParts, at: FileAt): Xattrs | null {
+  return p.files.xattrs(absolute(at.root, joinPath(at.dir, at.name)));
+}
+
 type ContentOp = Extract<Op, { op: 'put' | 'copy' }> | (Extract<Op, { op: 'meta' }> & { same: true }) | (Extract<Op, { op: 'patch' }> & { literals: { offset: number; length: number }[]; tail: boolean });
 
-function chooseOp(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, scanned: ScanResult, idOf: (offset: number, length: number) => bigint): ContentOp {
+function chooseOp(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, xattrs: Xattrs | null, scanned: ScanResult, idOf: (offset: number, length: number) => bigint): ContentOp {
   const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
-  const meta = metaOf(stat, p.files.xattrs(absolute(at.root, joinPath(at.dir, at.name))));
+  const meta = metaOf(stat, xattrs);
   const { content, size } = scanned;
   const old = at.known?.kind === 'file' && at.known.content.length > 0 ? at.known : null;
   // Another file of the same content: on the standby the old one may have names that are not this one's.

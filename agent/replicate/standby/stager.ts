@@ -194,10 +194,15 @@ export class Stager {
   #writer(batch: Batch, dir: BatchDir, name: string, to: BytePath, meta: Meta, size: number, content: Buffer): StagedWriter {
     const staged = this.#name(batch, dir.root);
     return new StagedWriter(this.#p.files, staged, size, content, (fd) => {
-      const change: MetaChange = { mode: replicatedMode('file', meta.mode), uid: meta.uid, gid: meta.gid, mtimeNs: mtimeNsOf(meta) };
+      const stat = this.#p.files.fstat(fd);
+      const change: MetaChange = { mtimeNs: mtimeNsOf(meta) };
+      const mode = replicatedMode('file', meta.mode);
+      const isOwned = stat.uid === meta.uid && stat.gid === meta.gid;
+      if (!isOwned) Object.assign(change, { uid: meta.uid, gid: meta.gid });
+      // A new owner may take bits of the mode away.
+      if (!isOwned || stat.mode !== mode) change.mode = mode;
       if (meta.xattrs) change.xattrs = new Map(meta.xattrs);
       this.#p.files.setMetaOpen(fd, change);
-      const stat = this.#p.files.fstat(fd);
       this.#place(batch, dir, name, staged, to, { ...entryOf(stat, content, noBytes, 0), ...attributes(meta, 'file') });
     });
   }
