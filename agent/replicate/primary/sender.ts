@@ -13,6 +13,8 @@ import { checkRoots } from './root-check.ts';
 import type { Skipped } from './skipped.ts';
 
 const positionKey = metaKey('sent-position');
+/** Refusals in a row that are mended by looking at the directories concerned alone. */
+const refusalsMax = 5;
 const filledKey = metaKey('filled');
 
 export interface Held {
@@ -302,7 +304,7 @@ export class Sender {
     this.#settleFirst();
     this.#settleLocal();
     this.#refusals = 0;
-    if (this.#held?.code === 'no-space' || this.#held?.code === 'standby-io') this.#held = null;
+    if (this.#held && !this.#held.code.startsWith('root-')) this.#held = null;
     this.wake();
   }
 
@@ -343,7 +345,12 @@ export class Sender {
     this.#abandonAll();
     this.#refusals++;
     if (message.code === 'base' || message.code === 'content') {
-      if (this.#refusals > 5) this.#mustCompare = true;
+      if (this.#refusals > refusalsMax) {
+        // Something keeps the two from agreeing: compare everything, slowly, and let people see it.
+        this.#mustCompare = true;
+        const remedy = 'run `mailtwin verify` on this node and look at both logs; comparing and sending is tried again by itself';
+        this.#hold({ code: 'refused', detail: `the standby refused ${this.#refusals} batches in a row: ${message.detail}`, remedy }, this.#retryMs());
+      }
       for (const place of places) {
         this.#suspect.push({ root: place.root, dir: place.dir });
         if (place.from) this.#suspect.push({ root: place.root, dir: place.from.dir });
