@@ -165,7 +165,8 @@ export class ReplicaIndex {
     }
     return [...names.values()].flatMap((ref) => {
       const found = this.#check(ref);
-      return found?.entry.ino === ino && this.pathOf(ref.dir).root === root ? [found] : [];
+      // The number may be a directory's by now: inode numbers are used again.
+      return found?.entry.kind === 'file' && found.entry.ino === ino && this.pathOf(ref.dir).root === root ? [found] : [];
     });
   }
 
@@ -245,7 +246,7 @@ export class ReplicaIndex {
     this.#holdsLinks = true;
     const rootNumber = this.root(root);
     const first = rootNumber === null ? null : this.byInode(rootNumber, entry.ino);
-    if (first && !first.entry.linked) {
+    if (first?.entry.kind === 'file' && !first.entry.linked) {
       layer.set(first.dir, first.name, { ...first.entry, linked: true });
       layer.setLink(entry.ino, first.dir, first.name, true);
     }

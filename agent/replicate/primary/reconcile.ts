@@ -144,6 +144,8 @@ export class Reconciler {
       if (fd === null) return null;
       try {
         const stat = files.fstat(fd);
+        // Digests do not tell which names are one file there.
+        if (stat.nlink > 1) return null;
         const hash = createHash('sha256');
         const buffer = Buffer.allocUnsafe(Math.min(readBytes, Math.max(1, stat.size)));
         for (let at = 0; at < stat.size; ) {
