@@ -35,6 +35,9 @@ interface Proven {
 const restApartMs = 50;
 const provenMax = 20_000;
 const largeUidlistBytes = 64 * 1024;
+/** A line of a uidlist is about this long. */
+const uidlistLineBytes = 60;
+const namesWalkedPerSearch = 16;
 const newline = 0x0a;
 const sealFileBytesMax = 256 * 1024 * 1024;
 
@@ -232,8 +235,14 @@ export class Sealer {
     let last = from;
     for (const { uid, base } of root.format.namedMessages(uidlist.news)) {
       last = Math.max(last, uid);
-      if (uid <= from) continue;
-      if (!dirs.some((dir) => dir.number !== null && this.#has(dir.number, root, base))) wanted.add(base);
+      if (uid > from) wanted.add(base);
+    }
+    // Where a good part of the mailbox is new, one walk through its names is cheaper than a search for each.
+    const walk = wanted.size * namesWalkedPerSearch * uidlistLineBytes > uidlist.data.length;
+    for (const { number } of dirs) {
+      if (number === null) continue;
+      if (walk) for (const [name] of p.index.entries(number)) wanted.delete(root.format.baseOf(name));
+      else for (const base of wanted) if (this.#has(number, root, base)) wanted.delete(base);
     }
     const paths: BytePath[] = [];
     if (wanted.size > 0) {
