@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { parseConfig } from '../../agent/config/load.ts';
 import { messageSpecs } from '../../protocol/messages.ts';
 import { countTests, summaryLine } from '../setup/summary.mjs';
 
@@ -146,6 +147,19 @@ describe('the text of the protocol', () => {
   it.each(Object.entries(messageSpecs))('has the message %s as it is', (type, { number, lane, fieldNames }) => {
     const row = text.split('\n').find((line) => line.startsWith(`| ${number} | \`${type}\` |`));
     expect(row).toContain(`| ${lane} | ${fieldNames.join(', ')} |`);
+  });
+});
+
+describe('the sample configurations', () => {
+  const samples = readdirSync(join(top, 'deploy/examples')).filter((name) => name.endsWith('.yaml'));
+
+  it('are there for both roles', () => {
+    expect(samples).toEqual(expect.arrayContaining(['primary.yaml', 'standby.yaml']));
+  });
+
+  it.each(samples)('%s is taken as it is', (name) => {
+    const config = parseConfig(name, readText(`deploy/examples/${name}`), (path) => path);
+    expect(config.roots.length).toBeGreaterThan(0);
   });
 });
 
