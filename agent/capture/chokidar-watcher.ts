@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { OperatorError } from '../platform/errors.ts';
-import { baseName, errnoCode, parentPath, type BytePath } from '../platform/files.ts';
+import { baseName, errnoCode, parentPath, type BytePath, type Stat } from '../platform/files.ts';
 import { realFiles } from '../platform/real-files.ts';
 import { BarrierMarkers, markerPrefix } from './barrier-markers.ts';
 import { DirectoryWatches, type DirectoryEvent } from './directory-watches.ts';
@@ -24,8 +24,23 @@ interface Watched {
 
 /** Tells whether a directory is still the same one, although inode numbers are used again; null when there is none. */
 function identityOf(dir: BytePath): string | null {
-  const stat = realFiles.lstat(dir);
-  return stat?.kind === 'dir' ? `${stat.dev}:${stat.ino}:${stat.btimeNs}` : null;
+  const stat = lstat(dir);
+  return stat !== 'unreadable' && stat?.kind === 'dir' ? `${stat.dev}:${stat.ino}:${stat.btimeNs}` : null;
+}
+
+/** A path may be too long, or below a directory that this user must not search: no reason to end. */
+function lstat(path: BytePath): Stat | null | 'unreadable' {
+  try {
+    return realFiles.lstat(path);
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return 'unreadable';
+  }
+}
+
+function isDirectoryOrUnreadable(path: BytePath): boolean {
+  const stat = lstat(path);
+  return stat === 'unreadable' || stat?.kind === 'dir';
 }
 
 /** Beyond so many unwatched directories the whole root is named instead of each. */
@@ -110,7 +125,7 @@ export class ChokidarWatcher implements Watcher {
   #cannotWatch(dir: BytePath, error: unknown): void {
     const code = errnoCode(error);
     // Gone again: its removal is an event of the directory above.
-    if (!this.#isRoot(dir) && (code === 'ENOENT' || code === 'ENOTDIR' || realFiles.lstat(dir)?.kind !== 'dir')) return;
+    if (!this.#isRoot(dir) && (code === 'ENOENT' || code === 'ENOTDIR' || !isDirectoryOrUnreadable(dir))) return;
     const limit =
       code === 'ENOSPC'
         ? ' (fs.inotify.max_user_watches is used up)'
@@ -133,7 +148,7 @@ export class ChokidarWatcher implements Watcher {
     // A copy: what cannot be watched again is put back meanwhile.
     for (const dir of Array.from(this.#unwatched.keys())) {
       this.#unwatched.delete(dir);
-      if (realFiles.lstat(dir)?.kind === 'dir') this.#appeared(dir);
+      if (isDirectoryOrUnreadable(dir)) this.#appeared(dir);
       else if (this.#isRoot(dir)) this.#cannotWatch(dir, new Error('the root is missing'));
     }
   }

@@ -177,7 +177,7 @@ function freeBytes(files: Files, root: Root): number | null {
 function warningsOf(p: StatusParts, status: Status, fresh: PeerReading | null): Status['warnings'] {
   const warnings: Status['warnings'] = [];
   const { peer, replication } = status;
-  if (status.pair === null) warnings.push({ code: 'unpaired', text: 'this node has no peer: nothing is replicated', remedy: 'run `mailtwin pair` on the primary and follow it on the standby' });
+  if (status.pair === null) warnings.push({ code: 'unpaired', text: `this node has no peer: nothing is replicated${peer.lastError ? ` (${peer.lastError})` : ''}`, remedy: 'run `mailtwin pair` on the primary and follow it on the standby' });
   else if (!peer.connected) warnings.push({ code: 'peer-lost', text: `the peer is not connected${peer.lastError ? `: ${peer.lastError}` : ''}`, remedy: 'see whether the other node runs and answers; `mailtwin doctor` tries its addresses' });
   if (peer.clockSkewSeconds !== null && Math.abs(peer.clockSkewSeconds) * 1000 > skewWarnMs) {
     warnings.push({ code: 'clock-skew', text: `the clocks of the two nodes differ by ${peer.clockSkewSeconds.toFixed(1)} s`, remedy: 'let both nodes take the time from NTP' });

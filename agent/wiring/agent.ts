@@ -11,11 +11,12 @@ import { ReplicaIndex } from '../journal/replica-index.ts';
 import type { HelloFields } from '../link/handshake.ts';
 import { loadIdentity } from '../link/identity.ts';
 import { createPairingServer, type PairingServer } from '../link/pairing-server.ts';
-import { pinFile, type Pins } from '../link/pins.ts';
+import { pinFile, type PinnedPeer, type Pins } from '../link/pins.ts';
 import { startObserveServer } from '../observe/http.ts';
 import type { Meter } from '../observe/meter.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import { systemClock } from '../platform/clock.ts';
+import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
 import { realFiles } from '../platform/real-files.ts';
@@ -117,7 +118,7 @@ export class Agent {
       primary: running.primary,
       standby: running.standby,
       capture: () => running.capture(),
-      pair: () => pins.read(),
+      pair: () => readablePin(pins),
       linkError: () => running.linkError(),
       fillTotal: () => running.fillTotal(),
     };
@@ -193,6 +194,16 @@ export class Agent {
     }
     if (movedAside > 0) log.info({ movedAside }, 'files that were there were moved aside');
     return startStandby(role, index);
+  }
+}
+
+/** A damaged file of the peer must not take the status away that says so: the link names it as its last error. */
+function readablePin(pins: Pins): PinnedPeer | null {
+  try {
+    return pins.read();
+  } catch (error) {
+    if (error instanceof OperatorError) return null;
+    throw error;
   }
 }
 
