@@ -13,6 +13,8 @@ export class Layer {
   /** Directories that were numbered in this layer have numbers below this one. */
   dirsBelow = 0;
   readonly totals = new Map<string, { files: number; bytes: number }>();
+  /** How many more files there are whose content is not known. */
+  unknown = 0;
 
   set(dir: number, name: string, entry: Entry | null): void {
     let names = this.entries.get(dir);
@@ -29,6 +31,7 @@ export class Layer {
 
   count(root: string, entry: Entry, sign: 1 | -1): void {
     if (entry.kind !== 'file') return;
+    if (entry.content.length === 0) this.unknown += sign;
     const totals = this.totals.get(root) ?? { files: 0, bytes: 0 };
     totals.files += sign;
     totals.bytes += sign * entry.size;

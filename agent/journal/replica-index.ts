@@ -33,7 +33,7 @@ export class ReplicaIndex {
   #storedBelow: number;
   /** Some file has several names, or may have had. */
   #holdsLinks: boolean;
-  #holdsUnknown = false;
+  #unknown: number;
   /** Numbers of roots and directories that were looked up, until a directory goes, moves, or is given up with its layer. */
   readonly #known = new Map<string, number>();
 
@@ -42,6 +42,7 @@ export class ReplicaIndex {
     this.#kv = kv;
     this.#findByIdentity = options.findByIdentity;
     this.#nextDir = this.#storedBelow = readNumber(kv.get(metaKey('next-dir'))) ?? 1;
+    this.#unknown = readNumber(kv.get(metaKey('unknown'))) ?? 0;
     this.#holdsLinks = [...kv.range(Buffer.from([tables.links]), Buffer.from([tables.links + 1]), { limit: 1 })].length > 0;
   }
 
@@ -223,7 +224,6 @@ export class ReplicaIndex {
 
   /** Puts an entry. A directory that is new gets its number here (`entry.dir` 0); returns the entry's directory number. */
   put(layer: Layer, root: string, dir: number, name: string, entry: Entry): number {
-    if (entry.kind === 'file' && entry.content.length === 0) this.#holdsUnknown = true;
     const old = this.get(dir, name);
     if (old && old.kind === 'dir' && (entry.kind !== 'dir' || (entry.dir !== 0 && entry.dir !== old.dir))) this.remove(layer, root, dir, name);
     else if (old) layer.count(root, old, -1);
@@ -329,6 +329,7 @@ export class ReplicaIndex {
       writes.push([metaKey(`totals:${root}`), totals]);
     }
     writes.push([metaKey('next-dir'), packNumber(this.#nextDir)]);
+    if (layer.unknown !== 0) writes.push([metaKey('unknown'), packNumber(Math.max(0, this.#unknown + layer.unknown))]);
     return writes;
   }
 
@@ -352,6 +353,7 @@ export class ReplicaIndex {
   settle(layer: Layer): void {
     if (this.#layers[0] !== layer) throw new Error('layers settle in order');
     this.#layers.shift();
+    this.#unknown = Math.max(0, this.#unknown + layer.unknown);
     this.#storedBelow = Math.max(this.#storedBelow, layer.dirsBelow);
   }
 
@@ -368,9 +370,11 @@ export class ReplicaIndex {
     this.#known.clear();
   }
 
-  /** Since this process began, a file was entered whose content is not known: look-ups by identity may miss it. */
+  /** There are files whose content is not known: look-ups by identity miss them. */
   get holdsUnknown(): boolean {
-    return this.#holdsUnknown;
+    let unknown = this.#unknown;
+    for (const layer of this.#layers) unknown += layer.unknown;
+    return unknown > 0;
   }
 
   get layersOpen(): number {

@@ -13,7 +13,7 @@ import type { Log } from '../../platform/log.ts';
 import type { Root } from '../root.ts';
 import { OpRefused, type Batch } from './batch.ts';
 import { checkParents } from './confine.ts';
-import { decodeSteps, doStep, encodeSteps, StepBlocked, type Step } from './steps.ts';
+import { decodeSteps, doStep, encodeSteps, isSuperseded, StepBlocked, type Step } from './steps.ts';
 import { Stager } from './stager.ts';
 
 export interface ReceiverParts {
@@ -101,13 +101,15 @@ export class Receiver {
   recover(): void {
     const record = this.#p.kv.get(redoKey);
     const steps = record ? decodeSteps(record) : [];
-    for (const step of steps) {
+    for (const [number, step] of steps.entries()) {
       try {
-        doStep(this.#p.files, step, (path, what) => this.noteForeign(path, what));
+        doStep(this.#p.files, step, (path, what) => this.noteForeign(path, what), true);
       } catch (error) {
-        // A file that is gone from both places was taken away by somebody else: the comparison will bring it back.
-        if (!(error instanceof StepBlocked)) throw error;
-        this.noteForeign(error.path, error.message);
+        const isMissing = ['ENOENT', 'ENOTDIR'].includes(errnoCode(error) ?? '');
+        if (!(error instanceof StepBlocked) && !isMissing) throw error;
+        if (isSuperseded(steps, number)) continue;
+        // What is gone from both places was taken away by somebody else: the comparison will bring it back.
+        this.noteForeign(step.path, error instanceof Error ? error.message : String(error));
       }
     }
     if (steps.length > 0) this.#p.log.info({ steps: steps.length }, 'the last batch was put into place again after a restart');

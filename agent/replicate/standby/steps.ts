@@ -54,11 +54,12 @@ export function decodeSteps(data: Buffer): Step[] {
 export type ForeignFound = (path: BytePath, what: string) => void;
 
 /**
- * Does one step; doing it again changes nothing.
+ * Does one step; doing it again changes nothing. `again` is for all steps of a batch after a restart, when what a
+ * later step did may already be there.
  *
  * @throws the operating system's error; the step can then be tried again.
  */
-export function doStep(files: Files, step: Step, foreign: ForeignFound): void {
+export function doStep(files: Files, step: Step, foreign: ForeignFound, again = false): void {
   switch (step.do) {
     case 'mkdir': {
       const there = files.lstat(step.path);
@@ -76,6 +77,7 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound): void {
         if (files.lstat(step.staged)?.ino === step.ino) files.unlink(step.staged);
         return;
       }
+      if (again && files.lstat(step.staged)?.ino !== step.ino) throw new StepBlocked(step.staged, 'the file that should be put into place is gone');
       if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
       files.rename(step.staged, step.path);
       return;
@@ -107,6 +109,20 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound): void {
       return;
     }
   }
+}
+
+/**
+ * Whether what a step leaves at its path is taken away or replaced by a later one of the same batch: done again from
+ * the beginning, it then finds nothing to do.
+ */
+export function isSuperseded(steps: readonly Step[], number: number): boolean {
+  const path = steps[number]?.path;
+  if (path === undefined) return false;
+  return steps.some((later, i) => {
+    if (i <= number) return false;
+    const gone = later.do === 'move' ? later.from : later.do === 'discard' ? later.path : null;
+    return (gone !== null && (path === gone || path.startsWith(`${gone}/`))) || (later.do !== 'meta' && later.do !== 'mkdir' && later.path === path);
+  });
 }
 
 /** A step cannot be done because of what is there; retrying alone will not help. */
