@@ -31,6 +31,16 @@ export interface MailboxMarks {
   highestModseq: number;
 }
 
+/** What index logs tell of removed messages. */
+export interface Removals {
+  /** Another text whenever they tell of another removal. */
+  told: string;
+  /** They tell of none. */
+  none: boolean;
+  /** Whether they tell that this UID was removed. */
+  has(uid: number): boolean;
+}
+
 /** How many leading bytes of a file read from a live store are whole, or why it must not be used as it is. */
 export type WholeLength = { ok: true; length: number } | { ok: false; reason: string };
 
@@ -63,6 +73,8 @@ export interface MailstoreFormat {
   namedMessages(uidlist: Buffer, fromByte?: number): Iterable<{ uid: number; base: string }>;
   /** A message's file name without its flags: what a uidlist calls it, and what stays the same in a flag change. */
   baseOf(name: string): string;
+  /** What the index logs tell of messages that were removed; null when there is no log to tell it. */
+  removals(files: { log?: Buffer; log2?: Buffer }): Removals | null;
   /** Null when the files do not tell a UIDVALIDITY. Damaged files tell nothing. */
   marks(files: { uidlist?: Buffer; index?: Buffer; log?: Buffer; log2?: Buffer }): MailboxMarks | null;
 }

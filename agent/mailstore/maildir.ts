@@ -1,4 +1,4 @@
-import type { MailboxMarks, MailstoreFormat, WholeLength } from './format.ts';
+import type { MailboxMarks, MailstoreFormat, Removals, WholeLength } from './format.ts';
 import { indexWholeLength, readIndexHeader } from './index-header.ts';
 import { logWholeLength, readIndexLog, type IndexLogFacts } from './index-log.ts';
 import { indexPart, sealOrder, sealPrefixes } from './maildir-names.ts';
@@ -20,6 +20,7 @@ export const maildirFormat: MailstoreFormat = {
   isUidlist,
   namedMessages,
   baseOf,
+  removals,
   marks,
 };
 
@@ -43,6 +44,18 @@ function wholeLength(name: string, data: Buffer): WholeLength {
     default:
       return { ok: true, length: data.lastIndexOf(0x0a) + 1 };
   }
+}
+
+function removals(files: { log?: Buffer; log2?: Buffer }): Removals | null {
+  const logs = [files.log2, files.log]
+    .map((data) => (data ? readIndexLog(data) : null))
+    .filter((log): log is IndexLogFacts => log !== null);
+  if (logs.length === 0) return null;
+  return {
+    told: logs.map(({ seq, expunged }) => `${seq}:${expunged.length}`).join(' '),
+    none: logs.every(({ expunged }) => expunged.length === 0),
+    has: (uid) => logs.some(({ expunged }) => expunged.some(([first, last]) => uid >= first && uid <= last)),
+  };
 }
 
 function marks(files: { uidlist?: Buffer; index?: Buffer; log?: Buffer; log2?: Buffer }): MailboxMarks | null {

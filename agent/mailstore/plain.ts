@@ -13,5 +13,6 @@ export const plainFormat: MailstoreFormat = {
   isUidlist: () => false,
   namedMessages: () => [],
   baseOf: (name) => name,
+  removals: () => null,
   marks: () => null,
 };

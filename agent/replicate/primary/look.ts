@@ -226,7 +226,17 @@ export class Looker {
       { op: 'dir', at: { dir: making.writer.dir(root.name, dir), name }, meta: { ...metaOf(stat, xattrs), mtimeSec: 0, mtimeNsec: 0 } },
       { root: root.name, dir, name },
     );
+    if (isNew) await this.#mailboxParts(making, root, path);
     return isNew ? 'scan' : 'done';
+  }
+
+  /** A mailbox appears with its directories of messages, never in between: without them a server refuses to open it. */
+  async #mailboxParts(making: Making, root: Root, path: BytePath): Promise<void> {
+    if (!root.format.classify(joinPath(path, 'cur/x'), 'file').immutable) return;
+    for (const sub of ['cur', 'new', 'tmp']) {
+      const part = joinPath(path, sub);
+      if (this.#p.files.lstat(absolute(root, part))?.kind === 'dir') await this.look(making, root, part);
+    }
   }
 
   /** A directory that the standby has under another name, which is gone here: one rename, whatever is below it. */

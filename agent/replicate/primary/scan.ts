@@ -5,7 +5,12 @@ import { absolute, type Root } from '../root.ts';
 import { isRacy, racyNs, sameAttributes, sameContent } from './context.ts';
 
 /** Something that a scan found worth a look. `seal` and `proven` come after all looks that they depend on. */
-export type ScanItem = { look: BytePath } | { seal: BytePath } | { proven: BytePath; mtimeNs: bigint } | { unreadable: BytePath; reason: string } | { pause: true };
+export type ScanItem =
+  | { look: BytePath }
+  | { seal: BytePath }
+  | { proven: BytePath; mtimeNs: bigint }
+  | { unreadable: BytePath; reason: string }
+  | { pause: true };
 
 export interface ScanParts {
   files: Files;
@@ -45,8 +50,17 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
   }
   const entry = path === '' ? undefined : index.at(root.name, path)?.entry;
   if (path !== '' && (entry?.kind !== 'dir' || entry.ino !== stat.ino || !sameAttributes(entry, stat))) yield { look: path };
-  const holdsMessages = root.format.classify(joinPath(path, 'x'), 'file').immutable;
-  if (holdsMessages && !parts.thorough && entry?.kind === 'dir' && entry.ino === stat.ino && entry.mtimeNs === stat.mtimeNs && entry.mtimeNs !== 0n) return;
+  // A user may be called `new`: then there are mailboxes below, and their changes do not show in this directory's mtime.
+  const holdsMessages = !mayHoldDirs(index, root, path, stat) && root.format.classify(joinPath(path, 'x'), 'file').immutable;
+  if (
+    holdsMessages &&
+    !parts.thorough &&
+    entry?.kind === 'dir' &&
+    entry.ino === stat.ino &&
+    entry.mtimeNs === stat.mtimeNs &&
+    entry.mtimeNs !== 0n
+  )
+    return;
   let names;
   try {
     names = files.readdir(dir);
@@ -90,6 +104,14 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
   }
   if (seal) yield { seal: path };
   if (path !== '' && !isRacy(stat.mtimeNs + racyNs, parts.wallMs())) yield { proven: path, mtimeNs: stat.mtimeNs };
+}
+
+/** Most file systems count a directory's own name, its `.` and the `..` of each directory in it; some always say 1. */
+function mayHoldDirs(index: ReplicaIndex, root: Root, path: BytePath, stat: Stat): boolean {
+  if (stat.nlink >= 2) return stat.nlink > 2;
+  const number = index.dirAt(root.name, path);
+  if (number !== null) for (const [, entry] of index.entries(number)) if (entry.kind === 'dir') return true;
+  return false;
 }
 
 function isMessageDir(name: string): boolean {

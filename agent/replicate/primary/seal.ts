@@ -39,6 +39,14 @@ const largeUidlistBytes = 64 * 1024;
 const uidlistLineBytes = 60;
 const namesWalkedPerSearch = 16;
 const newline = 0x0a;
+const messageDirs = ['cur', 'new'] as const;
+const noNames: ReadonlySet<string> = new Set();
+/** A lock as old as this was left by a server that died: Dovecot itself overrides one after 120 seconds. */
+const staleLockMs = 120_000;
+/** What does not have the form that is expected, and stays so for this long, is of another version and goes as it is. */
+const strangeMs = 2000;
+/** The same for half a record at the end: a server that opens such a log for writing takes it for damaged. */
+const tailMs = 60_000;
 const sealFileBytesMax = 256 * 1024 * 1024;
 
 /**
@@ -50,6 +58,8 @@ export class Sealer {
   readonly #p: PrimaryParts;
   readonly #looker: Looker;
   readonly #proven = new Map<string, Proven>();
+  /** What the index and the uidlist of a mailbox told of removals when it was last closed. */
+  readonly #removals = new Map<string, string>();
   readonly #marks = new Map<string, string>();
   #newMarks: MessageOf<'watermarks'>['items'] = [];
 
@@ -79,7 +89,9 @@ export class Sealer {
   /** Paths of the files that are a set with their mailbox. */
   files(root: Root, mailbox: BytePath): BytePath[] {
     const names = this.#p.files.readdir(absolute(root, mailbox)) ?? [];
-    return names.filter(({ name, kind }) => kind === 'file' && root.format.sealOrder(name) !== null).map(({ name }) => joinPath(mailbox, name));
+    return names
+      .filter(({ name, kind }) => kind === 'file' && root.format.sealOrder(name) !== null)
+      .map(({ name }) => joinPath(mailbox, name));
   }
 
   /**
@@ -124,6 +136,9 @@ export class Sealer {
     const unnamed = this.#unseen(root, mailbox, files);
     if (unnamed.length > 0) return { kind: 'first', paths: unnamed };
     if (changed && !force) return { kind: 'busy' };
+    const removals = this.#removalsIn(root, files);
+    const removed = new Set([...gone, ...this.#vanished(root, mailbox, removals), ...missing.map((name) => joinPath(mailbox, name))]);
+    const leaves = force ? this.#named(root, files, () => true) : mayForce || removed.size === 0 ? noNames : removals.indexed();
     for (const file of files.toSorted((a, b) => a.order - b.order)) {
       if (force && root.format.classify(joinPath(mailbox, file.name), 'file').class === 'index') continue;
       const at = this.#fileAt(root, mailbox, file.name);
@@ -133,13 +148,58 @@ export class Sealer {
         if (!sameAttributes(at.known, file.stat)) await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
       } else await sendBytes(p, making, at, { ...file.stat, size: file.data.length }, file.data);
     }
-    const leaves = force ? this.#stillNamed(root, mailbox, files) : new Set<string>();
-    for (const path of [...gone, ...missing.map((name) => joinPath(mailbox, name))]) {
-      if (leaves.has(root.format.baseOf(path.slice(path.lastIndexOf('/') + 1)))) continue;
+    let complete = !force;
+    for (const path of removed) {
+      // A message whose file is gone, and that the index read here names all the same, goes when the index says so too.
+      if (leaves.has(root.format.baseOf(path.slice(path.lastIndexOf('/') + 1)))) {
+        if (this.#p.index.at(root.name, path)) complete = false;
+        continue;
+      }
       const outcome = await this.#looker.look(making, root, path, true);
       if (outcome === 'held') return { kind: 'held' };
     }
-    return force ? { kind: 'busy' } : { kind: 'sealed' };
+    if (!complete) return { kind: 'busy' };
+    if (this.#removals.size >= provenMax) this.#removals.clear();
+    this.#removals.set(`${root.name}\0${mailbox}`, removals.told);
+    return { kind: 'sealed' };
+  }
+
+  /** What the files tell of removed messages, and which messages the index still names. */
+  #removalsIn(root: Root, files: readonly SealFile[]): { told: string; none: boolean; indexed(): ReadonlySet<string> } {
+    const data = (name: string) => files.find((file) => file.name === name)?.data;
+    const [log, log2] = [data('dovecot.index.log'), data('dovecot.index.log.2')];
+    const removals = root.format.removals({ ...(log ? { log } : {}), ...(log2 ? { log2 } : {}) });
+    // A uidlist is written anew when lines go; what is only appended to stays the same file.
+    const uidlist = files.find((file) => root.format.isUidlist(file.name));
+    return {
+      told: `${uidlist?.stat.ino} ${removals?.told}`,
+      none: removals?.none ?? true,
+      indexed: () => (removals ? this.#named(root, files, (uid) => !removals.has(uid)) : noNames),
+    };
+  }
+
+  /**
+   * Messages that the standby has and that are gone here, whether or not a hint of it has come: an index that knows of
+   * their removal must not be there without it. Looked for only when index or uidlist tell of removals.
+   */
+  #vanished(root: Root, mailbox: BytePath, { told, none }: { told: string; none: boolean }): BytePath[] {
+    const p = this.#p;
+    const before = this.#removals.get(`${root.name}\0${mailbox}`);
+    if (before === told || (before === undefined && none)) return [];
+    const here = new Set<string>();
+    for (const sub of messageDirs) {
+      for (const { name } of p.files.readdir(absolute(root, joinPath(mailbox, sub))) ?? []) here.add(root.format.baseOf(name));
+    }
+    const vanished: BytePath[] = [];
+    for (const sub of messageDirs) {
+      const dir = joinPath(mailbox, sub);
+      const number = p.index.dirAt(root.name, dir);
+      if (number === null) continue;
+      for (const [name, entry] of p.index.entries(number)) {
+        if (entry.kind === 'file' && !here.has(root.format.baseOf(name))) vanished.push(joinPath(dir, name));
+      }
+    }
+    return vanished;
   }
 
   /** Reads the set; null while a transaction is open. All of it without giving way, so that little can change meanwhile. */
@@ -147,7 +207,7 @@ export class Sealer {
     const p = this.#p;
     const dir = absolute(root, mailbox);
     const lockNames = root.format.locks(mailbox);
-    const locked = () => lockNames.some((name) => p.files.lstat(`${dir}/${name}`) !== null);
+    const locked = () => lockNames.some((name) => this.#isLock(`${dir}/${name}`));
     if (locked() && !force) return null;
     const names: { name: string; order: number }[] = [];
     for (const entry of p.files.readdir(dir) ?? []) {
@@ -168,7 +228,7 @@ export class Sealer {
       const unchanged = read.data.length - news.length;
       const whole = root.format.wholeLength(name, news);
       // Half a record is a moment of writing; what stays so is what the server itself sees, and goes as it is.
-      const settled = p.clock.wallMs() - Number(read.stat.mtimeNs / 1_000_000n) > 2000;
+      const settled = p.clock.wallMs() - Number(read.stat.mtimeNs / 1_000_000n) > (whole.ok ? tailMs : strangeMs);
       if (!whole.ok && !settled) changed = true;
       const length = whole.ok && !settled ? unchanged + whole.length : read.data.length;
       files.push({
@@ -188,13 +248,25 @@ export class Sealer {
     return { files, missing: this.#missing(root, mailbox, before), changed };
   }
 
+  #isLock(path: BytePath): boolean {
+    const stat = this.#p.files.lstat(path);
+    return stat !== null && this.#p.clock.wallMs() - Number(stat.mtimeNs / 1_000_000n) < staleLockMs;
+  }
+
   /**
    * What has to be looked at of a uidlist. A large one that only grew was checked, and its messages sent, when its
    * beginning was: of that only the header and the last line count, which has the highest UID.
    */
   #news(root: Root, mailbox: BytePath, name: string, data: Buffer): Buffer {
     const known = this.#fileAt(root, mailbox, name)?.known;
-    if (!known || known.content.length === 0 || known.size < largeUidlistBytes || data.length < known.size || data[known.size - 1] !== newline) return data;
+    if (
+      !known ||
+      known.content.length === 0 ||
+      known.size < largeUidlistBytes ||
+      data.length < known.size ||
+      data[known.size - 1] !== newline
+    )
+      return data;
     const prefix = createHash('sha256').update(data.subarray(0, known.size)).digest();
     if (!prefix.subarray(0, known.content.length).equals(known.content)) return data;
     const header = data.subarray(0, data.indexOf(newline) + 1);
@@ -264,9 +336,12 @@ export class Sealer {
     return false;
   }
 
-  #stillNamed(root: Root, mailbox: BytePath, files: readonly SealFile[]): Set<string> {
+  /** Messages that the uidlist names, of those whose UID `fits`. */
+  #named(root: Root, files: readonly SealFile[], fits: (uid: number) => boolean): ReadonlySet<string> {
+    const names = new Set<string>();
     const uidlist = files.find((file) => root.format.isUidlist(file.name));
-    return new Set(uidlist ? [...root.format.namedMessages(uidlist.data)].map(({ base }) => base) : []);
+    if (uidlist) for (const { uid, base } of root.format.namedMessages(uidlist.data)) if (fits(uid)) names.add(base);
+    return names;
   }
 
   #noteMarks(root: Root, mailbox: BytePath, files: readonly SealFile[]): void {
@@ -289,5 +364,6 @@ export class Sealer {
   /** The index no longer holds what it held: everything has to be proven again. */
   forgetProven(): void {
     this.#proven.clear();
+    this.#removals.clear();
   }
 }
