@@ -31,6 +31,8 @@ export class SmallNode {
   readonly name: string;
   readonly role: 'primary' | 'standby';
   readonly dir: string;
+  /** Where a test may mount a file system of its own; the root is inside. */
+  readonly volume: string;
   readonly root: string;
   readonly state: string;
   readonly configFile: string;
@@ -47,7 +49,8 @@ export class SmallNode {
     this.role = role;
     this.name = role === 'primary' ? 'mail-a' : 'mail-b';
     this.dir = join(dir, this.name);
-    this.root = join(this.dir, 'mail');
+    this.volume = join(this.dir, 'volume');
+    this.root = join(this.volume, 'mail');
     this.state = join(this.dir, 'state');
     this.configFile = join(this.dir, 'mailtwin.yaml');
     this.client = controlClient(this.state);
