@@ -1,0 +1,201 @@
+import { rmSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Random } from '../../tools/mailgen/random.ts';
+import { AgentPair } from '../lab/agents.ts';
+import type { Dovecot } from '../lab/dovecot.ts';
+import { runLoad, usualUsers } from '../lab/imap-load.ts';
+import { ImapSession, messageIdOf, sha256 } from '../lab/imap-session.ts';
+import { createLab } from '../lab/lab.ts';
+import type { Acknowledged, LoadRecord } from '../lab/load-record.ts';
+import { run } from '../lab/processes.ts';
+import { TcpProxy } from '../lab/tcp-proxy.ts';
+import { readCopy } from './torn-copy.ts';
+
+export interface TornResult {
+  cuts: number;
+  /** Messages that a server showed from the copies, over all cuts. */
+  messages: number;
+  /** Cuts after which the copy was behind the primary: the others prove little. */
+  behind: number;
+  /** What was wrong, with the seed and the number of the cut. */
+  problems: string[];
+}
+
+/** The store grows with every cut; a new one after this many keeps a long run from slowing down. */
+const cutsPerStoreMax = 10;
+const cutAfterMsMax = 2500;
+
+/** Cuts the pair's link at random moments under load, and looks each time at what the standby has then. */
+export async function tornCuts(options: { times: number; seed: string | number; say?: (line: string) => void }): Promise<TornResult> {
+  const result: TornResult = { cuts: 0, messages: 0, behind: 0, problems: [] };
+  for (let store = 0; result.cuts < options.times; store++) {
+    await cutsOnOneStore(
+      `${options.seed}/${store}`,
+      Math.min(cutsPerStoreMax, options.times - result.cuts),
+      result,
+      options.say ?? (() => {}),
+    );
+  }
+  return result;
+}
+
+async function cutsOnOneStore(seed: string, times: number, result: TornResult, say: (line: string) => void): Promise<void> {
+  const random = new Random(seed);
+  await using lab = await createLab({ hosts: 2, diskDir: '/dev/shm' });
+  const [a, b] = [lab.host(0), lab.host(1)];
+  const replica = `${b.disk}/replica`;
+  await a.dovecot.start();
+  const record = await runLoad({ dovecot: a.dovecot, seed: `${seed}/before`, seconds: 3 });
+  let proxy: TcpProxy | null = null;
+  try {
+    await using pair = await AgentPair.create({
+      primary: {
+        node: 'mail-a',
+        dir: `${a.disk}/agent`,
+        roots: [{ name: 'mail', path: a.storeDir }],
+        // This load deletes more than any office does.
+        config: [['massDelete: 20%', 'massDelete: 100%']],
+      },
+      standby: { node: 'mail-b', dir: `${b.disk}/agent`, roots: [{ name: 'mail', path: replica }] },
+      connect: async (port) => {
+        proxy = await TcpProxy.start({ port });
+        return `127.0.0.1:${proxy.port}`;
+      },
+    });
+    const link = proxy as TcpProxy | null;
+    if (link === null) throw new Error('the pair was made without its proxy');
+    await pair.standby.start();
+    await pair.filled(60_000);
+    const over = new AbortController();
+    const load = runLoad({
+      dovecot: a.dovecot,
+      seed,
+      seconds: 3600,
+      pauseMs: 30,
+      lmtpClients: 1,
+      weights: { copy: 4, move: 6, delete: 3 },
+      record,
+      signal: over.signal,
+    });
+    // Its failure is thrown below, where it is awaited.
+    load.catch(() => {});
+    try {
+      for (let cut = 0; cut < times; cut++) {
+        const name = `seed ${seed} cut ${cut}`;
+        const confirmed = [...record.acknowledged];
+        await pair.wait();
+        await Promise.race([load, pause(random.unit() * cutAfterMsMax)]);
+        link.refusing = true;
+        link.cut();
+        await pair.standby.stop();
+        const problems: string[] = [];
+        const found = await inspect(replica, b.storeDir, b.dovecot, a.dovecot, record, problems);
+        const has = (each: Acknowledged) => found.messageIds.has(`${each.user} ${each.messageId}`);
+        const lasting = new Set(record.lasting);
+        for (const each of confirmed)
+          if (lasting.has(each) && !has(each)) problems.push(`I1: ${each.user} lost ${each.messageId}, which wait had confirmed`);
+        result.cuts++;
+        result.messages += found.messageIds.size;
+        const lost = [...lasting].filter((each) => !has(each)).length;
+        if (lost > 0) result.behind++;
+        result.problems.push(...problems.map((each) => `${name}: ${each}`));
+        const verdict = problems.length === 0 ? 'all right' : problems.slice(0, 5).join('; ');
+        say(`${name}: ${found.messageIds.size} messages on the copy, ${lost} of the primary not there yet: ${verdict}`);
+        link.refusing = false;
+        await pair.standby.start();
+      }
+    } finally {
+      over.abort();
+    }
+    await load;
+    await pair.wait();
+    result.problems.push(...[...pair.primary.errors(), ...pair.standby.errors()].map((line) => `seed ${seed}: ${line}`));
+  } finally {
+    await (proxy as TcpProxy | null)?.stop();
+  }
+}
+
+/** Opens a copy of the replica with a server of its own, and compares all of it with what the primary shows and showed. */
+async function inspect(
+  replica: string,
+  copy: string,
+  server: Dovecot,
+  primary: Dovecot,
+  record: LoadRecord,
+  problems: string[],
+): Promise<{ messageIds: Set<string> }> {
+  rmSync(copy, { recursive: true, force: true });
+  await run('cp', ['-a', replica, copy]);
+  const facts = readCopy(copy, problems);
+  await readAll(primary, true, (seen) => record.sight(seen));
+  problems.push(...record.conflicts.splice(0));
+  const alarmsBefore = server.alarmingLogLines().length;
+  const errorsBefore = server.errorLogLines().length;
+  await server.start();
+  const messageIds = new Set<string>();
+  try {
+    await readAll(server, false, (seen) => {
+      messageIds.add(`${seen.user} ${seen.messageId}`);
+      const mailbox = facts.get(seen.user)?.find((each) => BigInt(each.uidValidity) === seen.uidValidity);
+      // What the copy's files did not number yet was numbered by this server: a takeover raises the numbers before that.
+      if (mailbox === undefined || seen.uid >= mailbox.uidNext) return;
+      const known = record.find(seen);
+      const other =
+        known ??
+        [...record.sightings].find((each) => each.user === seen.user && each.uidValidity === seen.uidValidity && each.uid === seen.uid);
+      if (other && (other.messageId !== seen.messageId || (other.sha256 !== null && other.sha256 !== seen.sha256)))
+        problems.push(`I5: ${seen.user} ${seen.mailbox} UID ${seen.uid} was ${other.messageId}, is ${seen.messageId}`);
+      if (seen.messageId === '') problems.push(`${seen.user} ${seen.mailbox} UID ${seen.uid} has no Message-ID`);
+    });
+  } finally {
+    await server.stop();
+  }
+  problems.push(...server.alarmingLogLines().slice(alarmsBefore), ...server.errorLogLines().slice(errorsBefore));
+  return { messageIds };
+}
+
+interface Seen {
+  user: string;
+  mailbox: string;
+  uidValidity: bigint;
+  uid: number;
+  messageId: string;
+  sha256: string;
+}
+
+/** Every message of every mailbox, as a client sees it. On a server under load what vanishes meanwhile is passed over. */
+async function readAll(server: Dovecot, isBusy: boolean, take: (seen: Seen) => void): Promise<void> {
+  for (const user of usualUsers) {
+    const paths = await withSession(server, user, async ({ client }) =>
+      (await client.list()).filter(({ flags }) => !flags.has('\\Noselect') && !flags.has('\\NonExistent')).map(({ path }) => path),
+    );
+    for (const mailbox of paths) {
+      try {
+        await withSession(server, user, async (session) => {
+          const { client } = session;
+          const opened = await session.attempt(() => client.mailboxOpen(mailbox, { readOnly: true }));
+          // The list index may still name what was renamed or deleted a moment ago; the server mends that by itself.
+          if ('refused' in opened && /doesn't exist/.test(opened.refused.text)) return;
+          if ('refused' in opened) throw new Error(`${user} cannot open ${mailbox}: ${opened.refused.text}`);
+          const { uidValidity, exists } = opened.done;
+          if (exists === 0) return;
+          for await (const { uid, source } of client.fetch('1:*', { uid: true, source: true })) {
+            if (source) take({ user, mailbox, uidValidity, uid, messageId: messageIdOf(source), sha256: sha256(source) });
+            else if (!isBusy) throw new Error(`${user} ${mailbox} UID ${uid} has no body`);
+          }
+        });
+      } catch (error) {
+        if (!isBusy) throw error;
+      }
+    }
+  }
+}
+
+async function withSession<T>(server: Dovecot, user: string, work: (session: ImapSession) => Promise<T>): Promise<T> {
+  const session = await ImapSession.open(server.imap, user, server.password);
+  try {
+    return await work(session);
+  } finally {
+    await session.close();
+  }
+}
