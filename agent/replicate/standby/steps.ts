@@ -70,7 +70,7 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound, again = 
     }
     case 'place': {
       // Nothing is in the way, which the kernel itself says: the common case costs one call.
-      if (step.keep === null && files.renameNew(step.staged, step.path)) return;
+      if (!again && step.keep === null && files.renameNew(step.staged, step.path)) return;
       const there = files.lstat(step.path);
       if (there?.ino === step.ino) {
         // A second name of the same file: rename(2) between the two would leave both.
