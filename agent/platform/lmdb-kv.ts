@@ -18,7 +18,7 @@ export const KEY_BYTES_MAX = 1978;
 const MAP_BYTES = 64 * 1024 ** 3;
 
 /** Pages of the file that may stay in this process; all are in the file cache besides. */
-const RESIDENT_BYTES_MAX = 48 * 1024 ** 2;
+const RESIDENT_BYTES_MAX = 24 * 1024 ** 2;
 
 /** Entries that one read of a range fetches: few at first, because many callers want only the first ones. */
 const CHUNK_FIRST = 16;
