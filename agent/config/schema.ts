@@ -58,7 +58,9 @@ const timeOfDay = unit(parseTimeOfDay, 'a time of day, for example "08:00"');
 
 const root = z.strictObject({
   name,
-  path: absolutePath.refine((path) => Buffer.byteLength(path) <= limits.rootPathBytesMax, { error: `the path of a root has at most ${limits.rootPathBytesMax} bytes` }),
+  path: absolutePath.refine((path) => Buffer.byteLength(path) <= limits.rootPathBytesMax, {
+    error: `the path of a root has at most ${limits.rootPathBytesMax} bytes`,
+  }),
   format: oneOf(['maildir', 'plain']),
   staging: absolutePath.optional(),
   mayBeEmpty: z.boolean({ error: (issue) => `${shown(issue.input)} is not true or false` }).default(false),
