@@ -42,7 +42,8 @@ async function largeMailbox(messages: number) {
   void standby.standby?.serve(right, primary.hello(), 'sim');
   void primary.primary?.serve(left, standby.hello(), 'sim');
   const settle = () => clock.settle(primary.primary?.wait(60_000, new AbortController().signal) ?? Promise.resolve(), 60_000);
-  const differences = () => compareTrees(snapshotTree(server, '/mail', ignoresOfMaildir), snapshotTree(b.disk.open(clock.host(wall)), '/mail', ignoresOfMaildir));
+  const differences = () =>
+    compareTrees(snapshotTree(server, '/mail', ignoresOfMaildir), snapshotTree(b.disk.open(clock.host(wall)), '/mail', ignoresOfMaildir));
   return { clock, server, settle, differences, line, file, marks };
 }
 
