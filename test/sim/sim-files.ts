@@ -1,4 +1,13 @@
-import { errnoCode, type BytePath, type DirEntry, type Files, type MetaChange, type Space, type Stat, type Xattrs } from '../../agent/platform/files.ts';
+import {
+  errnoCode,
+  type BytePath,
+  type DirEntry,
+  type Files,
+  type MetaChange,
+  type Space,
+  type Stat,
+  type Xattrs,
+} from '../../agent/platform/files.ts';
 import type { FsState } from './fs-state.ts';
 import type { Inode } from './fs-tree.ts';
 import type { HostClock } from './sim-clock.ts';
