@@ -31,7 +31,12 @@ export async function offerPair(context: Context, flags: CommonOptions & { repla
 }
 
 /** `mailtwin pair HOST:PORT CODE`: joins on the standby. */
-export async function joinPair(context: Context, address: string, code: string, flags: CommonOptions & { yes?: boolean; replace?: boolean }): Promise<number> {
+export async function joinPair(
+  context: Context,
+  address: string,
+  code: string,
+  flags: CommonOptions & { yes?: boolean; replace?: boolean },
+): Promise<number> {
   const { terminal } = context;
   const agent = await context.loadAgent();
   const joined = await agent.joinPair({
