@@ -92,12 +92,19 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .option('--yes', 'do not ask whether the fingerprints are right', false)
     .option('--replace', 'pair although this node is paired already: the other one was set up anew', false)
     .action(
-      ends(async (address: string | undefined, code: string | undefined, flags: CommonOptions & { yes: boolean; replace: boolean }, command: Command) => {
-        if (address === undefined) return offerPair(context, flags);
-        if (code === undefined)
-          return command.error(`error: the code is missing: mailtwin pair ${address} CODE`, { exitCode: exitCodes.usage });
-        return joinPair(context, address, code, flags);
-      }),
+      ends(
+        async (
+          address: string | undefined,
+          code: string | undefined,
+          flags: CommonOptions & { yes: boolean; replace: boolean },
+          command: Command,
+        ) => {
+          if (address === undefined) return offerPair(context, flags);
+          if (code === undefined)
+            return command.error(`error: the code is missing: mailtwin pair ${address} CODE`, { exitCode: exitCodes.usage });
+          return joinPair(context, address, code, flags);
+        },
+      ),
     );
 
   add(
@@ -106,7 +113,11 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     ['mailtwin run', 'mailtwin run --config ./mailtwin.yaml', 'mailtwin run --adopt'],
     { json: false },
   )
-    .addOption(new Option('--adopt', 'on a standby: keep the files that are in its roots, as far as the primary has the same').conflicts('moveAside'))
+    .addOption(
+      new Option('--adopt', 'on a standby: keep the files that are in its roots, as far as the primary has the same').conflicts(
+        'moveAside',
+      ),
+    )
     .option('--move-aside', 'on a standby: put the files that are in its roots away first')
     .action(
       ends(async (flags: CommonOptions & { adopt?: boolean; moveAside?: boolean }) =>
