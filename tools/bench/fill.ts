@@ -1,8 +1,9 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { showBytes, showCount } from '../cli/format.ts';
 import { quantile } from '../cli/demo/latency.ts';
 import { figure, showExactSeconds, type Bench, type Measurement, type Row } from './measurement.ts';
+import { ownFileSystem } from './own-file-system.ts';
 import { withPair } from './pair.ts';
 import { copyByRsyncDaemon, copyByTar } from './peers.ts';
 import { makeBenchStore, requireSpace } from './store.ts';
@@ -46,11 +47,15 @@ async function inRounds(bench: Bench, source: string, rounds: number): Promise<R
   ];
   for (let round = 1; round <= rounds; round++) {
     for (const [name, way] of ways) {
-      mkdirSync(join(scratch, 'copy'), { recursive: true });
-      const took = await way(source, join(scratch, 'copy'));
-      seconds[name].push(took);
-      bench.say(`round ${round}: ${name} ${showExactSeconds(took)}`);
-      rmSync(scratch, { recursive: true });
+      const release = ownFileSystem(join(scratch, 'copy'));
+      try {
+        const took = await way(source, join(scratch, 'copy'));
+        seconds[name].push(took);
+        bench.say(`round ${round}: ${name} ${showExactSeconds(took)}`);
+      } finally {
+        release();
+        rmSync(scratch, { recursive: true });
+      }
     }
   }
   return seconds;

@@ -1,4 +1,4 @@
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, mkdtempSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
@@ -7,6 +7,7 @@ import { fill } from './fill.ts';
 import { latency } from './latency.ts';
 import type { BenchOptions, Measurement, Row } from './measurement.ts';
 import { memory } from './memory.ts';
+import { ownFileSystem } from './own-file-system.ts';
 import { renderTable } from './table.ts';
 
 const measurements: Record<string, Measurement> = { fill, latency, memory };
@@ -58,11 +59,12 @@ async function measure(name: string, options: BenchOptions, signal: AbortSignal)
   mkdirSync(options.dir, { recursive: true });
   accessSync(options.dir, constants.W_OK);
   const dir = mkdtempSync(join(options.dir, 'mailtwin-bench-'));
+  const release = ownFileSystem(dir);
   console.error(`${name}: ${measurement.about}`);
   try {
     return await measurement.run({ options, dir, signal, say: (text) => console.error(`  ${text}`) });
   } finally {
-    rmSync(dir, { recursive: true, force: true });
+    release();
   }
 }
 

@@ -3,9 +3,11 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AgentProcess, runCommand } from '../cli/demo/agent-process.ts';
+import { ownFileSystem } from './own-file-system.ts';
 import { childWithArgument } from './process-usage.ts';
 
-const pollMs = 25;
+/** Asking for the status is work for the agent too. */
+const pollMs = 100;
 const waitTimeoutSeconds = 120;
 
 /** One node of a pair under measurement. */
@@ -104,6 +106,7 @@ export class Pair {
 
 /** Runs `work` with a prepared pair, and ends both agents however it goes. */
 export async function withPair<T>(dir: string, root: string, signal: AbortSignal, work: (pair: Pair) => Promise<T>): Promise<T> {
+  const release = ownFileSystem(join(dir, 'standby'));
   const pair = new Pair(dir, root);
   const atExit = (): void => pair.killNow();
   process.on('exit', atExit);
@@ -116,6 +119,7 @@ export async function withPair<T>(dir: string, root: string, signal: AbortSignal
   } finally {
     await pair.stop();
     process.off('exit', atExit);
+    release();
   }
 }
 
