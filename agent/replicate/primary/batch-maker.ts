@@ -4,7 +4,7 @@ import type { Change } from '../../journal/changes.ts';
 import type { Layer } from '../../journal/layer.ts';
 import type { Channel } from '../../link/channel.ts';
 import { joinPath, type BytePath } from '../../platform/files.ts';
-import type { Root } from '../root.ts';
+import { absolute, type Root } from '../root.ts';
 import { BatchWriter } from './batch-writer.ts';
 import { Abandoned, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
 import { Looker } from './look.ts';
@@ -51,6 +51,8 @@ const looksAtOnceMax = 4096;
 const sliceMs = 8;
 const busyRetryMs = 3;
 const busyRetryMsMax = 50;
+/** The two names of a renamed directory are told within this time of each other. */
+const renameTellMs = 100;
 const apartRetryMs = 20;
 const sealRoundsMax = 4;
 
@@ -122,7 +124,15 @@ export class BatchMaker {
   async make(channel: Channel, from: Position, epoch: number, filling: boolean): Promise<MadeBatch | null> {
     const p = this.#p;
     const generation = this.#generation;
-    const making: MadeBatch = { id: this.#nextId++, to: null, layer: p.index.begin(), writer: new BatchWriter(channel, this.#nextId - 1, from), changes: [], sentAt: 0, completesFill: false };
+    const making: MadeBatch = {
+      id: this.#nextId++,
+      to: null,
+      layer: p.index.begin(),
+      writer: new BatchWriter(channel, this.#nextId - 1, from),
+      changes: [],
+      sentAt: 0,
+      completesFill: false,
+    };
     this.#making = making;
     const check = () => {
       if (this.#generation !== generation) throw new Abandoned();
@@ -167,15 +177,31 @@ export class BatchMaker {
     const first = ready.indexOf(this.#alone ?? noChange);
     if (first > 0) ready.unshift(...ready.splice(first, 1));
     this.#alone = null;
-    for (const change of ready) {
+    // Mailboxes that this batch does not close wait for the next one.
+    const endHere = () => {
+      for (const group of groups.values()) this.#giveBack(making, group.changes, 0);
+      return true;
+    };
+    for (const change of this.#removalsLast(ready)) {
       if (making.writer.isFull) {
         stopped = true;
         break;
       }
+      if (this.#mayBeRenamed(change)) continue;
       p.changes.take(change);
       const root = p.roots.find(({ name }) => name === change.root);
       if (root && change.kind === 'scan') {
+        // A directory that appeared may be one that the standby has under another name: that goes before its removal there.
+        const isNew = change.path !== '' && !p.index.at(root.name, change.path);
+        const outcome = isNew ? await this.#looker.look(making, root, change.path) : 'scan';
+        check();
+        if (outcome === 'alone') {
+          p.changes.giveBack(change);
+          this.#alone = change;
+          return endHere();
+        }
         this.#startScan(root, change, filling && change.path === '');
+        if (making.writer.endsHere) return endHere();
         continue;
       }
       making.changes.push(change);
@@ -183,7 +209,7 @@ export class BatchMaker {
       await this.#keywordsFirst(making, root, change.path, keywords);
       const outcome = await this.#looker.look(making, root, change.path);
       check();
-      if (this.#place(making, root, change, outcome, groups)) return true;
+      if (this.#place(making, root, change, outcome, groups)) return endHere();
       await this.#slice(check);
     }
     // Control before index: where they lie in roots of their own, one follows the other.
@@ -196,6 +222,35 @@ export class BatchMaker {
       await this.#slice(check);
     }
     return false;
+  }
+
+  /**
+   * What is gone comes after what is there: a rename is told as two changes, and when the old name is looked at first, a
+   * folder would be removed and sent again.
+   */
+  #removalsLast(ready: readonly Change[]): Change[] {
+    const gone = new Set(ready.filter((change) => change !== this.#alone && this.#isGone(change)));
+    return gone.size === 0 ? [...ready] : [...ready.filter((change) => !gone.has(change)), ...gone];
+  }
+
+  #isGone({ root: name, path }: Change): boolean {
+    const root = this.#p.roots.find((each) => each.name === name);
+    if (!root || path === '' || !this.#p.index.at(name, path)) return false;
+    try {
+      return this.#p.files.lstat(absolute(root, path)) === null;
+    } catch {
+      return false;
+    }
+  }
+
+  /** A directory that has just gone: its new name may be about to be told. The change waits a moment. */
+  #mayBeRenamed(change: Change): boolean {
+    const { index, clock } = this.#p;
+    const due = change.at + renameTellMs;
+    if (clock.monotonicMs() >= due || !this.#isGone(change) || index.at(change.root, change.path)?.entry.kind !== 'dir') return false;
+    this.#p.changes.take(change);
+    this.#p.changes.giveBack(change, due);
+    return true;
   }
 
   /** Files what became of a look. True when the batch must end. */
@@ -245,7 +300,14 @@ export class BatchMaker {
     this.#giveBack(making, group.changes, p.clock.monotonicMs() + wait);
   }
 
-  async #seal(making: MadeBatch, root: Root, mailbox: BytePath, gone: readonly BytePath[], force: boolean, check: () => void): Promise<'sealed' | 'busy' | 'held'> {
+  async #seal(
+    making: MadeBatch,
+    root: Root,
+    mailbox: BytePath,
+    gone: readonly BytePath[],
+    force: boolean,
+    check: () => void,
+  ): Promise<'sealed' | 'busy' | 'held'> {
     for (let round = 0; round < sealRoundsMax; round++) {
       const outcome = await this.#sealer.seal(making, root, mailbox, gone, force);
       check();
@@ -270,7 +332,11 @@ export class BatchMaker {
   }
 
   #startScan(root: Root, change: Change, fill: boolean): void {
-    const items = scan({ files: this.#p.files, index: this.#p.index, wallMs: () => this.#p.clock.wallMs(), thorough: change.deferrals < 0 }, root, change.path);
+    const items = scan(
+      { files: this.#p.files, index: this.#p.index, wallMs: () => this.#p.clock.wallMs(), thorough: change.deferrals < 0 },
+      root,
+      change.path,
+    );
     this.#scans.push({ change, root, items, again: null, trouble: new Set(), unreadable: new Set(), gone: new Map(), fill });
   }
 
@@ -346,7 +412,8 @@ export class BatchMaker {
     const outcome = this.#mustWait(running.root, mailbox) ? 'busy' : await this.#seal(making, running.root, mailbox, gone, false, check);
     if (outcome === 'sealed') return;
     running.trouble.add(mailbox);
-    for (const path of [...gone, ...this.#sealer.files(running.root, mailbox)]) this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs(), running.change);
+    for (const path of [...gone, ...this.#sealer.files(running.root, mailbox)])
+      this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs(), running.change);
   }
 
   async #endScan(making: MadeBatch, running: RunningScan, check: () => void): Promise<void> {

@@ -4,7 +4,7 @@ import type { MailboxMarks } from '../../mailstore/format.ts';
 import { joinPath, type BytePath, type Stat } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { sendBytes, type FileAt } from './content.ts';
-import { sameAttributes, sameContent, type Making, type PrimaryParts } from './context.ts';
+import { sameAttributes, sameContent, splitPath, type Making, type PrimaryParts } from './context.ts';
 import type { Looker } from './look.ts';
 
 /** What became of trying to close a mailbox's commit group. */
@@ -43,6 +43,8 @@ const messageDirs = ['cur', 'new'] as const;
 const noNames: ReadonlySet<string> = new Set();
 /** A lock as old as this was left by a server that died: Dovecot itself overrides one after 120 seconds. */
 const staleLockMs = 120_000;
+/** A message that is gone, and that the index names all the same, goes after this time. */
+const stayMs = 10_000;
 /** What does not have the form that is expected, and stays so for this long, is of another version and goes as it is. */
 const strangeMs = 2000;
 /** The same for half a record at the end: a server that opens such a log for writing takes it for damaged. */
@@ -61,6 +63,8 @@ export class Sealer {
   /** What the index and the uidlist of a mailbox told of removals when it was last closed. */
   readonly #removals = new Map<string, string>();
   readonly #marks = new Map<string, string>();
+  /** Since when (monotonic milliseconds) something that is gone here stays on the standby. */
+  readonly #staying = new Map<string, number>();
   #newMarks: MessageOf<'watermarks'>['items'] = [];
 
   constructor(parts: PrimaryParts, looker: Looker) {
@@ -138,7 +142,9 @@ export class Sealer {
     if (changed && !force) return { kind: 'busy' };
     const removals = this.#removalsIn(root, files);
     const removed = new Set([...gone, ...this.#vanished(root, mailbox, removals), ...missing.map((name) => joinPath(mailbox, name))]);
-    const leaves = force ? this.#named(root, files, () => true) : mayForce || removed.size === 0 ? noNames : removals.indexed();
+    // Without the index nothing goes: the one that the standby has may name it.
+    const stillNamed = force || removed.size === 0 ? noNames : removals.indexed();
+    const stays = (path: BytePath) => (force || stillNamed.has(root.format.baseOf(splitPath(path).name))) && this.#mayStay(root, path);
     for (const file of files.toSorted((a, b) => a.order - b.order)) {
       if (force && root.format.classify(joinPath(mailbox, file.name), 'file').class === 'index') continue;
       const at = this.#fileAt(root, mailbox, file.name);
@@ -151,8 +157,8 @@ export class Sealer {
     let complete = !force;
     for (const path of removed) {
       // A message whose file is gone, and that the index read here names all the same, goes when the index says so too.
-      if (leaves.has(root.format.baseOf(path.slice(path.lastIndexOf('/') + 1)))) {
-        if (this.#p.index.at(root.name, path)) complete = false;
+      if (p.index.at(root.name, path) && stays(path)) {
+        complete = false;
         continue;
       }
       const outcome = await this.#looker.look(making, root, path, true);
@@ -162,6 +168,17 @@ export class Sealer {
     if (this.#removals.size >= provenMax) this.#removals.clear();
     this.#removals.set(`${root.name}\0${mailbox}`, removals.told);
     return { kind: 'sealed' };
+  }
+
+  /** Whether what is gone here may stay on the standby for now: not for ever, when nobody tells the index of it. */
+  #mayStay(root: Root, path: BytePath): boolean {
+    const key = `${root.name}\0${path}`;
+    const now = this.#p.clock.monotonicMs();
+    const since = this.#staying.get(key) ?? now;
+    if (now - since > stayMs) return !this.#staying.delete(key);
+    if (this.#staying.size >= provenMax) this.#staying.clear();
+    this.#staying.set(key, since);
+    return true;
   }
 
   /** What the files tell of removed messages, and which messages the index still names. */
