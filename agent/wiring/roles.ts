@@ -53,20 +53,48 @@ export async function startPrimary(shared: SharedParts, role: PrimaryRole, index
         onHints: (hints) => role.hints(hints),
         onFailure: (error) => {
           log.error({ error: error.message }, 'the watcher failed; starting it anew');
-          watcher = null;
-          // Whatever happened while nobody watched is found by comparing (I10).
-          role.hints(roots.map((root) => ({ kind: 'lost', root: root.name, path: '', reason: `the watcher failed: ${error.message}` })));
-          sleep(systemClock, watcherRetryMs, stopping.signal)
-            .then(() => (stopping.signal.aborted ? undefined : watch()))
-            .then(() => role.start())
-            .catch(failed);
+          watchAnew(`the watcher failed: ${error.message}`, watcherRetryMs).catch(failed);
         },
       },
       log,
     );
   };
+  let renewing = false;
+  const watchAnew = async (reason: string, afterMs: number): Promise<void> => {
+    if (renewing) return;
+    renewing = true;
+    const old = watcher;
+    watcher = null;
+    const doubt = () => role.hints(roots.map((root) => ({ kind: 'lost', root: root.name, path: '', reason })));
+    doubt();
+    await old?.stop();
+    for (let waitMs = afterMs; ; waitMs = watcherRetryMs) {
+      if (waitMs > 0) await sleep(systemClock, waitMs, stopping.signal);
+      if (stopping.signal.aborted) return;
+      try {
+        await watch();
+        break;
+      } catch (error) {
+        if (!(error instanceof OperatorError)) throw error;
+        log.error({ code: error.code }, `the watcher cannot be started: ${error.message}`);
+      }
+    }
+    renewing = false;
+    // Whatever happened while nobody watched is found by comparing (I10).
+    doubt();
+  };
   await watch();
-  role.watch((timeoutMs) => (watcher ? watcher.barrier(timeoutMs) : Promise.reject(new Error('the watcher does not run'))));
+  // Watches end with the file system that was unmounted, and what is mounted now has none.
+  role.sender.onRootsBack(() => void watchAnew('the root was away', 0).catch(failed));
+  role.watch(async (timeoutMs) => {
+    const deadline = systemClock.monotonicMs() + timeoutMs;
+    // While it is started anew it is waited for.
+    while (!watcher) {
+      if (systemClock.monotonicMs() >= deadline || stopping.signal.aborted) throw new Error('the watcher does not run');
+      await sleep(systemClock, 20, stopping.signal);
+    }
+    await watcher.barrier(Math.max(1, deadline - systemClock.monotonicMs()));
+  });
   let total: number | null = null;
   let listener: Awaited<ReturnType<typeof startListener>> | null = null;
   closers.push(async () => {

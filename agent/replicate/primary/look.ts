@@ -8,6 +8,7 @@ import { errnoCode, joinPath, type BytePath, type Stat } from '../../platform/fi
 import { absolute, type Root } from '../root.ts';
 import { sendFile, type FileAt } from './content.ts';
 import { isRacy, metaOf, sameAttributes, sameContent, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
+import { checkRoots } from './root-check.ts';
 import { tooLong } from './scan.ts';
 import type { Skipped } from './skipped.ts';
 
@@ -76,6 +77,8 @@ export class Looker {
 
   async #remove(making: Making, root: Root, path: BytePath, known: FoundEntry): Promise<Outcome> {
     const p = this.#p;
+    // What is missing may be all of the file system, unmounted at this moment.
+    if (checkRoots([root], p.files, p.kv, p.index)) return 'held';
     const tree = known.entry.kind === 'dir';
     const linked = new Set<bigint>();
     const files = tree ? this.#countFiles(known.entry.dir, linked) : 1;
@@ -332,20 +335,22 @@ export class Looker {
    */
   async #identity(making: Making, at: FileAt, stat: Stat, class_: Classified): Promise<Outcome | null> {
     const p = this.#p;
-    const renamed = class_.class === 'message' && (stat.nlink > 1 || p.index.holdsUnknown) ? this.#oldName(at, class_) : null;
-    if (renamed && !(renamed.entry.ino === stat.ino && sameContent(renamed.entry, stat))) {
+    const rootNumber = p.index.root(at.root.name);
+    const found = rootNumber === null ? null : p.index.byInode(rootNumber, stat.ino);
+    const isFound = found !== null && this.#isSameFile(at, found, stat);
+    // The inode leads to one name; only where that can be another one than the message's own is its old name searched.
+    const mayMislead = stat.nlink > 1 || p.index.holdsUnknown || (found !== null && (found.entry.linked || !isFound));
+    const renamed = class_.class === 'message' && mayMislead ? this.#oldName(at, class_) : null;
+    if (renamed && !this.#isSameFile(at, renamed, stat)) {
       // What the standby has under the old name is not known: it gets the message anew and loses the old name at once.
       const sent = await this.#content(making, at, stat);
       return sent === 'done' ? this.#remove(making, at.root, joinPath(p.index.pathOf(renamed.dir).path, renamed.name), renamed) : sent;
     }
-    const rootNumber = p.index.root(at.root.name);
-    const other = renamed ?? (rootNumber === null ? null : p.index.byInode(rootNumber, stat.ino));
+    const other = renamed ?? (isFound ? found : null);
     if (!other || (other.dir === at.dirNumber && other.name === at.name)) return null;
-    if (!sameContent(other.entry, stat) || other.entry.btimeNs !== stat.btimeNs || stat.btimeNs === 0n) return null;
     const fromDir = p.index.pathOf(other.dir).path;
     const fromPath = joinPath(fromDir, other.name);
     const isLink = p.files.lstat(absolute(at.root, fromPath))?.ino === stat.ino;
-    if (!isLink && isRacy(stat.btimeNs, p.clock.wallMs()) && !this.#hasContent(at, other.entry)) return null;
     // Taking a message out of another mailbox is for that mailbox's seal; until then it has two names there.
     const asLink = isLink || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
     const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
@@ -395,8 +400,18 @@ export class Looker {
     return null;
   }
 
+  /** Whether a name in the index is or was a name of the file that is here now. */
+  #isSameFile(at: FileAt, other: FoundEntry, stat: Stat): boolean {
+    const { index, files, clock } = this.#p;
+    if (!sameContent(other.entry, stat) || other.entry.btimeNs !== stat.btimeNs) return false;
+    if (stat.btimeNs !== 0n && !isRacy(stat.btimeNs, clock.wallMs())) return true;
+    const path = absolute(at.root, joinPath(index.pathOf(other.dir).path, other.name));
+    return files.lstat(path)?.ino === stat.ino || this.#hasContent(at, other.entry);
+  }
+
   /** Reads a file to see whether it is the one that the index knows; nothing of it is sent. */
   #hasContent(at: FileAt, entry: Entry): boolean {
+    if (entry.size > limits.inlineFileBytesMax * 2) return false;
     const read = this.#p.files.readFile(absolute(at.root, joinPath(at.dir, at.name)), limits.inlineFileBytesMax * 2);
     return read !== null && createHash('sha256').update(read.data).digest().subarray(0, entry.content.length).equals(entry.content);
   }

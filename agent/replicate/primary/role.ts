@@ -115,6 +115,8 @@ export class PrimaryRole {
       await sleep(clock, saveEveryMs, signal);
       const now = clock.monotonicMs();
       if (changes.unsavedCount > 0) kv.commit(changes.save());
+      // Nothing tells that a file system was unmounted, least of all when no mail comes.
+      this.sender.checkRoots();
       if (now - retriedAt >= unprovenRetryMs) {
         retriedAt = now;
         for (const { root, path } of unproven.list()) changes.record(root, path, 'scan', now);
@@ -181,6 +183,8 @@ export class PrimaryRole {
       this.sender.wake();
       await sleep(clock, Math.min(5, Math.max(1, left())), signal);
     }
+    const { held } = this.sender;
+    if (held?.code.startsWith('root-')) throw new OperatorError('held', `sending is held: ${held.detail}`, held.remedy);
     const [first] = this.#p.unproven.list();
     if (first) throw new OperatorError('unproven', `${this.#p.unproven.count} places are in doubt, first ${displayPath(joinPath(first.root, first.path))}: ${first.reason}`, 'mend what is named there; `mailtwin status` lists all of them');
   }

@@ -1,6 +1,6 @@
 import { metaKey } from '../../journal/keys.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
-import { displayPath, errnoCode, type Files } from '../../platform/files.ts';
+import { displayPath, errnoCode, type Files, type Stat } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import type { Root } from '../root.ts';
 
@@ -30,12 +30,12 @@ export function checkRoots(roots: readonly Root[], files: Files, kv: Kv, index: 
     }
     if (stat?.kind !== 'dir') return { code: 'root-missing', detail: `root ${root.name} is not there: ${where}`, remedy: `mount or restore ${where}; replication goes on by itself` };
     const key = rootIdentityKey(root.name);
-    const accepted = kv.get(key);
-    if (!accepted) {
-      kv.commit([[key, Buffer.from(String(stat.ino))]]);
+    const accepted = kv.get(key)?.toString();
+    if (accepted === identityOf(stat)) continue;
+    if (accepted === undefined || index.totals(root.name).files === 0) {
+      kv.commit([[key, Buffer.from(identityOf(stat))]]);
       continue;
     }
-    if (accepted.toString() === String(stat.ino) || index.totals(root.name).files === 0) continue;
     return {
       code: 'root-changed',
       detail: `${where} is another directory than the one that was replicated as root ${root.name}${(files.readdir(root.path) ?? []).length === 0 ? ', and it is empty' : ''}`,
@@ -43,6 +43,11 @@ export function checkRoots(roots: readonly Root[], files: Files, kv: Kv, index: 
     };
   }
   return null;
+}
+
+/** The device number is no part of it: it may be another one after each boot. */
+function identityOf(stat: Stat): string {
+  return `${stat.ino}:${stat.btimeNs}`;
 }
 
 /** A person says that the roots as they are now are the right ones. Returns the names of those that had changed. */
@@ -53,8 +58,8 @@ export function acceptRoots(roots: readonly Root[], files: Files, kv: Kv): strin
     if (!stat) continue;
     const key = rootIdentityKey(root.name);
     const before = kv.get(key)?.toString();
-    if (before === String(stat.ino)) continue;
-    kv.commit([[key, Buffer.from(String(stat.ino))]]);
+    if (before === identityOf(stat)) continue;
+    kv.commit([[key, Buffer.from(identityOf(stat))]]);
     if (before !== undefined) accepted.push(root.name);
   }
   return accepted;

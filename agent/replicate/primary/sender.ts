@@ -250,10 +250,8 @@ export class Sender {
   }
 
   async #step(channel: Channel): Promise<void> {
-    const { clock, roots, files, kv, index, guard, changes } = this.#p;
-    const trouble = checkRoots(roots, files, kv, index);
-    if (trouble) return this.#hold(trouble, 1000);
-    if (this.#held?.code.startsWith('root-')) this.#held = null;
+    const { clock, guard, changes } = this.#p;
+    if (!this.checkRoots()) return;
     if (this.#mustCompare) return this.#compare(channel);
     if (this.#suspect.length > 0) return this.#clearSuspects();
     const made = await this.#maker.make(channel, this.#position, this.epoch, !this.#filled);
@@ -267,6 +265,28 @@ export class Sender {
     for (let i = 0; i < marks.length; i += limits.watermarksPerMessageMax) channel.sendControl({ type: 'watermarks', items: marks.slice(i, i + limits.watermarksPerMessageMax) });
     if (changes.openCount === 0 && guard.held === null) guard.settle();
     if (!made) await clock.yield();
+  }
+
+  /** Holds while a root is not what it was. False then. */
+  checkRoots(): boolean {
+    const { roots, files, kv, index } = this.#p;
+    const trouble = checkRoots(roots, files, kv, index);
+    if (trouble) {
+      this.#hold(trouble, 1000);
+      return false;
+    }
+    if (!this.#held?.code.startsWith('root-')) return true;
+    this.#p.log.info({}, 'the roots are back');
+    this.#held = null;
+    this.#onRootsBack();
+    return true;
+  }
+
+  #onRootsBack: () => void = () => {};
+
+  /** Calls `fn` when roots that were away are there again. */
+  onRootsBack(fn: () => void): void {
+    this.#onRootsBack = fn;
   }
 
   #receive(message: Message, current: boolean): void {

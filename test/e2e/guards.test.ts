@@ -1,0 +1,277 @@
+import { describe, expect, it } from 'vitest';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import type { DoctorFinding } from '../../protocol/control.ts';
+import { exactTree, treeDifferences } from '../lab/exact-tree.ts';
+import { SmallPair, type SmallNode } from '../lab/small-pair.ts';
+
+const codes = (list: readonly { code: string }[]) => list.map(({ code }) => code);
+
+function expectSame(pair: SmallPair): void {
+  expect(treeDifferences(exactTree(pair.primary.root), exactTree(pair.standby.root))).toEqual([]);
+}
+
+async function scrape(node: SmallNode, path = '/metrics'): Promise<{ status: number; text: string }> {
+  const port = [...node.log.matchAll(/"port":(\d+),"msg":"metrics are served"/g)].at(-1)?.[1];
+  if (port === undefined) throw new Error(`no metrics are served by ${node.name}`);
+  const response = await fetch(`http://127.0.0.1:${port}${path}`);
+  return { status: response.status, text: await response.text() };
+}
+
+/** Values by name and labels, as Prometheus' text format has them. */
+function readMetrics(text: string): Map<string, number> {
+  const values = new Map<string, number>();
+  for (const line of text.split('\n')) {
+    if (line === '' || line.startsWith('#')) continue;
+    const match = /^([a-z_0-9]+(?:\{.*\})?) (\S+)$/.exec(line);
+    if (!match) throw new Error(`not a metric: ${line}`);
+    values.set(match[1] ?? '', Number(match[2]));
+  }
+  return values;
+}
+
+describe('the guard against mass deletion', () => {
+  it('holds the removal of most of the store until a person allows it', { timeout: 60_000 }, async () => {
+    await using pair = await SmallPair.create({ metrics: true, set: { massDeleteFilesMin: '10', massDelete: '20%' } });
+    const { primary, standby } = pair;
+    for (let i = 0; i < 100; i++) {
+      mkdirSync(`${primary.root}/${i % 10}`, { recursive: true });
+      writeFileSync(`${primary.root}/${i % 10}/${i}`, `mail ${i}`);
+    }
+    await primary.start();
+    await pair.introduce();
+    await standby.start();
+    await pair.settled();
+    // A few go without a question.
+    for (let i = 0; i < 5; i++) unlinkSync(`${primary.root}/${i}/${i}`);
+    await pair.settled();
+    for (let i = 0; i < 8; i++) rmSync(`${primary.root}/${i}`, { recursive: true });
+    const held = await primary.until('the hold', (s) => s.replication.held?.code === 'mass-delete');
+    expect(codes(held.warnings)).toContain('mass-delete');
+    expect(readMetrics((await scrape(primary)).text).get('mailtwin_held{code="mass-delete"}')).toBe(1);
+    expect(await primary.ok('status')).toMatch(/mass-delete.*files of root mail would be removed/);
+    const waited = await primary.cli('wait', '--timeout', '1');
+    expect(waited.code).toBe(1);
+    expect(waited.stderr).toMatch(/allow-delete/);
+    // What else happens goes on meanwhile.
+    writeFileSync(`${primary.root}/9/new`, 'mail');
+    await expect.poll(() => existsSync(`${standby.root}/9/new`), { timeout: 10_000 }).toBe(true);
+    expect(Object.keys(Object.fromEntries(exactTree(standby.root))).length).toBeGreaterThan(80);
+    // Neither a restart of the primary nor one of the standby lets it through.
+    await standby.kill();
+    await standby.start();
+    await primary.kill();
+    await primary.start();
+    await primary.until('the hold again', (s) => s.replication.held?.code === 'mass-delete' && s.peer.connected);
+    expect(Object.keys(Object.fromEntries(exactTree(standby.root))).length).toBeGreaterThan(80);
+    expect((await standby.cli('allow-delete')).code).toBe(3);
+    expect(await primary.ok('allow-delete')).toMatch(/^Released the deletion of \d+ files\.$/m);
+    await pair.settled();
+    expectSame(pair);
+    expect((await primary.status()).replication.held).toBeNull();
+    expect(await primary.ok('allow-delete')).toBe('No deletion is held.\n');
+  });
+});
+
+describe('a standby whose root holds what it did not put there', () => {
+  async function foreign(): Promise<SmallPair> {
+    const pair = await SmallPair.create({ metrics: true });
+    const { primary, standby } = pair;
+    for (const node of [primary, standby]) {
+      mkdirSync(`${node.root}/dir`);
+      writeFileSync(`${node.root}/dir/same`, Buffer.alloc(300_000, 'same'));
+      utimesSync(`${node.root}/dir/same`, 1_000_000_000, 1_000_000_000);
+    }
+    writeFileSync(`${standby.root}/dir/other`, 'only here');
+    writeFileSync(`${primary.root}/dir/mine`, 'only there');
+    await primary.start();
+    await pair.introduce();
+    return pair;
+  }
+
+  it('refuses to start, exit 3, with nothing changed', async () => {
+    await using pair = await foreign();
+    const before = exactTree(pair.standby.root);
+    const ended = await pair.standby.runToEnd();
+    expect(ended.code).toBe(3);
+    expect(ended.output).toMatch(/foreign-files.*did not put there.*--adopt.*--move-aside/s);
+    expect(ended.output).not.toMatch(/^\s+at /m);
+    expect(treeDifferences(before, exactTree(pair.standby.root))).toEqual([]);
+  });
+
+  it('keeps with --adopt what is equal, and sends only what differs', { timeout: 60_000 }, async () => {
+    await using pair = await foreign();
+    await pair.standby.start('--adopt');
+    await pair.settled();
+    expectSame(pair);
+    const sent = [...readMetrics((await scrape(pair.primary)).text)].filter(([name]) => name.startsWith('mailtwin_sent_bytes_total')).reduce((sum, [, value]) => sum + value, 0);
+    expect(sent).toBeLessThan(1000);
+  });
+
+  it('puts it away with --move-aside', { timeout: 60_000 }, async () => {
+    await using pair = await foreign();
+    await pair.standby.start('--move-aside');
+    await pair.settled();
+    expectSame(pair);
+    const aside = readdirSync(`${pair.standby.state}/staging/mail`).filter((name) => name.startsWith('moved-aside'));
+    expect(aside).toHaveLength(1);
+    expect(readFileSync(`${pair.standby.state}/staging/mail/${aside[0]}/dir/other`, 'utf8')).toBe('only here');
+  });
+});
+
+describe('a foreign write on the standby', () => {
+  it('is found by verify, mended, and the next verify is clean', { timeout: 60_000 }, async () => {
+    await using pair = await SmallPair.create();
+    const { primary, standby } = pair;
+    mkdirSync(`${primary.root}/d`);
+    for (const name of ['changed', 'removed', 'hidden', 'kept']) writeFileSync(`${primary.root}/d/${name}`, `as it was: ${name}`);
+    await primary.start();
+    await pair.introduce();
+    await standby.start();
+    await pair.settled();
+    const clean = await primary.ok('verify');
+    expect(clean).toMatch(/both nodes hold the same/);
+    writeFileSync(`${standby.root}/d/changed`, 'by somebody else');
+    unlinkSync(`${standby.root}/d/removed`);
+    writeFileSync(`${standby.root}/d/added`, 'by somebody else');
+    symlinkSync('/etc', `${standby.root}/d/leads-out`);
+    const found = await primary.cli('verify', '--json');
+    expect(found.code).toBe(1);
+    const { differences } = JSON.parse(found.stdout) as { differences: { path: string; what: string }[] };
+    expect(differences.map(({ path }) => path).sort()).toEqual(['d/added', 'd/changed', 'd/leads-out', 'd/removed']);
+    expect(differences.every(({ what }) => /standby/.test(what))).toBe(true);
+    expect((await primary.status()).lastVerify).toMatchObject({ result: 'different', differences: 4 });
+    await pair.settled();
+    expectSame(pair);
+    expect(await primary.ok('verify')).toMatch(/both nodes hold the same/);
+
+    // The same size and time: only reading all content finds it.
+    const { mtime, atime } = await import('node:fs').then((fs) => fs.statSync(`${standby.root}/d/hidden`));
+    writeFileSync(`${standby.root}/d/hidden`, 'as it WAS: hidden');
+    utimesSync(`${standby.root}/d/hidden`, atime, mtime);
+    const deep = await primary.cli('verify', '--deep');
+    expect(deep.code).toBe(1);
+    expect(deep.stdout).toMatch(/d\/hidden/);
+    await pair.settled();
+    expectSame(pair);
+    expect(await primary.ok('verify', '--deep')).toMatch(/both nodes hold the same/);
+    expect(await standby.ok('verify', '--deep')).toMatch(/holds what it was sent/);
+
+    // And what was put there while the standby was down keeps it from starting.
+    await standby.stop();
+    writeFileSync(`${standby.root}/d/added`, 'again');
+    const ended = await standby.runToEnd();
+    expect(ended.code).toBe(3);
+    expect(ended.output).toMatch(/d\/added/);
+    await standby.start('--adopt');
+    await pair.settled();
+    expectSame(pair);
+  });
+});
+
+describe('without a peer', () => {
+  it('wait and verify say why they cannot', async () => {
+    await using pair = await SmallPair.create();
+    const { primary } = pair;
+    expect((await primary.cli('status')).stderr).toMatch(/no agent is running/);
+    await primary.start();
+    writeFileSync(`${primary.root}/f`, 'x');
+    const start = performance.now();
+    const waited = await primary.cli('wait', '--timeout', '1');
+    expect(waited.code).toBe(1);
+    expect(waited.stderr).toMatch(/not connected/);
+    expect(performance.now() - start).toBeLessThan(15_000);
+    const verified = await primary.cli('verify');
+    expect(verified.code).toBe(1);
+    expect(verified.stderr).toMatch(/not connected/);
+    expect((JSON.parse((await primary.cli('verify', '--json')).stdout) as { error: { code: string } }).error.code).toBe('disconnected');
+  });
+});
+
+describe('what others read', () => {
+  it('doctor finds nothing wrong with a pair that works, and names what is wrong', { timeout: 60_000 }, async () => {
+    await using pair = await SmallPair.create();
+    const { primary, standby } = pair;
+    writeFileSync(`${primary.root}/f`, 'x');
+    const findings = async (node: SmallNode) => (JSON.parse((await node.cli('doctor', '--json')).stdout) as { findings: DoctorFinding[] }).findings;
+    const level = (list: DoctorFinding[], id: string) => list.find((finding) => finding.id === id)?.level;
+    const before = await findings(primary);
+    expect(level(before, 'config')).toBe('pass');
+    expect(before.some(({ level: of, remedy }) => of !== 'pass' && /pair|run/.test(remedy))).toBe(true);
+    await primary.start();
+    await pair.introduce();
+    await standby.start();
+    await pair.settled();
+    for (const node of [primary, standby]) {
+      const list = await findings(node);
+      expect(list.length).toBeGreaterThan(10);
+      expect(list.filter((finding) => finding.level === 'fail')).toEqual([]);
+      for (const { level: of, remedy } of list) if (of !== 'pass') expect(remedy).not.toBe('');
+      expect((await node.cli('doctor')).stdout).toMatch(/checks: 0 failures/);
+    }
+    await primary.stop();
+    const lonely = await findings(standby);
+    expect(lonely.some(({ level: of, summary, evidence }) => of !== 'pass' && /reach|connect|answer/.test(summary + evidence))).toBe(true);
+  });
+
+  it('metrics and health are served and true', { timeout: 60_000 }, async () => {
+    await using pair = await SmallPair.create({ metrics: true });
+    const { primary, standby } = pair;
+    for (let i = 0; i < 20; i++) writeFileSync(`${primary.root}/${i}`, 'x'.repeat(1000));
+    await primary.start();
+    await pair.introduce();
+    expect((await scrape(primary, '/healthz')).status).toBe(200);
+    expect((await scrape(primary, '/readyz')).status).toBe(200);
+    await standby.start();
+    await pair.settled();
+    await primary.ok('verify');
+    const now = Date.now() / 1000;
+    const p = readMetrics((await scrape(primary)).text);
+    const s = readMetrics((await scrape(standby)).text);
+    const near = (value: number | undefined, wanted: number, within: number) => expect(Math.abs((value ?? Number.NaN) - wanted)).toBeLessThanOrEqual(within);
+    expect(p.get('mailtwin_role{role="primary"}')).toBe(1);
+    expect(s.get('mailtwin_role{role="standby"}')).toBe(1);
+    for (const m of [p, s]) {
+      expect(m.get('mailtwin_epoch')).toBe(1);
+      expect(m.get('mailtwin_peer_epoch')).toBe(1);
+      expect(m.get('mailtwin_peer_connected')).toBe(1);
+      expect(m.get('mailtwin_phase{phase="streaming"}')).toBe(1);
+      expect(m.get('mailtwin_lag_changes')).toBe(0);
+      expect(m.get('mailtwin_lag_seconds')).toBe(0);
+      expect(m.get('mailtwin_lag_bytes')).toBe(0);
+      expect(m.get('mailtwin_possible_loss_seconds')).toBe(0);
+      expect(m.get('mailtwin_possible_loss_changes')).toBe(0);
+      expect(m.get('mailtwin_unproven_directories')).toBe(0);
+      expect(m.get('mailtwin_root_files{root="mail"}')).toBe(20);
+      expect(m.get('mailtwin_root_bytes{root="mail"}')).toBe(20_000);
+      expect(m.get('mailtwin_head_position')).toBeGreaterThan(0);
+      expect(m.get('mailtwin_root_free_bytes{root="mail"}')).toBeGreaterThan(0);
+      near(m.get('mailtwin_reading_timestamp_seconds'), now, 10);
+      near(m.get('mailtwin_peer_last_heard_timestamp_seconds'), now, 10);
+      near(m.get('mailtwin_last_durable_timestamp_seconds'), now, 60);
+      near(m.get('mailtwin_peer_clock_skew_seconds'), 0, 2);
+      expect(m.get('process_resident_memory_bytes')).toBeGreaterThan(1e7);
+      expect(m.get('process_cpu_seconds_total')).toBeGreaterThan(0);
+    }
+    expect(p.get('mailtwin_durable_position')).toBe(s.get('mailtwin_durable_position'));
+    expect(p.get('mailtwin_sent_changes_total{kind="whole"}')).toBe(20);
+    expect(p.get('mailtwin_sent_bytes_total{kind="whole"}')).toBe(20_000);
+    expect(p.get('mailtwin_batch_seconds_count')).toBeGreaterThan(0);
+    expect(p.get('mailtwin_last_verify_clean')).toBe(1);
+    near(p.get('mailtwin_last_verify_timestamp_seconds'), now, 10);
+    expect(p.get('mailtwin_last_verify_differences')).toBe(0);
+    expect(p.get('mailtwin_watcher_overflows')).toBe(0);
+    expect(p.get('mailtwin_watches')).toBeGreaterThan(0);
+    expect(s.get('mailtwin_applied_ops_total')).toBeGreaterThanOrEqual(20);
+    expect(s.get('mailtwin_applied_bytes_total')).toBe(20_000);
+    expect(s.get('mailtwin_applied_batches_total')).toBeGreaterThan(0);
+    expect(s.get('mailtwin_sync_seconds_count{what="files"}')).toBeGreaterThan(0);
+    expect(s.get('mailtwin_sync_seconds_count{what="index"}')).toBeGreaterThan(0);
+    writeFileSync(`${primary.root}/0`, 'y'.repeat(1000) + 'x'.repeat(1000));
+    await pair.settled();
+    await primary.stop();
+    await standby.until('the loss of the primary', (status) => !status.peer.connected);
+    expect((await scrape(standby, '/healthz')).status).toBe(200);
+    expect((await scrape(standby, '/readyz')).status).toBe(503);
+    expect(readMetrics((await scrape(standby)).text).get('mailtwin_peer_connected')).toBe(0);
+  });
+});
