@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { MessageOf } from '../../../protocol/messages.ts';
 import type { MailboxMarks } from '../../mailstore/format.ts';
-import { joinPath, type BytePath, type Stat } from '../../platform/files.ts';
+import { type BytePath, errnoCode, joinPath, type Stat, type Xattrs } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { sendBytes, type FileAt } from './content.ts';
 import { sameAttributes, sameContent, splitPath, type Making, type PrimaryParts } from './context.ts';
@@ -20,6 +20,7 @@ interface SealFile {
   name: string;
   stat: Stat;
   data: Buffer;
+  xattrs: Xattrs | null;
   order: number;
   /** Of a large uidlist that only grew: its header, its last old line and what is new; else the same as `data`. */
   news: Buffer;
@@ -131,6 +132,19 @@ export class Sealer {
    * messages and uidlist, closed, but no index.
    */
   async seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], mayForce: boolean): Promise<SealOutcome> {
+    try {
+      return await this.#seal(making, root, mailbox, gone, mayForce);
+    } catch (error) {
+      const code = errnoCode(error);
+      // Renamed or removed between two calls: a hint says where it is now.
+      if (code === 'ENOENT' || code === 'ENOTDIR') return { kind: 'busy' };
+      if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EIO' && code !== 'E2BIG') throw error;
+      this.#p.unproven.add(root.name, mailbox, `cannot be read: ${code}`);
+      return { kind: 'busy' };
+    }
+  }
+
+  async #seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], mayForce: boolean): Promise<SealOutcome> {
     const p = this.#p;
     const snapshot = this.#read(root, mailbox, mayForce);
     if (snapshot === null) return { kind: 'busy' };
@@ -152,7 +166,7 @@ export class Sealer {
       if (at === null) return { kind: 'busy' };
       if (at.known && sameContent(at.known, file.stat)) {
         if (!sameAttributes(at.known, file.stat)) await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
-      } else await sendBytes(p, making, at, { ...file.stat, size: file.data.length }, file.data);
+      } else await sendBytes(p, making, at, { ...file.stat, size: file.data.length }, file.data, file.xattrs);
     }
     let complete = !force;
     for (const path of removed) {
@@ -252,6 +266,7 @@ export class Sealer {
         name,
         stat: read.stat,
         data: read.data.subarray(0, length),
+        xattrs: read.xattrs,
         news: news.subarray(0, length - unchanged),
         order: root.format.classify(joinPath(mailbox, name), 'file').applyOrder,
       });
