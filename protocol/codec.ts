@@ -5,6 +5,8 @@ import { packOp, ProtocolError, unpackOp, type Op } from './ops.ts';
 
 // Plain msgpack: no record extension, so that PROTOCOL.md is all a reader of the wire needs.
 const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: false });
+/** Frames are made here and then copied: without it the packer would grow a buffer of its own again and again. */
+const scratch = Buffer.allocUnsafeSlow(limits.frameBytesMax + 64 * 1024);
 const typeByNumber = new Map(Object.entries(messageSpecs).map(([type, spec]) => [spec.number, type as MessageType]));
 
 /**
@@ -18,10 +20,11 @@ export function encode(message: Message): Buffer {
   const values = spec.fieldNames.map((name) => (message.type === 'ops' && name === 'ops' ? message.ops.map(packOp) : fields[name]));
   if (message.type !== 'ops' && message.type !== 'data')
     check(message.type, Object.fromEntries(spec.fieldNames.map((name) => [name, fields[name]])));
+  packr.useBuffer(scratch);
   const frame = packr.pack([spec.number, ...values]);
   if (frame.length > limits.frameBytesMax)
     throw new ProtocolError(`${message.type} message of ${frame.length} bytes is larger than a frame may be (${limits.frameBytesMax})`);
-  // pack returns a view on a buffer that it reuses.
+  // pack returns a view on the scratch buffer.
   return Buffer.from(frame);
 }
 

@@ -4,8 +4,10 @@ import koffi from 'koffi';
 const M_TRIM_THRESHOLD = -1;
 const M_MMAP_THRESHOLD = -3;
 const M_ARENA_MAX = -8;
-/** Frames and file contents are larger than this, everything that lives long is smaller. */
-const largeBytes = 128 * 1024;
+/** More than any buffer that comes and goes all the time: for each of those the system would clear new pages. */
+const largeBytes = 1024 * 1024;
+/** What may lie free at the end of the heap before it is given back at once. */
+const spareBytes = 16 * 1024 * 1024;
 const arenasMax = 2;
 const trimEveryMs = 10_000;
 
@@ -21,7 +23,7 @@ export function boundAllocator(): void {
     const mallopt = libc.func('int mallopt(int parameter, int value)') as unknown as (parameter: number, value: number) => number;
     trim = libc.func('int malloc_trim(size_t pad)') as unknown as (pad: number) => number;
     mallopt(M_MMAP_THRESHOLD, largeBytes);
-    mallopt(M_TRIM_THRESHOLD, largeBytes);
+    mallopt(M_TRIM_THRESHOLD, spareBytes);
     mallopt(M_ARENA_MAX, arenasMax);
   } catch {
     // Another C library (musl) has neither call and gives memory back by itself.

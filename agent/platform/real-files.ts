@@ -112,7 +112,7 @@ function readFully(fd: number, into: Buffer, position: number): number {
 }
 
 /** Small files share blocks: a block of its own for each would cost the collector more than reading it. */
-const slabBytes = 1024 * 1024;
+const slabBytes = 512 * 1024;
 const slabFileBytesMax = 64 * 1024;
 let slab = Buffer.alloc(0);
 let slabUsed = 0;
