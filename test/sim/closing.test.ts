@@ -1,0 +1,140 @@
+import { describe, expect, it } from 'vitest';
+import { silentLog } from '../../agent/platform/log.ts';
+import { SimClock } from './sim-clock.ts';
+import { SimDisk } from './sim-disk.ts';
+import { SimKvStore } from './sim-kv.ts';
+import { SimNetwork } from './sim-network.ts';
+import { startPrimary, startStandby, type SimProcess } from './sim-node.ts';
+import { SimRandom } from './sim-random.ts';
+import { compareTrees, ignoresOfMaildir, snapshotTree } from './tree.ts';
+
+const wall = 1_700_000_000_000;
+const header = '3 V1700000000 N1 G0123456789abcdef0123456789abcdef\n';
+const message = (n: number) => `1700000000.M${n}P1.host`;
+
+/** A pair over a store that the test changes by hand. */
+function makePair() {
+  const clock = new SimClock();
+  const random = new SimRandom(3);
+  const roots = [{ name: 'mail', path: '/mail', format: 'maildir' }] as const;
+  const host = (name: string) => ({ name, disk: new SimDisk(random.fork(name)), store: new SimKvStore(() => 1), roots });
+  const [a, b] = [host('a'), host('b')];
+  const server = a.disk.open(clock.host(wall));
+  const copy = b.disk.open(clock.host(wall));
+  server.mkdir('/mail', 0o700);
+  copy.mkdir('/mail', 0o700);
+  const options = { watcherRandom: random, overflowShare: 0, log: silentLog };
+  const network = new SimNetwork(clock, random.fork('network'));
+  const removed: unknown[] = [];
+  network.tap = (sent) => {
+    if (sent.type === 'ops') removed.push(...sent.ops.filter((op) => op.op === 'remove'));
+    return sent;
+  };
+  let primary: SimProcess | null = null;
+  let standby: SimProcess | null = null;
+  const connect = () => {
+    if (!primary || !standby) throw new Error('nobody to connect');
+    const [left, right] = network.connect({ name: 'a', clock: primary.clock }, { name: 'b', clock: standby.clock });
+    void standby.standby?.serve(right, primary.hello(), 'sim');
+    void primary.primary?.serve(left, standby.hello(), 'sim');
+  };
+  const makeMailbox = (dir: string, messages: number) => {
+    for (const each of [dir, `${dir}/cur`, `${dir}/new`, `${dir}/tmp`]) server.mkdir(each, 0o700);
+    let list = header;
+    for (let n = 1; n <= messages; n++) {
+      server.writeFile(`${dir}/cur/${message(n)}:2,`, `message ${n}`);
+      list += `${n} :${message(n)}\n`;
+    }
+    server.writeFile(`${dir}/dovecot-uidlist`, list);
+  };
+  return {
+    clock,
+    server,
+    copy,
+    removed,
+    makeMailbox,
+    start() {
+      primary = startPrimary(a, clock.host(wall + clock.now), options);
+      standby = startStandby(b, clock.host(wall + clock.now), options);
+      connect();
+    },
+    /** The primary's agent is killed; `meanwhile` happens while nobody watches. */
+    async restart(meanwhile: () => void) {
+      const process = primary;
+      if (!process) throw new Error('nothing runs');
+      process.clock.kill();
+      network.cutProcess(process.clock);
+      a.disk.kill(process.files);
+      a.store.kill();
+      await clock.runFor(1000);
+      meanwhile();
+      await clock.runFor(1000);
+      primary = startPrimary(a, clock.host(wall + clock.now), options);
+      connect();
+    },
+    settle: () => clock.settle(primary?.primary?.wait(300_000, new AbortController().signal) ?? Promise.resolve(), 300_000),
+    differences: () => compareTrees(snapshotTree(server, '/mail', ignoresOfMaildir), snapshotTree(copy, '/mail', ignoresOfMaildir)),
+  };
+}
+
+describe('a folder that is renamed', () => {
+  it('is renamed on the standby: never removed and sent again, whichever name is told first (I1, I9)', async () => {
+    const pair = makePair();
+    for (let n = 0; n < 20; n++) pair.makeMailbox(`/mail/.Old ${n}`, 3);
+    pair.start();
+    await pair.settle();
+    const inode = (path: string) => pair.copy.lstat(path)?.ino;
+    const before = Array.from({ length: 20 }, (_, n) => inode(`/mail/.Old ${n}/cur/${message(2)}:2,`));
+    for (let n = 0; n < 20; n++) {
+      pair.server.rename(`/mail/.Old ${n}`, `/mail/.New ${n}`);
+      if (n % 3 === 0) await pair.clock.runFor(10);
+    }
+    await pair.settle();
+    expect(pair.differences()).toEqual([]);
+    expect(pair.removed).toEqual([]);
+    expect(Array.from({ length: 20 }, (_, n) => inode(`/mail/.New ${n}/cur/${message(2)}:2,`))).toEqual(before);
+  });
+
+  it('does not keep other mailboxes from being closed', async () => {
+    const pair = makePair();
+    for (let n = 0; n < 10; n++) pair.makeMailbox(`/mail/.Box ${n}`, 2);
+    pair.start();
+    await pair.settle();
+    for (let n = 0; n < 10; n++) {
+      pair.server.writeFile(`/mail/.Box ${n}/new/${message(9)}`, 'one more');
+      pair.server.append(`/mail/.Box ${n}/dovecot-uidlist`, `9 :${message(9)}\n`);
+      if (n % 2 === 0) pair.server.rename(`/mail/.Box ${n}`, `/mail/.Moved ${n}`);
+    }
+    await pair.settle();
+    expect(pair.differences()).toEqual([]);
+  });
+});
+
+describe('a lock', () => {
+  it('that a dead server left counts for two minutes', async () => {
+    const pair = makePair();
+    pair.makeMailbox('/mail/.Box', 2);
+    pair.start();
+    await pair.settle();
+    pair.server.writeFile('/mail/.Box/dovecot-uidlist.lock', '');
+    pair.server.writeFile('/mail/.Box/dovecot.index.log', 'a transaction\n');
+    await pair.clock.runFor(100_000);
+    expect(pair.copy.lstat('/mail/.Box/dovecot.index.log')).toBeNull();
+    await pair.settle();
+    expect(pair.differences()).toEqual([]);
+  });
+});
+
+describe('a user called new', () => {
+  it('has mailboxes that a restart looks into, although the directory of that name did not change', async () => {
+    const pair = makePair();
+    pair.server.mkdir('/mail/new', 0o700);
+    pair.makeMailbox('/mail/new/.Box', 2);
+    pair.start();
+    await pair.settle();
+    await pair.clock.runFor(5000);
+    await pair.restart(() => pair.server.writeFile(`/mail/new/.Box/new/${message(5)}`, 'while nobody watched'));
+    await pair.settle();
+    expect(pair.differences()).toEqual([]);
+  });
+});
