@@ -72,7 +72,7 @@ async function verifyPair(status: StatusParts, primary: PrimaryRole, deep: boole
     for (const { node, root, path, what } of report.differences.slice(0, shownMax)) {
       push({ kind: 'difference', root, path: displayPath(path), what: node === 'pair' ? what : `on the ${node} it ${what}` });
     }
-    conclude(status, deep, report, push, 'both nodes hold the same');
+    conclude(status, deep, report, push, 'both nodes hold the same', 'what differs is sent again, so run verify once more');
   } catch (error) {
     if (!signal.aborted) saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: 'failed', deep, differences: 0 });
     throw error;
@@ -85,7 +85,6 @@ async function verifyStandby(status: StatusParts, standby: StandbyRole, deep: bo
   const total = status.roots.reduce((sum, root) => sum + status.index.totals(root.name).files, 0);
   let found = 0;
   let last = 0;
-  await standby.idle();
   const before = standby.receiver.position.checksum;
   for await (const { root, path, what } of standby.audit(deep, progress, signal)) {
     found++;
@@ -95,15 +94,15 @@ async function verifyStandby(status: StatusParts, standby: StandbyRole, deep: bo
   if (standby.receiver.position.checksum !== before && found > 0) {
     throw new OperatorError('moving', 'mail came in during the comparison, so what was found may only have been on its way', 'run `mailtwin verify` on the primary: it compares both nodes at rest');
   }
-  conclude(status, deep, { ...progress, total: found }, push, 'this standby holds what it was sent');
+  conclude(status, deep, { ...progress, total: found }, push, 'this standby holds what it was sent', 'run `mailtwin verify` on the primary, which has it sent again');
 }
 
-function conclude(status: StatusParts, deep: boolean, report: { files: number; bytes: number; total: number }, push: (line: StreamLine) => void, clean: string): void {
+function conclude(status: StatusParts, deep: boolean, report: { files: number; bytes: number; total: number }, push: (line: StreamLine) => void, clean: string, next: string): void {
   const { files, bytes, total } = report;
   saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: total === 0 ? 'clean' : 'different', deep, differences: total });
   push({
     kind: 'done',
-    summary: total === 0 ? `${clean}: ${files} comparisons${deep ? `, ${bytes} bytes read` : ''}, no difference` : `${total} differences; what differs is sent again, so run verify once more`,
+    summary: total === 0 ? `${clean}: ${files} comparisons${deep ? `, ${bytes} bytes read` : ''}, no difference` : `${total} ${total === 1 ? 'difference' : 'differences'}; ${next}`,
     exitCode: total === 0 ? exitCodes.done : exitCodes.failed,
     facts: { files, bytes, differences: total, deep },
   });
