@@ -34,7 +34,6 @@ const changesMax = 100_000;
  * tree. Sequence numbers count for ever; `durableSeq` is the one up to which nothing is open.
  */
 export class Changes {
-  readonly #kv: Kv;
   readonly #waiting = new Map<string, Change>();
   readonly #taken = new Set<Change>();
   readonly #sent = new Set<Change>();
@@ -43,7 +42,6 @@ export class Changes {
   readonly #unsaved = new Map<number, Change | null>();
 
   constructor(kv: Kv, now: number) {
-    this.#kv = kv;
     this.#head = readNumber(kv.get(metaKey('head'))) ?? 0;
     for (const [key, value] of kv.range(numberKey(tables.journal, 0), numberKey(tables.journal + 1, 0))) {
       const id = numberOfKey(key);

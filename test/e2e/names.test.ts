@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { chmodSync, chownSync, linkSync, lutimesSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync, closeSync, openSync } from 'node:fs';
-import { existsSync } from 'node:fs';
+import { chmodSync, chownSync, linkSync, lutimesSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync, closeSync, existsSync, openSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { bytes, exactTree, treeDifferences } from '../lab/exact-tree.ts';
 import { run, runNow } from '../lab/processes.ts';

@@ -102,9 +102,9 @@ export class SmallNode {
 
   /** Starts the agent without waiting for anything. */
   spawn(...args: string[]): LabProcess {
-    const [command = process.execPath, ...rest] = [...this.wrap, process.execPath, mailtwin, 'run', ...args, '--config', this.configFile];
+    const words = [...this.wrap, process.execPath, mailtwin, 'run', ...args, '--config', this.configFile];
     this.#logs = this.log;
-    this.#agent = new LabProcess(command, rest, { env: { ...process.env, ...this.env } });
+    this.#agent = new LabProcess(words[0] ?? process.execPath, words.slice(1), { env: { ...process.env, ...this.env } });
     return this.#agent;
   }
 

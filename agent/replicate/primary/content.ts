@@ -5,6 +5,7 @@ import { chooseDelta, chunkFileBytesMin } from '../../delta/choose.ts';
 import { decodeChunks, encodeChunks } from '../../delta/chunk-code.ts';
 import { ContentScan, scanFile, type ScanResult } from '../../delta/scan.ts';
 import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
+import { ChannelClosed } from '../../link/channel.ts';
 import { errnoCode, joinPath, type BytePath, type Stat, type Xattrs } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { isRacy, metaOf, sameAttributes, type Making, type Outcome, type PrimaryParts } from './context.ts';
@@ -38,7 +39,7 @@ export async function sendFile(p: PrimaryParts, making: Making, at: FileAt, stat
     return await sendLarge(p, making, at, path);
   } catch (error) {
     const code = errnoCode(error);
-    if (code === undefined) throw error;
+    if (code === undefined || error instanceof ChannelClosed) throw error;
     if (code === 'E2BIG' || code === 'ENOENT') return 'later';
     p.unproven.add(at.root.name, joinPath(at.dir, at.name), `cannot be read: ${code}`);
     return 'unreadable';

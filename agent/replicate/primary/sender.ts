@@ -290,7 +290,7 @@ export class Sender {
   }
 
   #receive(message: Message, current: boolean): void {
-    if (!current) return void this.#onOther?.(message);
+    if (!current) return this.#onOther?.(message);
     switch (message.type) {
       case 'ack':
         return this.#acknowledged(message);

@@ -4,7 +4,7 @@ import type { Op } from '../../../protocol/ops.ts';
 import type { Channel } from '../../link/channel.ts';
 import { metaKey, tables } from '../../journal/keys.ts';
 import { packNumber, type ReplicaIndex } from '../../journal/replica-index.ts';
-import { HistoryKeeper, removeTree } from '../../history/keeper.ts';
+import { removeTree, type HistoryKeeper } from '../../history/keeper.ts';
 import type { Meter } from '../../observe/meter.ts';
 import { sleep, type Clock } from '../../platform/clock.ts';
 import { displayPath, errnoCode, type BytePath, type Files } from '../../platform/files.ts';
