@@ -1,7 +1,19 @@
 import { joinPath, type BytePath } from '../platform/files.ts';
 import type { Kv, KvWrite } from '../platform/kv.ts';
 import { decodeEntry, encodeEntry, type Entry } from './entry.ts';
-import { contentKey, inodeKey, linkKey, metaKey, nameOfKey, namedKey, numberKey, packRef, refOfLinkKey, tables, unpackRef } from './keys.ts';
+import {
+  contentKey,
+  inodeKey,
+  linkKey,
+  metaKey,
+  nameOfKey,
+  namedKey,
+  numberKey,
+  packRef,
+  refOfLinkKey,
+  tables,
+  unpackRef,
+} from './keys.ts';
 import { Layer } from './layer.ts';
 
 /** Files from this size on are found again by content (a copy needs no body). */
@@ -225,7 +237,8 @@ export class ReplicaIndex {
   /** Puts an entry. A directory that is new gets its number here (`entry.dir` 0); returns the entry's directory number. */
   put(layer: Layer, root: string, dir: number, name: string, entry: Entry): number {
     const old = this.get(dir, name);
-    if (old && old.kind === 'dir' && (entry.kind !== 'dir' || (entry.dir !== 0 && entry.dir !== old.dir))) this.remove(layer, root, dir, name);
+    if (old && old.kind === 'dir' && (entry.kind !== 'dir' || (entry.dir !== 0 && entry.dir !== old.dir)))
+      this.remove(layer, root, dir, name);
     else if (old) layer.count(root, old, -1);
     if (entry.kind === 'dir') {
       if (entry.dir === 0) entry = { ...entry, dir: old?.kind === 'dir' ? old.dir : this.#number(layer) };
@@ -311,7 +324,8 @@ export class ReplicaIndex {
         if (entry) {
           root ??= this.pathOf(dir).root;
           writes.push([inodeKey(root, entry.ino), packRef(dir, name)]);
-          if (entry.kind === 'file' && entry.size >= contentLookupBytesMin && entry.content.length > 0) writes.push([contentKey(entry.content), packRef(dir, name)]);
+          if (entry.kind === 'file' && entry.size >= contentLookupBytesMin && entry.content.length > 0)
+            writes.push([contentKey(entry.content), packRef(dir, name)]);
         } else writes.push(...this.#forget(dir, name));
       }
     }

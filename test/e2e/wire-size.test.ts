@@ -1,5 +1,18 @@
 import { createCipheriv } from 'node:crypto';
-import { chmodSync, closeSync, existsSync, linkSync, mkdirSync, openSync, renameSync, truncateSync, unlinkSync, utimesSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  truncateSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SmallPair } from '../lab/small-pair.ts';
@@ -67,7 +80,9 @@ describe('bytes on the wire', () => {
     });
     expect(filled.slowestMs).toBeLessThan(answerMsMax);
     const grown = await bytesWhileAnswering(() => writeFileSync(path, noise(10 * kib, 1), { flag: 'a' }));
-    console.log(`10 KiB appended to 1 GiB: ${grown.bytes} bytes; slowest answer ${Math.round(Math.max(filled.slowestMs, grown.slowestMs))} ms`);
+    console.log(
+      `10 KiB appended to 1 GiB: ${grown.bytes} bytes; slowest answer ${Math.round(Math.max(filled.slowestMs, grown.slowestMs))} ms`,
+    );
     expect(grown.bytes).toBeLessThan(64 * kib);
     expect(grown.slowestMs).toBeLessThan(answerMsMax);
     expect(proxy.accepted).toBe(2);
@@ -81,7 +96,8 @@ describe('bytes on the wire', () => {
     const bytes = await bytesOf(() => {
       const next = join(pair.primary.dir, 'next');
       const fd = openSync(next, 'w');
-      for (const part of [old.subarray(0, 128 * mib), noise(4 * kib, 3), old.subarray(128 * mib)]) for (let at = 0; at < part.length; ) at += writeSync(fd, part, at);
+      for (const part of [old.subarray(0, 128 * mib), noise(4 * kib, 3), old.subarray(128 * mib)])
+        for (let at = 0; at < part.length;) at += writeSync(fd, part, at);
       closeSync(fd);
       renameSync(next, join(root, 'database'));
     });
@@ -109,7 +125,11 @@ describe('bytes on the wire', () => {
       link: await bytesOf(each((i) => linkSync(join(cur, `${name(i)}S`), join(root, 'new', `link-${i}`)))),
       delete: await bytesOf(each((i) => unlinkSync(join(cur, `${name(i)}S`)))),
     };
-    console.log(`bytes each: ${Object.entries(sizes).map(([what, bytes]) => `${what} ${(bytes / count).toFixed(1)}`).join(', ')}`);
+    console.log(
+      `bytes each: ${Object.entries(sizes)
+        .map(([what, bytes]) => `${what} ${(bytes / count).toFixed(1)}`)
+        .join(', ')}`,
+    );
     expect(sizes['flags']).toBeLessThan(2 * mib);
     for (const [what, bytes] of Object.entries(sizes)) expect(bytes / count, what).toBeLessThan(150);
   });

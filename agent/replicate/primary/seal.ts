@@ -64,8 +64,8 @@ export class Sealer {
   /** What the index and the uidlist of a mailbox told of removals when it was last closed. */
   readonly #removals = new Map<string, string>();
   readonly #marks = new Map<string, string>();
-  /** Since when (monotonic milliseconds) something that is gone here stays on the standby. */
-  readonly #staying = new Map<string, number>();
+  /** By mailbox and path: since when (monotonic milliseconds) something that is gone here stays on the standby. */
+  readonly #staying = new Map<string, ReadonlyMap<BytePath, number>>();
   #newMarks: MessageOf<'watermarks'>['items'] = [];
 
   constructor(parts: PrimaryParts, looker: Looker) {
@@ -158,7 +158,7 @@ export class Sealer {
     const removed = new Set([...gone, ...this.#vanished(root, mailbox, removals), ...missing.map((name) => joinPath(mailbox, name))]);
     // Without the index nothing goes: the one that the standby has may name it.
     const stillNamed = force || removed.size === 0 ? noNames : removals.indexed();
-    const stays = (path: BytePath) => (force || stillNamed.has(root.format.baseOf(splitPath(path).name))) && this.#mayStay(root, path);
+    const stays = (path: BytePath) => force || stillNamed.has(root.format.baseOf(splitPath(path).name));
     for (const file of files.toSorted((a, b) => a.order - b.order)) {
       if (force && root.format.classify(joinPath(mailbox, file.name), 'file').class === 'index') continue;
       const at = this.#fileAt(root, mailbox, file.name);
@@ -168,31 +168,28 @@ export class Sealer {
         if (!sameAttributes(at.known, file.stat)) await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
       } else await sendBytes(p, making, at, { ...file.stat, size: file.data.length }, file.data, file.xattrs);
     }
-    let complete = !force;
+    const key = `${root.name}\0${mailbox}`;
+    // Whoever flags a message to and fro makes the same names go again and again: only what stayed without a break counts.
+    const stayed = this.#staying.get(key);
+    const staying = new Map<BytePath, number>();
+    const now = p.clock.monotonicMs();
     for (const path of removed) {
       // A message whose file is gone, and that the index read here names all the same, goes when the index says so too.
-      if (p.index.at(root.name, path) && stays(path)) {
-        complete = false;
+      const since = stayed?.get(path) ?? now;
+      if (stays(path) && now - since < stayMs && p.index.at(root.name, path)) {
+        staying.set(path, since);
         continue;
       }
       const outcome = await this.#looker.look(making, root, path, true);
       if (outcome === 'held') return { kind: 'held' };
     }
-    if (!complete) return { kind: 'busy' };
-    if (this.#removals.size >= provenMax) this.#removals.clear();
-    this.#removals.set(`${root.name}\0${mailbox}`, removals.told);
-    return { kind: 'sealed' };
-  }
-
-  /** Whether what is gone here may stay on the standby for now: not for ever, when nobody tells the index of it. */
-  #mayStay(root: Root, path: BytePath): boolean {
-    const key = `${root.name}\0${path}`;
-    const now = this.#p.clock.monotonicMs();
-    const since = this.#staying.get(key) ?? now;
-    if (now - since > stayMs) return !this.#staying.delete(key);
     if (this.#staying.size >= provenMax) this.#staying.clear();
-    this.#staying.set(key, since);
-    return true;
+    if (staying.size > 0) this.#staying.set(key, staying);
+    else this.#staying.delete(key);
+    if (force || staying.size > 0) return { kind: 'busy' };
+    if (this.#removals.size >= provenMax) this.#removals.clear();
+    this.#removals.set(key, removals.told);
+    return { kind: 'sealed' };
   }
 
   /** What the files tell of removed messages, and which messages the index still names. */

@@ -137,7 +137,11 @@ export class Stager {
   #keep(batch: Batch, dir: BatchDir, name: string, size: { files: number; bytes: number }): BytePath | null {
     const path = joinPath(dir.path, name);
     const isMessage = dir.root.format.classify(path, 'file').immutable;
-    const file = this.#p.keeper.keep({ root: dir.root.name, path, atMs: this.#p.wallMs(), ...size, foreign: false }, isMessage || dir.root.format.name === 'plain', batch.writes);
+    const file = this.#p.keeper.keep(
+      { root: dir.root.name, path, atMs: this.#p.wallMs(), ...size, foreign: false },
+      isMessage || dir.root.format.name === 'plain',
+      batch.writes,
+    );
     return file === null ? null : `${dir.root.staging}/history/${file}`;
   }
 
@@ -147,7 +151,18 @@ export class Stager {
       const number = this.#dirNumber(batch, dir);
       const old = this.#p.index.get(number, name);
       if (old && old.kind !== 'dir') throw new OpRefused('base', `${joinPath(dir.path, name)} is not a directory`);
-      const entry: Entry = { kind: 'dir', ino: 0n, btimeNs: 0n, size: 0, mtimeNs: 0n, content: noBytes, dir: old?.dir ?? 0, racy: false, linked: false, ...dirAttributes(meta) };
+      const entry: Entry = {
+        kind: 'dir',
+        ino: 0n,
+        btimeNs: 0n,
+        size: 0,
+        mtimeNs: 0n,
+        content: noBytes,
+        dir: old?.dir ?? 0,
+        racy: false,
+        linked: false,
+        ...dirAttributes(meta),
+      };
       this.#p.index.put(batch.layer, dir.root.name, number, name, entry);
     } else this.#dirNumber(batch, dir);
     batch.steps.push({ do: 'mkdir', path, meta: { ...meta, mode: replicatedMode('dir', meta.mode) } });
@@ -187,7 +202,13 @@ export class Stager {
       }
       return 'done';
     }
-    batch.stream = { expected, received: 0, write: (data) => writer.write(data), finish: () => writer.finish(), abandon: () => writer.abandon() };
+    batch.stream = {
+      expected,
+      received: 0,
+      write: (data) => writer.write(data),
+      finish: () => writer.finish(),
+      abandon: () => writer.abandon(),
+    };
     return 'streaming';
   }
 
@@ -241,11 +262,17 @@ export class Stager {
     const number = this.#dirNumber(batch, dir);
     if (op.tree && (this.#p.isPending(from) || batch.touched.size > 0)) return 'settle-first';
     const ino = op.tree ? (this.#p.files.lstat(from)?.ino ?? 0n) : entry.ino;
-    if (!this.#p.isPending(from) && !batch.touched.has(from) && this.#p.files.lstat(from)?.ino !== ino) throw new OpRefused('base', `${fromPath} is not what was put there`);
+    if (!this.#p.isPending(from) && !batch.touched.has(from) && this.#p.files.lstat(from)?.ino !== ino)
+      throw new OpRefused('base', `${fromPath} is not what was put there`);
     const old = this.#p.index.get(number, op.at.name);
     if (old?.kind === 'dir' || (old && op.tree)) throw new OpRefused('base', `${to} is in the way`);
     const keep = old ? this.#keep(batch, dir, op.at.name, { files: 1, bytes: old.size }) : null;
-    this.#p.index.move(batch.layer, dir.root.name, { dir: this.#dirNumber(batch, fromDir), name: op.from.name }, { dir: number, name: op.at.name });
+    this.#p.index.move(
+      batch.layer,
+      dir.root.name,
+      { dir: this.#dirNumber(batch, fromDir), name: op.from.name },
+      { dir: number, name: op.at.name },
+    );
     batch.steps.push({ do: 'move', from, path: to, ino, keep });
     if (op.meta) {
       batch.steps.push({ do: 'meta', path: to, ino, meta: op.meta });
@@ -321,7 +348,8 @@ class StagedWriter {
 
   finish(): void {
     if (this.#written !== this.#size) throw new OpRefused('content', `content ends after ${this.#written} of ${this.#size} bytes`);
-    if (!this.#hash.digest().equals(this.#content)) throw new OpRefused('content', 'the content that arrived has another SHA-256 than was announced');
+    if (!this.#hash.digest().equals(this.#content))
+      throw new OpRefused('content', 'the content that arrived has another SHA-256 than was announced');
     this.#done(this.#fd);
     this.abandon();
   }
@@ -381,7 +409,7 @@ class Patcher {
         return;
       }
       buffer ??= Buffer.allocUnsafe(Math.min(copyPieceBytes, piece.length));
-      for (let done = 0; done < piece.length; ) {
+      for (let done = 0; done < piece.length;) {
         const got = this.#p.files.read(this.#old, buffer, 0, Math.min(buffer.length, piece.length - done), piece.from + done);
         if (got === 0) throw new OpRefused('base', 'the old version is shorter than expected');
         this.#target.write(buffer.subarray(0, got));
@@ -394,7 +422,13 @@ class Patcher {
 
 function attributes(meta: Meta, kind: FileKind) {
   const mode = replicatedMode(kind, meta.mode);
-  return { mode, uid: meta.uid, gid: meta.gid, ...(kind === 'dir' ? {} : { mtimeNs: mtimeNsOf(meta) }), xattrs: xattrsDigest(new Map(meta.xattrs ?? [])) };
+  return {
+    mode,
+    uid: meta.uid,
+    gid: meta.gid,
+    ...(kind === 'dir' ? {} : { mtimeNs: mtimeNsOf(meta) }),
+    xattrs: xattrsDigest(new Map(meta.xattrs ?? [])),
+  };
 }
 
 function dirAttributes(meta: Meta) {

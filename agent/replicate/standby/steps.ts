@@ -77,7 +77,8 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound, again = 
         if (files.lstat(step.staged)?.ino === step.ino) files.unlink(step.staged);
         return;
       }
-      if (again && files.lstat(step.staged)?.ino !== step.ino) throw new StepBlocked(step.staged, 'the file that should be put into place is gone');
+      if (again && files.lstat(step.staged)?.ino !== step.ino)
+        throw new StepBlocked(step.staged, 'the file that should be put into place is gone');
       if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
       files.rename(step.staged, step.path);
       return;
@@ -121,7 +122,10 @@ export function isSuperseded(steps: readonly Step[], number: number): boolean {
   return steps.some((later, i) => {
     if (i <= number) return false;
     const gone = later.do === 'move' ? later.from : later.do === 'discard' ? later.path : null;
-    return (gone !== null && (path === gone || path.startsWith(`${gone}/`))) || (later.do !== 'meta' && later.do !== 'mkdir' && later.path === path);
+    return (
+      (gone !== null && (path === gone || path.startsWith(`${gone}/`))) ||
+      (later.do !== 'meta' && later.do !== 'mkdir' && later.path === path)
+    );
   });
 }
 
