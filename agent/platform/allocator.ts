@@ -21,7 +21,7 @@ export function boundAllocator(): void {
   let trim: (pad: number) => number;
   try {
     const mallopt = libc.func('int mallopt(int parameter, int value)') as unknown as (parameter: number, value: number) => number;
-    trim = libc.func('int malloc_trim(size_t pad)') as unknown as (pad: number) => number;
+    trim = libc.func('int malloc_trim(size_t pad)');
     mallopt(M_MMAP_THRESHOLD, largeBytes);
     mallopt(M_TRIM_THRESHOLD, spareBytes);
     mallopt(M_ARENA_MAX, arenasMax);
