@@ -176,7 +176,7 @@ export class Sealer {
     for (const path of removed) {
       // A message whose file is gone, and that the index read here names all the same, goes when the index says so too.
       const since = stayed?.get(path) ?? now;
-      if (stays(path) && now - since < stayMs && p.index.at(root.name, path)) {
+      if (stays(path) && now - since < stayMs && p.index.at(root.name, path) && !p.files.lstat(absolute(root, path))) {
         staying.set(path, since);
         continue;
       }
@@ -215,7 +215,7 @@ export class Sealer {
     const before = this.#removals.get(`${root.name}\0${mailbox}`);
     if (before === told || (before === undefined && none)) return [];
     const here = new Set<string>();
-    for (const sub of messageDirs) {
+    for (const sub of ['new', 'cur', 'cur']) {
       for (const { name } of p.files.readdir(absolute(root, joinPath(mailbox, sub))) ?? []) here.add(root.format.baseOf(name));
     }
     const vanished: BytePath[] = [];
@@ -346,11 +346,11 @@ export class Sealer {
       else for (const base of wanted) if (this.#has(number, root, base)) wanted.delete(base);
     }
     const paths: BytePath[] = [];
-    if (wanted.size > 0) {
-      for (const { name } of dirs) {
-        for (const entry of p.files.readdir(absolute(root, joinPath(mailbox, name))) ?? []) {
-          if (wanted.has(root.format.baseOf(entry.name))) paths.push(joinPath(mailbox, joinPath(name, entry.name)));
-        }
+    // Messages are renamed from new to cur and inside cur meanwhile, which may hide them from a walk: a second one finds them.
+    for (const name of ['new', 'cur', 'cur']) {
+      if (wanted.size === 0) break;
+      for (const entry of p.files.readdir(absolute(root, joinPath(mailbox, name))) ?? []) {
+        if (wanted.delete(root.format.baseOf(entry.name))) paths.push(joinPath(mailbox, joinPath(name, entry.name)));
       }
     }
     if (paths.length === 0 && marks) {
