@@ -189,7 +189,11 @@ export class AgentPair implements AsyncDisposable {
 
   /** Resolves when all that changed before the call is durable on the standby. @throws what the agent answers otherwise. */
   async wait(timeoutSeconds = 60): Promise<void> {
-    await lastLine(this.primary, 'wait', this.primary.control.stream('POST /wait', { timeoutSeconds }));
+    try {
+      await lastLine(this.primary, 'wait', this.primary.control.stream('POST /wait', { timeoutSeconds }));
+    } catch (error) {
+      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await this.#circumstances()}`, { cause: error });
+    }
   }
 
   /** Differences that `verify` finds, as lines. @throws what the agent answers when it cannot verify. */
@@ -207,6 +211,20 @@ export class AgentPair implements AsyncDisposable {
       this.standby.check();
       return (await this.primary.status()).replication.phase === 'streaming';
     });
+  }
+
+  /** What both agents say of themselves and the ends of their logs, for an error message. */
+  async #circumstances(): Promise<string> {
+    const parts = await Promise.all(
+      [this.primary, this.standby].map(async (agent) => {
+        const status = await agent.control.ask('GET /status', null).then(
+          ({ peer, replication, warnings }) => JSON.stringify({ peer, replication, warnings }),
+          (error: unknown) => String(error),
+        );
+        return `--- ${agent.node}: ${status}\n${agent.output.slice(-3000)}`;
+      }),
+    );
+    return parts.join('\n');
   }
 
   /** Kills both. */
