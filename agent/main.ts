@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { DoctorFinding, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
+import type { Config } from './config/config.ts';
 import { initNode as writeNode } from './config/init.ts';
 import { loadConfig } from './config/load.ts';
 import { parseHostPort } from './config/values.ts';
@@ -75,7 +76,20 @@ export async function stateDirOf(configFile: string): Promise<string> {
 
 export function doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding> {
   return runDoctor(
-    hostProbe(() => loadConfig(configFile)),
+    hostProbe(() => withPinnedAddresses(loadConfig(configFile))),
     status,
   );
+}
+
+/** The peer's addresses as the link uses them: those of the configuration, then where pairing found the peer. */
+function withPinnedAddresses(config: Config): Config {
+  try {
+    const known = config.peer.addresses;
+    const pinned = pinFile(config.state).read()?.addresses ?? [];
+    const more = pinned.filter((a) => !known.some((b) => a.host === b.host && a.port === b.port));
+    return { ...config, peer: { addresses: [...known, ...more] } };
+  } catch (error) {
+    if (error instanceof OperatorError) return config;
+    throw error;
+  }
 }

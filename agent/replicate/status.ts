@@ -131,11 +131,16 @@ function fillOf(p: StatusParts): Status['replication']['fill'] {
 
 function standbyReplication(p: StatusParts, fresh: PeerReading | null): Status['replication'] {
   const standby = p.standby;
-  const heartbeat = fresh?.heartbeat ?? null;
+  // What the primary said before it was lost says nothing of what it has taken since (I18).
+  const heartbeat = standby?.peer.connected ? (fresh?.heartbeat ?? null) : null;
   const position = standby ? showPosition(standby.receiver.position) : '';
   const paired = p.pair() !== null;
   const phases: readonly Phase[] = ['disconnected', 'comparing', 'initial', 'streaming'];
-  const phase = !paired ? 'unpaired' : !standby?.peer.connected ? 'disconnected' : (phases.find((known) => known === heartbeat?.phase) ?? 'comparing');
+  const phase = !paired
+    ? 'unpaired'
+    : !standby?.peer.connected
+      ? 'disconnected'
+      : (phases.find((known) => known === heartbeat?.phase) ?? 'comparing');
   const trouble = standby?.receiver.trouble;
   const appliedAt = standby?.receiver.lastAppliedWallMs ?? null;
   return {
@@ -160,7 +165,7 @@ function possibleLoss(p: StatusParts, fresh: PeerReading | null): Status['possib
     const lag = p.primary.lag();
     return { seconds: lag.ms / 1000, changes: lag.changes, mailboxes: p.primary.sender.mailboxesOpen() };
   }
-  const heartbeat = fresh?.heartbeat;
+  const heartbeat = p.standby?.peer.connected ? fresh?.heartbeat : null;
   if (!heartbeat) return { seconds: null, changes: null, mailboxes: null };
   return { seconds: heartbeat.lagMs / 1000, changes: heartbeat.lagChanges, mailboxes: null };
 }
@@ -177,14 +182,29 @@ function freeBytes(files: Files, root: Root): number | null {
 function warningsOf(p: StatusParts, status: Status, fresh: PeerReading | null): Status['warnings'] {
   const warnings: Status['warnings'] = [];
   const { peer, replication } = status;
-  if (status.pair === null) warnings.push({ code: 'unpaired', text: `this node has no peer: nothing is replicated${peer.lastError ? ` (${peer.lastError})` : ''}`, remedy: 'run `mailtwin pair` on the primary and follow it on the standby' });
-  else if (!peer.connected) warnings.push({ code: 'peer-lost', text: `the peer is not connected${peer.lastError ? `: ${peer.lastError}` : ''}`, remedy: 'see whether the other node runs and answers; `mailtwin doctor` tries its addresses' });
+  if (status.pair === null)
+    warnings.push({
+      code: 'unpaired',
+      text: `this node has no peer: nothing is replicated${peer.lastError ? ` (${peer.lastError})` : ''}`,
+      remedy: 'run `mailtwin pair` on the primary and follow it on the standby',
+    });
+  else if (!peer.connected)
+    warnings.push({
+      code: 'peer-lost',
+      text: `the peer is not connected${peer.lastError ? `: ${peer.lastError}` : ''}`,
+      remedy: 'see whether the other node runs and answers; `mailtwin doctor` tries its addresses',
+    });
   if (peer.clockSkewSeconds !== null && Math.abs(peer.clockSkewSeconds) * 1000 > skewWarnMs) {
-    warnings.push({ code: 'clock-skew', text: `the clocks of the two nodes differ by ${peer.clockSkewSeconds.toFixed(1)} s`, remedy: 'let both nodes take the time from NTP' });
+    warnings.push({
+      code: 'clock-skew',
+      text: `the clocks of the two nodes differ by ${peer.clockSkewSeconds.toFixed(1)} s`,
+      remedy: 'let both nodes take the time from NTP',
+    });
   }
   const held = p.primary?.sender.held;
   if (held) warnings.push({ code: held.code, text: held.detail, remedy: held.remedy });
-  else if (replication.held) warnings.push({ code: replication.held.code, text: replication.held.detail, remedy: 'look at the disk and the log of this node' });
+  else if (replication.held)
+    warnings.push({ code: replication.held.code, text: replication.held.detail, remedy: 'look at the disk and the log of this node' });
   if (replication.unproven.length > 0) {
     const first = replication.unproven[0];
     const where = first ? `${first.root === '' ? '' : `${first.root}/`}${first.path}: ${first.reason}` : '';
@@ -192,9 +212,13 @@ function warningsOf(p: StatusParts, status: Status, fresh: PeerReading | null): 
     warnings.push({
       code: foreign ? 'foreign-write' : 'unproven',
       text: `${replication.unproven.length} places ${foreign ? 'were changed by somebody else on this standby' : 'are in doubt'}, for example ${where}`,
-      remedy: foreign ? 'stop what writes there, then run `mailtwin verify` on the primary' : 'mend what is named; it is tried again every minute',
+      remedy: foreign
+        ? 'stop what writes there, then run `mailtwin verify` on the primary'
+        : 'mend what is named; it is tried again every minute',
     });
   }
-  if (fresh && fresh.heartbeat) for (const text of fresh.heartbeat.warnings) warnings.push({ code: 'peer', text: `${fresh.node}: ${text}`, remedy: `run \`mailtwin status\` on ${fresh.node}` });
+  if (fresh && fresh.heartbeat)
+    for (const text of fresh.heartbeat.warnings)
+      warnings.push({ code: 'peer', text: `${fresh.node}: ${text}`, remedy: `run \`mailtwin status\` on ${fresh.node}` });
   return warnings;
 }
