@@ -46,6 +46,10 @@ export class TreeDigests {
   /** Digest of an entry: 8 bytes of a file or link, 16 of a directory with all below it. */
   async of(entry: Entry): Promise<Buffer> {
     if (entry.kind !== 'dir') return entryDigest(entry);
-    return createHash('sha256').update(entryDigest(entry)).update(await this.below(entry.dir)).digest().subarray(0, 16);
+    return createHash('sha256')
+      .update(entryDigest(entry))
+      .update(await this.below(entry.dir))
+      .digest()
+      .subarray(0, 16);
   }
 }

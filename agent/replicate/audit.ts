@@ -39,7 +39,12 @@ const sliceMs = 10;
  * Yields each difference. `progress` counts on meanwhile. Gives way often; the caller sees to it that nothing is
  * replicated at the same time, or looks again at what is found.
  */
-export async function* audit(parts: AuditParts, deep: boolean, progress: AuditProgress, signal: AbortSignal): AsyncGenerator<AuditDifference> {
+export async function* audit(
+  parts: AuditParts,
+  deep: boolean,
+  progress: AuditProgress,
+  signal: AbortSignal,
+): AsyncGenerator<AuditDifference> {
   const pacer = new Pacer(parts.clock);
   for (const root of parts.roots) {
     const number = parts.index.root(root.name);
@@ -48,7 +53,12 @@ export async function* audit(parts: AuditParts, deep: boolean, progress: AuditPr
 }
 
 /** Looks at single places once more. */
-export async function* auditPlaces(parts: AuditParts, places: readonly (readonly [root: string, path: BytePath])[], deep: boolean, progress: AuditProgress): AsyncGenerator<AuditDifference> {
+export async function* auditPlaces(
+  parts: AuditParts,
+  places: readonly (readonly [root: string, path: BytePath])[],
+  deep: boolean,
+  progress: AuditProgress,
+): AsyncGenerator<AuditDifference> {
   const pacer = new Pacer(parts.clock);
   for (const [rootName, path] of places) {
     const root = parts.roots.find(({ name }) => name === rootName);
@@ -67,7 +77,16 @@ export async function* auditPlaces(parts: AuditParts, places: readonly (readonly
   }
 }
 
-async function* auditDir(parts: AuditParts, root: Root, path: BytePath, number: number | null, deep: boolean, progress: AuditProgress, signal: AbortSignal, pacer: Pacer): AsyncGenerator<AuditDifference> {
+async function* auditDir(
+  parts: AuditParts,
+  root: Root,
+  path: BytePath,
+  number: number | null,
+  deep: boolean,
+  progress: AuditProgress,
+  signal: AbortSignal,
+  pacer: Pacer,
+): AsyncGenerator<AuditDifference> {
   const { index } = parts;
   const names = readdir(parts, root, path);
   if (names === null) {
@@ -133,7 +152,16 @@ function readdir(parts: AuditParts, root: Root, path: BytePath): DirEntry[] | nu
   }
 }
 
-async function difference(parts: AuditParts, root: Root, path: BytePath, entry: Entry, stat: Stat, deep: boolean, progress: AuditProgress, pacer: Pacer): Promise<string | null> {
+async function difference(
+  parts: AuditParts,
+  root: Root,
+  path: BytePath,
+  entry: Entry,
+  stat: Stat,
+  deep: boolean,
+  progress: AuditProgress,
+  pacer: Pacer,
+): Promise<string | null> {
   if (entry.kind !== stat.kind) return `is a ${stat.kind}, not a ${entry.kind}`;
   if (entry.kind === 'dir') return sameAttributes(entry, stat) ? null : 'has another owner or mode';
   if (entry.content.length === 0) return 'has unknown content';
@@ -154,7 +182,7 @@ async function contentDigest(files: Files, path: BytePath, progress: AuditProgre
     try {
       const hash = createHash('sha256');
       const buffer = Buffer.allocUnsafe(readBytes);
-      for (let at = 0; ; ) {
+      for (let at = 0; ;) {
         const got = files.read(fd, buffer, 0, buffer.length, at);
         if (got === 0) return hash.digest();
         hash.update(buffer.subarray(0, got));

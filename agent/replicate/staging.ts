@@ -20,7 +20,11 @@ export function chooseStaging(files: Files, root: { name: string; path: BytePath
     if (failure === null) return dir;
     failures.push(`${displayPath(dir)}: ${failure}`);
   }
-  throw new OperatorError('staging', `no directory for staging on the file system of root ${root.name}: ${failures.join('; ')}`, `let the agent write to ${displayPath(root.path)}, or name a directory on its file system as \`staging\` of the root`);
+  throw new OperatorError(
+    'staging',
+    `no directory for staging on the file system of root ${root.name}: ${failures.join('; ')}`,
+    `let the agent write to ${displayPath(root.path)}, or name a directory on its file system as \`staging\` of the root`,
+  );
 }
 
 function tryStaging(files: Files, root: BytePath, dir: BytePath): string | null {

@@ -172,7 +172,13 @@ export class Agent {
         restMaxMs: config.capture.restMaxMs,
       },
       epoch,
-      () => heartbeatOf('primary', epoch, realFiles, roots, role.sender.position, { ...role.lag(), phase: role.sender.phase, unproven: role.unproven.count, warnings: role.sender.held ? [role.sender.held.detail] : [] }),
+      () =>
+        heartbeatOf('primary', epoch, realFiles, roots, role.sender.position, {
+          ...role.lag(),
+          phase: role.sender.phase,
+          unproven: role.unproven.count,
+          warnings: role.sender.held ? [role.sender.held.detail] : [],
+        }),
     );
     return startPrimary(shared, role, index, this.#closers, this.#failed('the watcher'));
   }
@@ -181,8 +187,20 @@ export class Agent {
     const { config, log, kv, epoch, roots, meter } = shared;
     const index = new ReplicaIndex(kv, { findByIdentity: false });
     const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
-    const role: StandbyRole = new StandbyRole({ kv, files: realFiles, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin }, () =>
-      heartbeatOf('standby', epoch, realFiles, roots, role.receiver.position, { changes: 0, bytes: 0, ms: 0, phase: 'streaming', unproven: role.foreign().length, warnings: role.foreign().slice(0, 5).map(({ path, what }) => `${path}: ${what}`) }),
+    const role: StandbyRole = new StandbyRole(
+      { kv, files: realFiles, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin },
+      () =>
+        heartbeatOf('standby', epoch, realFiles, roots, role.receiver.position, {
+          changes: 0,
+          bytes: 0,
+          ms: 0,
+          phase: 'streaming',
+          unproven: role.foreign().length,
+          warnings: role
+            .foreign()
+            .slice(0, 5)
+            .map(({ path, what }) => `${path}: ${what}`),
+        }),
     );
     role.start();
     const { adopted, movedAside } = await checkForeign({ files: realFiles, kv, clock: systemClock, index, roots }, foreign);

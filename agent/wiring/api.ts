@@ -45,15 +45,27 @@ export function agentApi(parts: ApiParts): AgentApi {
         else if (running.standby) await verifyStandby(statusParts, running.standby, deep, signal, push);
       }),
     offerPairing(replace) {
-      if (!pairing) throw new OperatorError('wrong-role', 'a code is made on the primary; this node is the standby', 'run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` here', 3);
+      if (!pairing)
+        throw new OperatorError(
+          'wrong-role',
+          'a code is made on the primary; this node is the standby',
+          'run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` here',
+          3,
+        );
       return pairing.offer({ replace });
     },
     pairingResult: (signal) =>
       Lines.of(signal, async (push) => {
         if (!pairing) throw new OperatorError('wrong-role', 'this node is the standby', 'run `mailtwin pair` on the primary', 3);
         const outcome = await pairing.result(signal, (text) => push({ kind: 'progress', done: 0, total: null, text }));
-        if (outcome.kind === 'failed') throw new OperatorError(outcome.code, outcome.detail, 'make a new code with `mailtwin pair`', exitCodes.failed);
-        push({ kind: 'done', summary: `paired with ${outcome.peer.node}, key ${outcome.peer.fingerprint}`, exitCode: exitCodes.done, facts: { pair: outcome.peer.pair, node: outcome.peer.node, fingerprint: outcome.peer.fingerprint } });
+        if (outcome.kind === 'failed')
+          throw new OperatorError(outcome.code, outcome.detail, 'make a new code with `mailtwin pair`', exitCodes.failed);
+        push({
+          kind: 'done',
+          summary: `paired with ${outcome.peer.node}, key ${outcome.peer.fingerprint}`,
+          exitCode: exitCodes.done,
+          facts: { pair: outcome.peer.pair, node: outcome.peer.node, fingerprint: outcome.peer.fingerprint },
+        });
       }),
     allowDelete: () => onPrimary(running).allowDelete(),
     stop: parts.stop,
@@ -61,26 +73,43 @@ export function agentApi(parts: ApiParts): AgentApi {
 }
 
 function onPrimary(running: RunningRole): PrimaryRole {
-  if (!running.primary) throw new OperatorError('wrong-role', 'this node is the standby; the command works on the primary', 'run it on the primary', 3);
+  if (!running.primary)
+    throw new OperatorError('wrong-role', 'this node is the standby; the command works on the primary', 'run it on the primary', 3);
   return running.primary;
 }
 
-async function verifyPair(status: StatusParts, primary: PrimaryRole, deep: boolean, signal: AbortSignal, push: (line: StreamLine) => void): Promise<void> {
-  if (!primary.peer.connected) throw new OperatorError('disconnected', 'the standby is not connected', 'see `mailtwin status` for the reason');
+async function verifyPair(
+  status: StatusParts,
+  primary: PrimaryRole,
+  deep: boolean,
+  signal: AbortSignal,
+  push: (line: StreamLine) => void,
+): Promise<void> {
+  if (!primary.peer.connected)
+    throw new OperatorError('disconnected', 'the standby is not connected', 'see `mailtwin status` for the reason');
   try {
-    const report = await primary.verify(deep, verifyWaitMs, signal, ({ files, total, what }) => push({ kind: 'progress', done: files, total, text: what }));
+    const report = await primary.verify(deep, verifyWaitMs, signal, ({ files, total, what }) =>
+      push({ kind: 'progress', done: files, total, text: what }),
+    );
     for (const { node, root, path, what } of report.differences.slice(0, shownMax)) {
       push({ kind: 'difference', root, path: displayPath(path), what: node === 'pair' ? what : `on the ${node} it ${what}` });
     }
     conclude(status, deep, report, push, 'both nodes hold the same', 'what differs is sent again, so run verify once more');
   } catch (error) {
-    if (!signal.aborted) saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: 'failed', deep, differences: 0 });
+    if (!signal.aborted)
+      saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: 'failed', deep, differences: 0 });
     throw error;
   }
 }
 
 /** On the standby: its disk against what it was sent. Whether that is what the primary has, only the primary's verify tells. */
-async function verifyStandby(status: StatusParts, standby: StandbyRole, deep: boolean, signal: AbortSignal, push: (line: StreamLine) => void): Promise<void> {
+async function verifyStandby(
+  status: StatusParts,
+  standby: StandbyRole,
+  deep: boolean,
+  signal: AbortSignal,
+  push: (line: StreamLine) => void,
+): Promise<void> {
   const progress = { files: 0, bytes: 0 };
   const total = status.roots.reduce((sum, root) => sum + status.index.totals(root.name).files, 0);
   let found = 0;
@@ -92,17 +121,43 @@ async function verifyStandby(status: StatusParts, standby: StandbyRole, deep: bo
     if (progress.files - last > 1000) push({ kind: 'progress', done: (last = progress.files), total, text: 'files compared' });
   }
   if (standby.receiver.position.checksum !== before && found > 0) {
-    throw new OperatorError('moving', 'mail came in during the comparison, so what was found may only have been on its way', 'run `mailtwin verify` on the primary: it compares both nodes at rest');
+    throw new OperatorError(
+      'moving',
+      'mail came in during the comparison, so what was found may only have been on its way',
+      'run `mailtwin verify` on the primary: it compares both nodes at rest',
+    );
   }
-  conclude(status, deep, { ...progress, total: found }, push, 'this standby holds what it was sent', 'run `mailtwin verify` on the primary, which has it sent again');
+  conclude(
+    status,
+    deep,
+    { ...progress, total: found },
+    push,
+    'this standby holds what it was sent',
+    'run `mailtwin verify` on the primary, which has it sent again',
+  );
 }
 
-function conclude(status: StatusParts, deep: boolean, report: { files: number; bytes: number; total: number }, push: (line: StreamLine) => void, clean: string, next: string): void {
+function conclude(
+  status: StatusParts,
+  deep: boolean,
+  report: { files: number; bytes: number; total: number },
+  push: (line: StreamLine) => void,
+  clean: string,
+  next: string,
+): void {
   const { files, bytes, total } = report;
-  saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: total === 0 ? 'clean' : 'different', deep, differences: total });
+  saveLastVerify(status.kv, {
+    at: new Date(systemClock.wallMs()).toISOString(),
+    result: total === 0 ? 'clean' : 'different',
+    deep,
+    differences: total,
+  });
   push({
     kind: 'done',
-    summary: total === 0 ? `${clean}: ${files} comparisons${deep ? `, ${bytes} bytes read` : ''}, no difference` : `${total} ${total === 1 ? 'difference' : 'differences'}; ${next}`,
+    summary:
+      total === 0
+        ? `${clean}: ${files} comparisons${deep ? `, ${bytes} bytes read` : ''}, no difference`
+        : `${total} ${total === 1 ? 'difference' : 'differences'}; ${next}`,
     exitCode: total === 0 ? exitCodes.done : exitCodes.failed,
     facts: { files, bytes, differences: total, deep },
   });

@@ -14,7 +14,14 @@ export interface Health {
 }
 
 /** What this node tells of itself every second. */
-export function heartbeatOf(role: Role, epoch: number, files: Files, roots: readonly Root[], position: Position, health: Health): MessageOf<'heartbeat'> {
+export function heartbeatOf(
+  role: Role,
+  epoch: number,
+  files: Files,
+  roots: readonly Root[],
+  position: Position,
+  health: Health,
+): MessageOf<'heartbeat'> {
   const whole = (n: number) => Math.max(0, Math.floor(n));
   const space: [string, number, number][] = [];
   for (const root of roots) {

@@ -17,7 +17,15 @@ export class Lines {
     };
     work(push)
       .catch((error: unknown) => {
-        const known = error instanceof OperatorError ? error : new OperatorError('internal', error instanceof Error ? (error.stack ?? error.message) : String(error), 'report this with the log of the agent', exitCodes.failed);
+        const known =
+          error instanceof OperatorError
+            ? error
+            : new OperatorError(
+                'internal',
+                error instanceof Error ? (error.stack ?? error.message) : String(error),
+                'report this with the log of the agent',
+                exitCodes.failed,
+              );
         push({ kind: 'error', code: known.code, message: known.message, remedy: known.remedy, exitCode: known.exitCode });
       })
       .finally(() => {

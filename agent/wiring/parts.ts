@@ -34,7 +34,12 @@ export function settleRole(kv: Kv, config: Config): { role: Role; epoch: number 
     return { role: config.role, epoch };
   }
   if (stored !== config.role) {
-    throw new OperatorError('role', `the configuration says ${config.role}, but this node is ${stored} by its state in ${config.state}`, `set \`role: ${stored}\` in ${config.file}; a role changes by a takeover, never by the configuration`, 3);
+    throw new OperatorError(
+      'role',
+      `the configuration says ${config.role}, but this node is ${stored} by its state in ${config.state}`,
+      `set \`role: ${stored}\` in ${config.file}; a role changes by a takeover, never by the configuration`,
+      3,
+    );
   }
   return { role: config.role, epoch };
 }
@@ -77,12 +82,22 @@ function checkRoot(root: RootConfig): void {
   const where = displayPath(root.path);
   // A root may be a symbolic link: the operator chose it.
   const stat = realFiles.lstat(`${root.path}/.`);
-  if (stat === null) throw new OperatorError('root-missing', `root ${root.name} is not there: ${where}`, `mount or make ${where}, or correct its path in the configuration`);
-  if (stat.kind !== 'dir') throw new OperatorError('root-missing', `root ${root.name} is no directory: ${where}`, 'correct its path in the configuration');
+  if (stat === null)
+    throw new OperatorError(
+      'root-missing',
+      `root ${root.name} is not there: ${where}`,
+      `mount or make ${where}, or correct its path in the configuration`,
+    );
+  if (stat.kind !== 'dir')
+    throw new OperatorError('root-missing', `root ${root.name} is no directory: ${where}`, 'correct its path in the configuration');
   try {
     realFiles.readdir(root.path);
   } catch (error) {
-    throw new OperatorError('root-unreadable', `root ${root.name} at ${where} cannot be read: ${error instanceof Error ? error.message : String(error)}`, `let the agent's user read ${where}`);
+    throw new OperatorError(
+      'root-unreadable',
+      `root ${root.name} at ${where} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      `let the agent's user read ${where}`,
+    );
   }
 }
 

@@ -27,7 +27,11 @@ export interface RunningRole {
   capture(): Status['capture'];
   fillTotal(): number | null;
   linkError(): string | null;
-  connect(link: LinkParts, pairing: PairingServer | null, failed: (error: unknown) => void): Promise<{ port: number; stop(): Promise<void> }>;
+  connect(
+    link: LinkParts,
+    pairing: PairingServer | null,
+    failed: (error: unknown) => void,
+  ): Promise<{ port: number; stop(): Promise<void> }>;
   /** Begins the work in the background. */
   start(failed: (error: unknown) => void): void;
 }
@@ -35,7 +39,13 @@ export interface RunningRole {
 const watcherRetryMs = 5000;
 
 /** Starts watching; connects and compares when told to. */
-export async function startPrimary(shared: SharedParts, role: PrimaryRole, index: ReplicaIndex, closers: (() => Promise<void> | void)[], failed: (error: unknown) => void): Promise<RunningRole> {
+export async function startPrimary(
+  shared: SharedParts,
+  role: PrimaryRole,
+  index: ReplicaIndex,
+  closers: (() => Promise<void> | void)[],
+  failed: (error: unknown) => void,
+): Promise<RunningRole> {
   const { config, log, roots, kv } = shared;
   const trouble = checkRoots(roots, realFiles, kv, index);
   if (trouble && trouble.code !== 'root-changed') throw new OperatorError(trouble.code, trouble.detail, trouble.remedy);
@@ -107,7 +117,11 @@ export async function startPrimary(shared: SharedParts, role: PrimaryRole, index
     standby: null,
     index,
     position: () => role.sender.position,
-    capture: () => ({ watcher: watcher?.kind ?? 'none', watches: watcher?.stats().watches ?? 0, overflows: watcher?.stats().overflows ?? 0 }),
+    capture: () => ({
+      watcher: watcher?.kind ?? 'none',
+      watches: watcher?.stats().watches ?? 0,
+      overflows: watcher?.stats().overflows ?? 0,
+    }),
     fillTotal: () => total,
     linkError: () => listener?.lastError?.detail ?? null,
     async connect(link, pairing, ended) {

@@ -117,43 +117,50 @@ describe('a root of the primary', () => {
     expect(readdirSync(standby.root)).toHaveLength(6);
   });
 
-  it.runIf(isRoot).each(['fanotify', 'chokidar'])('that is unmounted while it runs removes nothing, and goes on when it is back (%s)', { timeout: 90_000 }, async (watcher) => {
-    await using room = await MountRoom.create();
-    await using pair = await SmallPair.create({ wrap: room.wrap, set: { watcher } });
-    const { primary, standby } = pair;
-    const image = `${primary.dir}/image`;
-    runNow('truncate', ['-s', '32M', image]);
-    runNow('mkfs.ext4', ['-q', '-F', image]);
-    const mount = () => room.run('mount', '-o', 'loop', image, primary.root);
-    mount();
-    const root = room.path(primary.root);
-    for (let i = 0; i < 5; i++) writeFileSync(`${root}/${i}`, 'mail');
-    mkdirSync(`${root}/dir`);
-    writeFileSync(`${root}/dir/f`, 'mail');
-    await primary.start();
-    await pair.introduce();
-    await standby.start();
-    await pair.settled();
-    const here = () => readdirSync(standby.root).filter((name) => name !== 'lost+found').sort();
-    expect(here()).toEqual(['0', '1', '2', '3', '4', 'dir']);
-    room.run('sh', '-c', `umount ${primary.root} || umount -l ${primary.root}`);
-    const status = await primary.until('the refusal', (s) => s.replication.held?.code.startsWith('root-') === true);
-    expect(status.warnings.some(({ code }) => code.startsWith('root-'))).toBe(true);
-    // Something happens at the mount point meanwhile; it is not the root's.
-    writeFileSync(`${root}/stray`, 'not mail');
-    expect((await primary.cli('wait', '--timeout', '1')).code).toBe(1);
-    expect(here()).toEqual(['0', '1', '2', '3', '4', 'dir']);
-    rmSync(`${root}/stray`);
-    mount();
-    writeFileSync(`${root}/made at once`, 'mail');
-    await primary.until('going on', (s) => s.replication.held === null);
-    await pair.settled();
-    // The watcher watches what is mounted now.
-    writeFileSync(`${root}/dir/made later`, 'mail');
-    await pair.settled();
-    expect(here()).toEqual(['0', '1', '2', '3', '4', 'dir', 'made at once']);
-    expect(readdirSync(`${standby.root}/dir`).sort()).toEqual(['f', 'made later']);
-  });
+  it.runIf(isRoot).each(['fanotify', 'chokidar'])(
+    'that is unmounted while it runs removes nothing, and goes on when it is back (%s)',
+    { timeout: 90_000 },
+    async (watcher) => {
+      await using room = await MountRoom.create();
+      await using pair = await SmallPair.create({ wrap: room.wrap, set: { watcher } });
+      const { primary, standby } = pair;
+      const image = `${primary.dir}/image`;
+      runNow('truncate', ['-s', '32M', image]);
+      runNow('mkfs.ext4', ['-q', '-F', image]);
+      const mount = () => room.run('mount', '-o', 'loop', image, primary.root);
+      mount();
+      const root = room.path(primary.root);
+      for (let i = 0; i < 5; i++) writeFileSync(`${root}/${i}`, 'mail');
+      mkdirSync(`${root}/dir`);
+      writeFileSync(`${root}/dir/f`, 'mail');
+      await primary.start();
+      await pair.introduce();
+      await standby.start();
+      await pair.settled();
+      const here = () =>
+        readdirSync(standby.root)
+          .filter((name) => name !== 'lost+found')
+          .sort();
+      expect(here()).toEqual(['0', '1', '2', '3', '4', 'dir']);
+      room.run('sh', '-c', `umount ${primary.root} || umount -l ${primary.root}`);
+      const status = await primary.until('the refusal', (s) => s.replication.held?.code.startsWith('root-') === true);
+      expect(status.warnings.some(({ code }) => code.startsWith('root-'))).toBe(true);
+      // Something happens at the mount point meanwhile; it is not the root's.
+      writeFileSync(`${root}/stray`, 'not mail');
+      expect((await primary.cli('wait', '--timeout', '1')).code).toBe(1);
+      expect(here()).toEqual(['0', '1', '2', '3', '4', 'dir']);
+      rmSync(`${root}/stray`);
+      mount();
+      writeFileSync(`${root}/made at once`, 'mail');
+      await primary.until('going on', (s) => s.replication.held === null);
+      await pair.settled();
+      // The watcher watches what is mounted now.
+      writeFileSync(`${root}/dir/made later`, 'mail');
+      await pair.settled();
+      expect(here()).toEqual(['0', '1', '2', '3', '4', 'dir', 'made at once']);
+      expect(readdirSync(`${standby.root}/dir`).sort()).toEqual(['f', 'made later']);
+    },
+  );
 });
 
 describe.runIf(isRoot)("a standby's root", () => {

@@ -1,5 +1,21 @@
 import { describe, expect, it } from 'vitest';
-import { chmodSync, chownSync, linkSync, lutimesSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync, closeSync, existsSync, openSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+  closeSync,
+  existsSync,
+  openSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { bytes, exactTree, treeDifferences } from '../lab/exact-tree.ts';
 import { run, runNow } from '../lab/processes.ts';
@@ -179,32 +195,36 @@ async function makeDeep(root: string, pathBytes: number, name: string): Promise<
   await run('perl', ['-e', script, root, String(pathBytes), name]);
 }
 
-it.each(isRoot ? (['fanotify', 'chokidar'] as const) : (['chokidar'] as const))('takes paths up to what a path may be, and says which are longer (%s)', { timeout: 60_000 }, async (watcher) => {
-  await using pair = await SmallPair.create({ set: { watcher } });
-  const { primary, standby } = pair;
-  mkdirSync(`${primary.root}/fits`);
-  await makeDeep(`${primary.root}/fits`, 3800, 'leaf');
-  await primary.start();
-  await pair.introduce();
-  await standby.start();
-  await pair.settled();
-  expectSame(pair);
-  // Twice as deep as any call takes: it cannot be had, and everything else goes on.
-  mkdirSync(`${primary.root}/longer`);
-  await makeDeep(`${primary.root}/longer`, 8000, 'leaf');
-  writeFileSync(`${primary.root}/after`, 'goes on');
-  const status = await primary.until('the path in doubt', (s) => s.replication.unproven.length > 0, 20_000);
-  expect(status.replication.unproven[0]?.path).toMatch(/^longer\//);
-  expect(status.warnings.map(({ code }) => code)).toContain('unproven');
-  const waited = await primary.cli('wait', '--timeout', '10');
-  expect(waited.code).toBe(1);
-  expect(waited.stderr).toMatch(/in doubt.*longer/);
-  expect(existsSync(`${standby.root}/after`)).toBe(true);
-  await run('rm', ['-rf', `${primary.root}/longer`]);
-  await primary.until('nothing in doubt', (s) => s.replication.unproven.length === 0, 20_000);
-  await pair.settled();
-  expectSame(pair);
-});
+it.each(isRoot ? (['fanotify', 'chokidar'] as const) : (['chokidar'] as const))(
+  'takes paths up to what a path may be, and says which are longer (%s)',
+  { timeout: 60_000 },
+  async (watcher) => {
+    await using pair = await SmallPair.create({ set: { watcher } });
+    const { primary, standby } = pair;
+    mkdirSync(`${primary.root}/fits`);
+    await makeDeep(`${primary.root}/fits`, 3800, 'leaf');
+    await primary.start();
+    await pair.introduce();
+    await standby.start();
+    await pair.settled();
+    expectSame(pair);
+    // Twice as deep as any call takes: it cannot be had, and everything else goes on.
+    mkdirSync(`${primary.root}/longer`);
+    await makeDeep(`${primary.root}/longer`, 8000, 'leaf');
+    writeFileSync(`${primary.root}/after`, 'goes on');
+    const status = await primary.until('the path in doubt', (s) => s.replication.unproven.length > 0, 20_000);
+    expect(status.replication.unproven[0]?.path).toMatch(/^longer\//);
+    expect(status.warnings.map(({ code }) => code)).toContain('unproven');
+    const waited = await primary.cli('wait', '--timeout', '10');
+    expect(waited.code).toBe(1);
+    expect(waited.stderr).toMatch(/in doubt.*longer/);
+    expect(existsSync(`${standby.root}/after`)).toBe(true);
+    await run('rm', ['-rf', `${primary.root}/longer`]);
+    await primary.until('nothing in doubt', (s) => s.replication.unproven.length === 0, 20_000);
+    await pair.settled();
+    expectSame(pair);
+  },
+);
 
 it('keeps 200,000 files in one directory', { timeout: 180_000 }, async () => {
   await using pair = await SmallPair.create(memory);

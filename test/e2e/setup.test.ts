@@ -21,13 +21,33 @@ describe('setting up a pair', () => {
     await using pair = await SmallPair.create();
     const { primary } = pair;
     const before = readFileSync(primary.configFile, 'utf8');
-    const again = await primary.cli('init', '--role', 'primary', '--node', 'other', '--root', `mail=${primary.root}:plain`, '--state', primary.state);
+    const again = await primary.cli(
+      'init',
+      '--role',
+      'primary',
+      '--node',
+      'other',
+      '--root',
+      `mail=${primary.root}:plain`,
+      '--state',
+      primary.state,
+    );
     expect(again.code).not.toBe(0);
     expect(again.stderr).toMatch(/is there already; nothing was changed/);
     expect(readFileSync(primary.configFile, 'utf8')).toBe(before);
     // A new configuration beside an old key is refused too: the key is what the peer trusts.
     rmSync(primary.configFile);
-    const beside = await primary.cli('init', '--role', 'primary', '--node', 'other', '--root', `mail=${primary.root}:plain`, '--state', primary.state);
+    const beside = await primary.cli(
+      'init',
+      '--role',
+      'primary',
+      '--node',
+      'other',
+      '--root',
+      `mail=${primary.root}:plain`,
+      '--state',
+      primary.state,
+    );
     expect(beside.code).not.toBe(0);
     expect(beside.stderr).toContain(primary.state);
   });
@@ -80,7 +100,9 @@ describe('setting up a pair', () => {
     await using pair = await SmallPair.create();
     const { primary, standby } = pair;
     // This agent's monotonic clock is eleven minutes further whenever it gets the signal.
-    primary.env = { NODE_OPTIONS: `--import ${JSON.stringify("data:text/javascript,let o=0;const n=performance.now.bind(performance);performance.now=()=>n()+o;process.on('SIGUSR2',()=>o+=660000)")}` };
+    primary.env = {
+      NODE_OPTIONS: `--import ${JSON.stringify("data:text/javascript,let o=0;const n=performance.now.bind(performance);performance.now=()=>n()+o;process.on('SIGUSR2',()=>o+=660000)")}`,
+    };
     await primary.start();
     const { code } = await offer(primary);
     primary.agent.signal('SIGUSR2');
@@ -136,7 +158,9 @@ describe('setting up a pair', () => {
     writeFileSync(`${standby.state}/peer.json`, pinned);
     standby.set('format', 'maildir');
     await standby.start();
-    expect((await standby.until('the refusal', (s) => s.peer.lastError !== null)).peer.lastError).toMatch(/mail:plain.*mail:maildir|mail:maildir.*mail:plain/);
+    expect((await standby.until('the refusal', (s) => s.peer.lastError !== null)).peer.lastError).toMatch(
+      /mail:plain.*mail:maildir|mail:maildir.*mail:plain/,
+    );
     await primary.until('the refusal', (s) => /the roots differ/.test(s.peer.lastError ?? ''));
     await standby.stop();
     writeFileSync(`${standby.state}/peer.json`, '{"version":1,');
@@ -186,7 +210,15 @@ describe('mistakes', () => {
   });
 
   it('on the command line are usage errors, exit 2', async () => {
-    for (const args of [['--nonsense'], ['frobnicate'], ['init'], ['init', '--role', 'boss', '--node', 'x', '--root', 'mail=/x:plain'], ['pair', '127.0.0.1:1'], ['wait', '--timeout', 'soon'], ['status', 'extra']]) {
+    for (const args of [
+      ['--nonsense'],
+      ['frobnicate'],
+      ['init'],
+      ['init', '--role', 'boss', '--node', 'x', '--root', 'mail=/x:plain'],
+      ['pair', '127.0.0.1:1'],
+      ['wait', '--timeout', 'soon'],
+      ['status', 'extra'],
+    ]) {
       const result = await run(process.execPath, [mailtwin, ...args], { mayFail: true });
       expect(result.code, `${args.join(' ')}: ${result.stderr}`).toBe(2);
       expect(result.stderr).not.toMatch(/^\s+at /m);

@@ -30,8 +30,13 @@ export function exactTree(root: string, options: { keep?: (path: string) => bool
       } else if (stat.isFile()) {
         const first = firstName.get(stat.ino) ?? path;
         firstName.set(stat.ino, first);
-        const content = createHash('sha256').update(readFileSync(bytes(at))).digest('hex');
-        tree.set(path, `file ${mode} ${owner} ${stat.size} ${content} ${stat.mtimeNs} ${xattrs} ${stat.nlink > 1n ? `one with ${first}` : ''}`);
+        const content = createHash('sha256')
+          .update(readFileSync(bytes(at)))
+          .digest('hex');
+        tree.set(
+          path,
+          `file ${mode} ${owner} ${stat.size} ${content} ${stat.mtimeNs} ${xattrs} ${stat.nlink > 1n ? `one with ${first}` : ''}`,
+        );
       }
     }
   };
@@ -44,7 +49,9 @@ export function treeDifferences(a: ReadonlyMap<string, string>, b: ReadonlyMap<s
   const found: string[] = [];
   for (const path of new Set([...a.keys(), ...b.keys()])) {
     if (a.get(path) === b.get(path)) continue;
-    found.push(`${JSON.stringify(path.length > 120 ? `${path.slice(0, 50)}...${path.slice(-50)}` : path)}: ${a.get(path) ?? 'missing'} | ${b.get(path) ?? 'missing'}`);
+    found.push(
+      `${JSON.stringify(path.length > 120 ? `${path.slice(0, 50)}...${path.slice(-50)}` : path)}: ${a.get(path) ?? 'missing'} | ${b.get(path) ?? 'missing'}`,
+    );
     if (found.length >= most) break;
   }
   return found;
@@ -57,5 +64,10 @@ export function bytes(path: string): Buffer {
 
 function showXattrs(path: string): string {
   const found = realFiles.xattrs(path);
-  return found ? [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name}=${value.toString('hex')}`).join(',') : '';
+  return found
+    ? [...found]
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, value]) => `${name}=${value.toString('hex')}`)
+        .join(',')
+    : '';
 }

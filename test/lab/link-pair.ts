@@ -37,7 +37,13 @@ export class TestNode {
   readonly config: Config;
   readonly pins: Pins;
   readonly lines: LoggedLine[] = [];
-  readonly channels: { channel: Channel; hello: Hello; address: string; got: { message: Message; done: () => void }[]; end: ChannelEnd | null }[] = [];
+  readonly channels: {
+    channel: Channel;
+    hello: Hello;
+    address: string;
+    got: { message: Message; done: () => void }[];
+    end: ChannelEnd | null;
+  }[] = [];
   identity: Identity;
   boot = 'boot-1';
   role: HelloFields['role'];
@@ -74,7 +80,8 @@ export class TestNode {
   }
 
   get log(): Log {
-    const at = (level: LoggedLine['level']) => (facts: object, text: string) => void this.lines.push({ level, facts: facts as Record<string, unknown>, text });
+    const at = (level: LoggedLine['level']) => (facts: object, text: string) =>
+      void this.lines.push({ level, facts: facts as Record<string, unknown>, text });
     return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
   }
 

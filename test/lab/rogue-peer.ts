@@ -37,7 +37,12 @@ export class RoguePeer {
       socket.once('error', reject);
     });
     const ws = new WebSocket(`ws://127.0.0.1:${primaryPort}/link`, { createConnection: () => socket, perMessageDeflate: false });
-    const hello = makeHello(loadConfig(standby.configFile), pin, { role: 'standby', epoch: 1, position: emptyPosition, agentVersion: '0', serverVersion: null, boot: 'rogue' }, Date.now());
+    const hello = makeHello(
+      loadConfig(standby.configFile),
+      pin,
+      { role: 'standby', epoch: 1, position: emptyPosition, agentVersion: '0', serverVersion: null, boot: 'rogue' },
+      Date.now(),
+    );
     const peer = new RoguePeer(ws, hello);
     await new Promise<void>((resolve, reject) => {
       ws.once('open', resolve);

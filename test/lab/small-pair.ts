@@ -62,21 +62,39 @@ export class SmallNode {
   /** Runs `mailtwin` with this node's configuration to its end. A stack trace in what it prints is an error. */
   async cli(...args: string[]): Promise<RunResult> {
     const result = await run(process.execPath, [mailtwin, ...args, '--config', this.configFile], { mayFail: true, timeoutMs: 120_000 });
-    if (stackLine.test(result.stdout + result.stderr)) throw new Error(`mailtwin ${args.join(' ')} printed a stack trace:\n${result.stdout}${result.stderr}`);
+    if (stackLine.test(result.stdout + result.stderr))
+      throw new Error(`mailtwin ${args.join(' ')} printed a stack trace:\n${result.stdout}${result.stderr}`);
     return result;
   }
 
   /** Like `cli`. @throws when the exit code is not 0. */
   async ok(...args: string[]): Promise<string> {
     const { code, stdout, stderr } = await this.cli(...args);
-    if (code !== 0) throw new Error(`mailtwin ${args.join(' ')} on ${this.name} ended with ${code}: ${stderr}${stdout}\n--- its agent's log:\n${this.log.slice(-3000)}`);
+    if (code !== 0)
+      throw new Error(
+        `mailtwin ${args.join(' ')} on ${this.name} ended with ${code}: ${stderr}${stdout}\n--- its agent's log:\n${this.log.slice(-3000)}`,
+      );
     return stdout;
   }
 
   async init(): Promise<void> {
     this.port ||= await freePort();
     const { format = 'plain', metrics = false, set = {} } = this.options;
-    await this.ok('init', '--role', this.role, '--node', this.name, '--root', `mail=${this.root}:${format}`, '--listen', `127.0.0.1:${this.port}`, '--state', this.state, '--metrics', metrics ? '127.0.0.1:0' : 'off');
+    await this.ok(
+      'init',
+      '--role',
+      this.role,
+      '--node',
+      this.name,
+      '--root',
+      `mail=${this.root}:${format}`,
+      '--listen',
+      `127.0.0.1:${this.port}`,
+      '--state',
+      this.state,
+      '--metrics',
+      metrics ? '127.0.0.1:0' : 'off',
+    );
     for (const [key, value] of Object.entries(set)) this.set(key, value);
   }
 
@@ -85,7 +103,10 @@ export class SmallNode {
     const text = readFileSync(this.configFile, 'utf8');
     const line = new RegExp(`^( *)${key}:.*$`, 'm');
     if (!line.test(text)) throw new Error(`the configuration has no line for ${key}`);
-    writeFileSync(this.configFile, text.replace(line, (_all, indent: string) => `${indent}${key}: ${value}`));
+    writeFileSync(
+      this.configFile,
+      text.replace(line, (_all, indent: string) => `${indent}${key}: ${value}`),
+    );
   }
 
   /** Starts the agent and waits until it answers. */
@@ -152,7 +173,10 @@ export class SmallNode {
         return condition(last) ? last : null;
       });
     } catch (error) {
-      throw new Error(`${error instanceof Error ? error.message : String(error)}\nlast status: ${JSON.stringify(last)}\nlog:\n${this.log.slice(-4000)}`, { cause: error });
+      throw new Error(
+        `${error instanceof Error ? error.message : String(error)}\nlast status: ${JSON.stringify(last)}\nlog:\n${this.log.slice(-4000)}`,
+        { cause: error },
+      );
     }
   }
 
@@ -225,7 +249,10 @@ export class SmallPair implements AsyncDisposable {
   async settled(timeoutMs = 60_000): Promise<void> {
     await this.primary.until('streaming', (s) => s.replication.phase === 'streaming', timeoutMs);
     const last = (await this.primary.lines('POST /wait', { timeoutSeconds: timeoutMs / 1000 })).at(-1);
-    if (last?.kind !== 'done') throw new Error(`wait failed: ${JSON.stringify(last)}\n${this.primary.log.slice(-3000)}\n--- standby:\n${this.standby.log.slice(-3000)}`);
+    if (last?.kind !== 'done')
+      throw new Error(
+        `wait failed: ${JSON.stringify(last)}\n${this.primary.log.slice(-3000)}\n--- standby:\n${this.standby.log.slice(-3000)}`,
+      );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

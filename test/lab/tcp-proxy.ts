@@ -98,7 +98,8 @@ export class TcpProxy {
             await before;
             if (due > performance.now()) await pause(due - performance.now());
             this.passed[direction] += piece.length;
-            if (!to.destroyed && !to.write(piece)) await new Promise<void>((resolve) => void (to.once('drain', resolve), to.once('close', resolve)));
+            if (!to.destroyed && !to.write(piece))
+              await new Promise<void>((resolve) => void (to.once('drain', resolve), to.once('close', resolve)));
           })();
           if (this.delayMs === 0) await last;
         }

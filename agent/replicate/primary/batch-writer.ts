@@ -68,7 +68,8 @@ export class BatchWriter {
     this.#pending.push(op);
     const inline = 'bytes' in op && op.bytes ? op.bytes.length : 0;
     this.bytes += inline;
-    this.#pendingBytes += inline + opBytes + ('meta' in op && op.meta ? xattrBytes(op.meta) : 0) + ('pieces' in op ? op.pieces.length * 10 : 0);
+    this.#pendingBytes +=
+      inline + opBytes + ('meta' in op && op.meta ? xattrBytes(op.meta) : 0) + ('pieces' in op ? op.pieces.length * 10 : 0);
     if (this.#pendingBytes >= limits.opsFrameBytesTarget) await this.flush();
   }
 
@@ -98,7 +99,12 @@ export class BatchWriter {
   /** Closes the batch; returns the position that it makes. */
   async commit(epoch: number, seq: number): Promise<Position> {
     await this.flush();
-    const checksum = createHash('sha256').update(this.from.checksum).update(this.#digest.digest()).update(String(seq)).digest('hex').slice(0, 16);
+    const checksum = createHash('sha256')
+      .update(this.from.checksum)
+      .update(this.#digest.digest())
+      .update(String(seq))
+      .digest('hex')
+      .slice(0, 16);
     const to = { epoch, seq, checksum };
     await this.#channel.sendBulk({ type: 'commit', id: this.id, ops: this.ops, to });
     return to;

@@ -47,11 +47,19 @@ export async function sendFile(p: PrimaryParts, making: Making, at: FileAt, stat
 }
 
 /** Sends content that is in memory, as read from a file with this stat; its attributes are looked up when they are not given. */
-export async function sendBytes(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, data: Buffer, xattrs = xattrsAt(p, at)): Promise<Outcome> {
+export async function sendBytes(
+  p: PrimaryParts,
+  making: Making,
+  at: FileAt,
+  stat: Stat,
+  data: Buffer,
+  xattrs = xattrsAt(p, at),
+): Promise<Outcome> {
   const scanned = at.immutable ? plainScan(data) : scanBytes(p, at, data);
   const op = chooseOp(p, making, at, stat, xattrs, scanned, (offset, length) => p.hash.of(data.subarray(offset, offset + length)));
   if (op.op === 'put') op.bytes = data;
-  const literals = op.op === 'patch' ? Buffer.concat(op.literals.map(({ offset, length }) => data.subarray(offset, offset + length))) : data;
+  const literals =
+    op.op === 'patch' ? Buffer.concat(op.literals.map(({ offset, length }) => data.subarray(offset, offset + length))) : data;
   if (op.op === 'patch') op.bytes = literals;
   const streamed = 'bytes' in op && op.bytes && op.bytes.length > limits.inlineFileBytesMax;
   if (streamed) delete op.bytes;
@@ -77,7 +85,7 @@ async function sendLarge(p: PrimaryParts, making: Making, at: FileAt, path: Byte
     await emit(p, making, at, stat, op, at.immutable ? { ...scanned, chunks: null } : scanned);
     const ranges = op.op === 'put' ? [{ offset: 0, length: stat.size }] : op.op === 'patch' ? op.literals : [];
     for (const { offset, length } of ranges) {
-      for (let done = 0; done < length; ) {
+      for (let done = 0; done < length;) {
         const bytes = read(offset + done, Math.min(limits.dataFrameBytesMax, length - done));
         // A file that shrank while it was read cannot be made whole: the checksum will tell, and it is sent again.
         await making.writer.stream(bytes.length === 0 ? Buffer.alloc(Math.min(limits.dataFrameBytesMax, length - done)) : bytes);
@@ -121,16 +129,28 @@ function xattrsAt(p: PrimaryParts, at: FileAt): Xattrs | null {
   return p.files.xattrs(absolute(at.root, joinPath(at.dir, at.name)));
 }
 
-type ContentOp = Extract<Op, { op: 'put' | 'copy' }> | (Extract<Op, { op: 'meta' }> & { same: true }) | (Extract<Op, { op: 'patch' }> & { literals: { offset: number; length: number }[]; tail: boolean });
+type ContentOp =
+  | Extract<Op, { op: 'put' | 'copy' }>
+  | (Extract<Op, { op: 'meta' }> & { same: true })
+  | (Extract<Op, { op: 'patch' }> & { literals: { offset: number; length: number }[]; tail: boolean });
 
-function chooseOp(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, xattrs: Xattrs | null, scanned: ScanResult, idOf: (offset: number, length: number) => bigint): ContentOp {
+function chooseOp(
+  p: PrimaryParts,
+  making: Making,
+  at: FileAt,
+  stat: Stat,
+  xattrs: Xattrs | null,
+  scanned: ScanResult,
+  idOf: (offset: number, length: number) => bigint,
+): ContentOp {
   const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
   const meta = metaOf(stat, xattrs);
   const { content, size } = scanned;
   const old = at.known?.kind === 'file' && at.known.content.length > 0 ? at.known : null;
   // Another file of the same content: on the standby the old one may have names that are not this one's.
   const isSameFile = old !== null && (old.ino === stat.ino || (!old.linked && stat.nlink === 1));
-  if (old && isSameFile && old.content.equals(content.subarray(0, old.content.length))) return { op: 'meta', at: place, meta, base: old.content, same: true };
+  if (old && isSameFile && old.content.equals(content.subarray(0, old.content.length)))
+    return { op: 'meta', at: place, meta, base: old.content, same: true };
   if (size >= copyBytesMin) {
     const elsewhere = p.index.byContent(content.subarray(0, 16));
     if (elsewhere && p.index.pathOf(elsewhere.dir).root === p.index.root(at.root.name)) {
@@ -139,15 +159,40 @@ function chooseOp(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, xattr
     }
   }
   if (old && !at.immutable) {
-    const delta = chooseDelta({ oldSize: old.size, newSize: size, keepsPrefix: scanned.keepsPrefix, oldChunks: oldVersion(p, at)?.chunks ?? null, newChunks: scanned.comparable }, idOf);
-    if (delta.kind !== 'whole') return { op: 'patch', at: place, meta, size, content, base: old.content, pieces: delta.pieces, literalBytes: delta.literalBytes, literals: delta.literals, tail: delta.kind === 'tail' };
+    const delta = chooseDelta(
+      {
+        oldSize: old.size,
+        newSize: size,
+        keepsPrefix: scanned.keepsPrefix,
+        oldChunks: oldVersion(p, at)?.chunks ?? null,
+        newChunks: scanned.comparable,
+      },
+      idOf,
+    );
+    if (delta.kind !== 'whole')
+      return {
+        op: 'patch',
+        at: place,
+        meta,
+        size,
+        content,
+        base: old.content,
+        pieces: delta.pieces,
+        literalBytes: delta.literalBytes,
+        literals: delta.literals,
+        tail: delta.kind === 'tail',
+      };
   }
   return { op: 'put', at: place, meta, size, content };
 }
 
 async function emit(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, op: ContentOp, scanned: ScanResult): Promise<void> {
   const xattrs = xattrsDigest(new Map(op.meta.xattrs ?? []));
-  const entry: Entry = { ...entryOf(stat, scanned.content, xattrs, 0), size: scanned.size, racy: !at.immutable && isRacy(stat.mtimeNs, p.clock.wallMs()) };
+  const entry: Entry = {
+    ...entryOf(stat, scanned.content, xattrs, 0),
+    size: scanned.size,
+    racy: !at.immutable && isRacy(stat.mtimeNs, p.clock.wallMs()),
+  };
   p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
   if (op.op !== 'meta' && scanned.chunks) p.index.setChunks(making.layer, at.dirNumber, at.name, encodeChunks(scanned.chunks));
   p.unproven.prove(at.root.name, joinPath(at.dir, at.name));

@@ -59,11 +59,20 @@ export function isRacy(mtimeNs: bigint, wallMs: number): boolean {
 
 /** Whether an entry still describes what lstat shows, as far as content goes. */
 export function sameContent(entry: Entry, stat: Stat): boolean {
-  return entry.kind === stat.kind && !entry.racy && entry.ino === stat.ino && entry.size === stat.size && entry.mtimeNs === stat.mtimeNs && entry.content.length > 0;
+  return (
+    entry.kind === stat.kind &&
+    !entry.racy &&
+    entry.ino === stat.ino &&
+    entry.size === stat.size &&
+    entry.mtimeNs === stat.mtimeNs &&
+    entry.content.length > 0
+  );
 }
 
 export function sameAttributes(entry: Entry, stat: Stat): boolean {
-  return entry.uid === stat.uid && entry.gid === stat.gid && (stat.kind === 'symlink' || entry.mode === replicatedMode(stat.kind, stat.mode));
+  return (
+    entry.uid === stat.uid && entry.gid === stat.gid && (stat.kind === 'symlink' || entry.mode === replicatedMode(stat.kind, stat.mode))
+  );
 }
 
 const nsPerSecond = 1_000_000_000n;
@@ -71,7 +80,13 @@ const nsPerSecond = 1_000_000_000n;
 /** The attributes that travel. */
 export function metaOf(stat: Stat, xattrs: ReadonlyMap<string, Buffer> | null): Meta {
   const sec = stat.mtimeNs >= 0n || stat.mtimeNs % nsPerSecond === 0n ? stat.mtimeNs / nsPerSecond : stat.mtimeNs / nsPerSecond - 1n;
-  const meta: Meta = { mode: replicatedMode(stat.kind, stat.mode), uid: stat.uid, gid: stat.gid, mtimeSec: Number(sec), mtimeNsec: Number(stat.mtimeNs - sec * nsPerSecond) };
+  const meta: Meta = {
+    mode: replicatedMode(stat.kind, stat.mode),
+    uid: stat.uid,
+    gid: stat.gid,
+    mtimeSec: Number(sec),
+    mtimeNsec: Number(stat.mtimeNs - sec * nsPerSecond),
+  };
   if (xattrs && xattrs.size > 0) meta.xattrs = [...xattrs];
   return meta;
 }

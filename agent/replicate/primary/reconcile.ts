@@ -101,7 +101,16 @@ export class Reconciler {
     this.#p.index.drop(this.#layer);
   }
 
-  async #compare(root: string, path: BytePath, dir: number, name: string, entry: Entry, there: { kind: number; digest: Buffer } | undefined, below: boolean, descend: BytePath[]): Promise<void> {
+  async #compare(
+    root: string,
+    path: BytePath,
+    dir: number,
+    name: string,
+    entry: Entry,
+    there: { kind: number; digest: Buffer } | undefined,
+    below: boolean,
+    descend: BytePath[],
+  ): Promise<void> {
     const { index } = this.#p;
     const child = joinPath(path, name);
     if (!there) {
@@ -148,7 +157,7 @@ export class Reconciler {
         if (stat.nlink > 1) return null;
         const hash = createHash('sha256');
         const buffer = Buffer.allocUnsafe(Math.min(readBytes, Math.max(1, stat.size)));
-        for (let at = 0; at < stat.size; ) {
+        for (let at = 0; at < stat.size;) {
           const got = files.read(fd, buffer, 0, buffer.length, at);
           if (got === 0) return null;
           hash.update(buffer.subarray(0, got));
@@ -160,7 +169,10 @@ export class Reconciler {
           }
         }
         // Nothing is known of when this content was made: it is read again before it is trusted, unless it never changes.
-        const entry = { ...entryOf(stat, hash.digest(), xattrsDigest(files.xattrs(where)), 0), racy: !root.format.classify(path, 'file').immutable };
+        const entry = {
+          ...entryOf(stat, hash.digest(), xattrsDigest(files.xattrs(where)), 0),
+          racy: !root.format.classify(path, 'file').immutable,
+        };
         return entryDigest(entry).equals(digest) ? entry : null;
       } finally {
         files.close(fd);
@@ -195,5 +207,19 @@ export class Reconciler {
 
 /** An entry of which only the kind is known: whatever is here will be sent whole. */
 function unknown(kind: Exclude<FileKind, 'other'>, dir: number): Entry {
-  return { kind, ino: 0n, btimeNs: 0n, size: 0, mtimeNs: 0n, mode: 0, uid: 0, gid: 0, content: noBytes, xattrs: noBytes, dir, racy: false, linked: false };
+  return {
+    kind,
+    ino: 0n,
+    btimeNs: 0n,
+    size: 0,
+    mtimeNs: 0n,
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    content: noBytes,
+    xattrs: noBytes,
+    dir,
+    racy: false,
+    linked: false,
+  };
 }

@@ -173,7 +173,11 @@ export class PrimaryRole {
     try {
       await this.#barrier?.(Math.max(1, left()));
     } catch (error) {
-      throw new OperatorError('capture', `the watcher does not answer: ${error instanceof Error ? error.message : String(error)}`, 'look at the log of the agent; `mailtwin doctor` checks the watcher');
+      throw new OperatorError(
+        'capture',
+        `the watcher does not answer: ${error instanceof Error ? error.message : String(error)}`,
+        'look at the log of the agent; `mailtwin doctor` checks the watcher',
+      );
     }
     const target = changes.head;
     while (changes.durableSeq < target) {
@@ -186,15 +190,29 @@ export class PrimaryRole {
     const { held } = this.sender;
     if (held?.code.startsWith('root-')) throw new OperatorError('held', `sending is held: ${held.detail}`, held.remedy);
     const [first] = this.#p.unproven.list();
-    if (first) throw new OperatorError('unproven', `${this.#p.unproven.count} places are in doubt, first ${displayPath(joinPath(first.root, first.path))}: ${first.reason}`, 'mend what is named there; `mailtwin status` lists all of them');
+    if (first)
+      throw new OperatorError(
+        'unproven',
+        `${this.#p.unproven.count} places are in doubt, first ${displayPath(joinPath(first.root, first.path))}: ${first.reason}`,
+        'mend what is named there; `mailtwin status` lists all of them',
+      );
   }
 
   #late(target: number): OperatorError {
     const { held } = this.sender;
     const open = target - this.#p.changes.durableSeq;
     if (held) return new OperatorError('held', `sending is held: ${held.detail}`, held.remedy);
-    if (!this.peer.connected) return new OperatorError('timeout', `not all changes are durable on the standby, which is not connected (${open} open)`, 'see `mailtwin status` for why the standby is not connected');
-    return new OperatorError('timeout', `not all changes are durable on the standby yet (${open} open)`, 'run it again with a longer --timeout, or see `mailtwin status`');
+    if (!this.peer.connected)
+      return new OperatorError(
+        'timeout',
+        `not all changes are durable on the standby, which is not connected (${open} open)`,
+        'see `mailtwin status` for why the standby is not connected',
+      );
+    return new OperatorError(
+      'timeout',
+      `not all changes are durable on the standby yet (${open} open)`,
+      'run it again with a longer --timeout, or see `mailtwin status`',
+    );
   }
 
   /** Releases what the guard against mass deletion holds (how many files), and accepts the roots as they are (which had changed). */
@@ -258,9 +276,19 @@ export class PrimaryRole {
   }
 
   async #audit(deep: boolean, mend: boolean, places: readonly (readonly [string, BytePath])[]): Promise<MessageOf<'audited'>> {
-    const answer = await this.sender.ask({ type: 'audit', id: this.sender.nextAskId(), deep, mend, places: places.map(([root, path]) => [root, path]) });
+    const answer = await this.sender.ask({
+      type: 'audit',
+      id: this.sender.nextAskId(),
+      deep,
+      mend,
+      places: places.map(([root, path]) => [root, path]),
+    });
     if (answer?.type === 'audited') return answer;
-    throw new OperatorError('disconnected', 'the connection to the standby ended during the verification', 'run it again when `mailtwin status` shows the standby connected');
+    throw new OperatorError(
+      'disconnected',
+      'the connection to the standby ended during the verification',
+      'run it again when `mailtwin status` shows the standby connected',
+    );
   }
 
   /** Looks again at what the walk found, at rest. */
@@ -272,11 +300,16 @@ export class PrimaryRole {
       if (report.differences.length < differencesMax) report.differences.push(difference);
     };
     const suspects: { root: string; path: BytePath; what: string }[] = [];
-    for await (const difference of auditPlaces({ ...this.#p, leavesOutLinks: true }, walk.places, deep, { files: 0, bytes: 0 })) suspects.push(difference);
+    for await (const difference of auditPlaces({ ...this.#p, leavesOutLinks: true }, walk.places, deep, { files: 0, bytes: 0 }))
+      suspects.push(difference);
     // What changed just now is no difference: it is on its way, and its hint has come by the time the barrier answers.
     await this.#barrier?.(barrierMs);
     for (const { root, path, what } of suspects) {
-      const coming = [...changes.open()].some((change) => change.root === root && (change.path === path || (change.kind === 'scan' && (change.path === '' || path.startsWith(`${change.path}/`)))));
+      const coming = [...changes.open()].some(
+        (change) =>
+          change.root === root &&
+          (change.path === path || (change.kind === 'scan' && (change.path === '' || path.startsWith(`${change.path}/`)))),
+      );
       changes.record(root, path, 'path', clock.monotonicMs());
       if (!coming) note({ node: 'primary', root, path, what });
     }

@@ -26,9 +26,18 @@ export function checkRoots(roots: readonly Root[], files: Files, kv: Kv, index: 
     try {
       stat = files.lstat(`${root.path}/.`);
     } catch (error) {
-      return { code: 'root-unreadable', detail: `root ${root.name} at ${where} cannot be read (${errnoCode(error) ?? 'error'})`, remedy: `let the agent read ${where}` };
+      return {
+        code: 'root-unreadable',
+        detail: `root ${root.name} at ${where} cannot be read (${errnoCode(error) ?? 'error'})`,
+        remedy: `let the agent read ${where}`,
+      };
     }
-    if (stat?.kind !== 'dir') return { code: 'root-missing', detail: `root ${root.name} is not there: ${where}`, remedy: `mount or restore ${where}; replication goes on by itself` };
+    if (stat?.kind !== 'dir')
+      return {
+        code: 'root-missing',
+        detail: `root ${root.name} is not there: ${where}`,
+        remedy: `mount or restore ${where}; replication goes on by itself`,
+      };
     const key = rootIdentityKey(root.name);
     const accepted = kv.get(key)?.toString();
     if (accepted === identityOf(stat)) continue;

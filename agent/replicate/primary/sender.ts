@@ -202,7 +202,10 @@ export class Sender {
     const known = last >= 0 || samePosition(peer, this.#durable);
     this.#abandonAll();
     if (known && !this.#mustCompare) return;
-    this.#p.log.info({ standby: showPosition(peer), primary: showPosition(this.#durable) }, 'the standby is where no batch of ours ended; comparing');
+    this.#p.log.info(
+      { standby: showPosition(peer), primary: showPosition(this.#durable) },
+      'the standby is where no batch of ours ended; comparing',
+    );
     await this.#compare(channel);
   }
 
@@ -262,7 +265,8 @@ export class Sender {
       this.#settleLocal();
     }
     const marks = this.#maker.takeMarks();
-    for (let i = 0; i < marks.length; i += limits.watermarksPerMessageMax) channel.sendControl({ type: 'watermarks', items: marks.slice(i, i + limits.watermarksPerMessageMax) });
+    for (let i = 0; i < marks.length; i += limits.watermarksPerMessageMax)
+      channel.sendControl({ type: 'watermarks', items: marks.slice(i, i + limits.watermarksPerMessageMax) });
     if (changes.openCount === 0 && guard.held === null) guard.settle();
     if (!made) await clock.yield();
   }
@@ -360,7 +364,10 @@ export class Sender {
     const batch = this.#inFlight.find(({ id }) => id === message.id) ?? this.#maker.current(message.id);
     if (!batch) return;
     this.#p.meter.rejected(message.code);
-    this.#p.log.warn({ code: message.code, detail: message.detail, ops: message.ops.length }, 'the standby refused a batch; nothing of it was applied');
+    this.#p.log.warn(
+      { code: message.code, detail: message.detail, ops: message.ops.length },
+      'the standby refused a batch; nothing of it was applied',
+    );
     const places = message.ops.map((number) => batch.writer.places[number]).filter((place) => place !== undefined);
     this.#abandonAll();
     this.#refusals++;
@@ -369,7 +376,10 @@ export class Sender {
         // Something keeps the two from agreeing: compare everything, slowly, and let people see it.
         this.#mustCompare = true;
         const remedy = 'run `mailtwin verify` on this node and look at both logs; comparing and sending is tried again by itself';
-        this.#hold({ code: 'refused', detail: `the standby refused ${this.#refusals} batches in a row: ${message.detail}`, remedy }, this.#retryMs());
+        this.#hold(
+          { code: 'refused', detail: `the standby refused ${this.#refusals} batches in a row: ${message.detail}`, remedy },
+          this.#retryMs(),
+        );
       }
       for (const place of places) {
         this.#suspect.push({ root: place.root, dir: place.dir });
@@ -378,9 +388,24 @@ export class Sender {
         this.#maker.sendWhole(place.root, joinPath(place.dir, place.name));
       }
     } else if (message.code === 'no-space') {
-      this.#hold({ code: 'no-space', detail: `the standby has no room: ${message.detail}`, remedy: 'make room on the standby; sending goes on by itself' }, this.#retryMs());
+      this.#hold(
+        {
+          code: 'no-space',
+          detail: `the standby has no room: ${message.detail}`,
+          remedy: 'make room on the standby; sending goes on by itself',
+        },
+        this.#retryMs(),
+      );
     } else if (message.code === 'from') this.#mustCompare = true;
-    else this.#hold({ code: 'standby-io', detail: `the standby cannot take a batch: ${message.detail}`, remedy: "look at the standby's disk and log; sending is tried again by itself" }, this.#retryMs());
+    else
+      this.#hold(
+        {
+          code: 'standby-io',
+          detail: `the standby cannot take a batch: ${message.detail}`,
+          remedy: "look at the standby's disk and log; sending is tried again by itself",
+        },
+        this.#retryMs(),
+      );
     this.wake();
   }
 
@@ -413,7 +438,10 @@ export class Sender {
     } finally {
       reconciler.close();
     }
-    this.#p.log.info({ directories: places.size, differences: reconciler.total, first: reconciler.found[0] ? displayPath(reconciler.found[0].path) : '' }, 'compared the directories of the refused batch');
+    this.#p.log.info(
+      { directories: places.size, differences: reconciler.total, first: reconciler.found[0] ? displayPath(reconciler.found[0].path) : '' },
+      'compared the directories of the refused batch',
+    );
   }
 
   /** Nothing that is under way counts: all of it is made again from what the index and the disk say. */

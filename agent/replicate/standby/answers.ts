@@ -48,7 +48,9 @@ export class Answers {
     }
     const { signal } = this.#abort;
     this.#queue = this.#queue
-      .then(() => (signal.aborted ? undefined : message.type === 'list' ? this.#list(channel, message) : this.#audit(channel, message, signal)))
+      .then(() =>
+        signal.aborted ? undefined : message.type === 'list' ? this.#list(channel, message) : this.#audit(channel, message, signal),
+      )
       .catch((error: unknown) => channel.close({ code: 'answer-failed', detail: error instanceof Error ? error.message : String(error) }))
       .finally(() => this.#queued--);
     return true;
@@ -92,7 +94,10 @@ export class Answers {
       channel.sendControl({ type: 'auditing', id: message.id, ...progress });
     };
     const pausing = { ...this.#p, clock: { ...clockOf(this.#p.clock), yield: () => (timer(), this.#p.clock.yield()) } };
-    const walk = message.places.length > 0 ? auditPlaces(pausing, message.places, message.deep, progress) : audit(pausing, message.deep, progress, signal);
+    const walk =
+      message.places.length > 0
+        ? auditPlaces(pausing, message.places, message.deep, progress)
+        : audit(pausing, message.deep, progress, signal);
     for await (const difference of walk) {
       total++;
       if (differences.length < limits.differencesMax) differences.push([difference.root, difference.path, difference.what]);
@@ -127,7 +132,8 @@ export class Answers {
           content: Buffer.alloc(0),
           xattrs: Buffer.alloc(0),
           dir: 0,
-          racy: false, linked: false,
+          racy: false,
+          linked: false,
         });
       }
     }
@@ -138,6 +144,10 @@ export class Answers {
 }
 
 function clockOf(clock: Clock): Clock {
-  return { monotonicMs: () => clock.monotonicMs(), wallMs: () => clock.wallMs(), after: (ms, fn) => clock.after(ms, fn), yield: () => clock.yield() };
+  return {
+    monotonicMs: () => clock.monotonicMs(),
+    wallMs: () => clock.wallMs(),
+    after: (ms, fn) => clock.after(ms, fn),
+    yield: () => clock.yield(),
+  };
 }
-

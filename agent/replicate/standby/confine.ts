@@ -25,7 +25,8 @@ function checkPath(files: Files, roots: readonly Root[], path: BytePath, safe: S
     const dir = parent.slice(0, end);
     if (safe.has(dir)) continue;
     // The root's own path may be a link: the operator chose it.
-    if (end > root.path.length && files.lstat(dir)?.kind !== 'dir') throw new StepBlocked(dir, 'a directory on the way is missing or is no directory');
+    if (end > root.path.length && files.lstat(dir)?.kind !== 'dir')
+      throw new StepBlocked(dir, 'a directory on the way is missing or is no directory');
     safe.add(dir);
   }
 }

@@ -114,7 +114,8 @@ export class Receiver {
     }
     if (steps.length > 0) this.#p.log.info({ steps: steps.length }, 'the last batch was put into place again after a restart');
     for (const root of this.#p.roots) {
-      for (const left of this.#p.files.readdir(`${root.staging}/stage`) ?? []) removeTree(this.#p.files, `${root.staging}/stage/${left.name}`);
+      for (const left of this.#p.files.readdir(`${root.staging}/stage`) ?? [])
+        removeTree(this.#p.files, `${root.staging}/stage/${left.name}`);
     }
   }
 
@@ -171,7 +172,13 @@ export class Receiver {
   #begin(channel: Channel, message: MessageOf<'batch'>): void {
     this.#dropCurrent();
     if (!samePosition(message.from, this.#accepted)) {
-      channel.sendControl({ type: 'reject', id: message.id, code: 'from', ops: [], detail: `this standby is at ${showPosition(this.#accepted)}, the batch continues ${showPosition(message.from)}` });
+      channel.sendControl({
+        type: 'reject',
+        id: message.id,
+        code: 'from',
+        ops: [],
+        detail: `this standby is at ${showPosition(this.#accepted)}, the batch continues ${showPosition(message.from)}`,
+      });
       return;
     }
     this.#current = {
@@ -193,7 +200,8 @@ export class Receiver {
     };
     for (const root of this.#p.roots) {
       const { freeBytes, freeInodes } = this.#p.files.space(root.staging);
-      if (freeBytes < this.#p.freeBytesMin || freeInodes < 1000) this.#fail(this.#current, 'no-space', [], `${displayPath(root.path)}: ${freeBytes} bytes and ${freeInodes} inodes are free`);
+      if (freeBytes < this.#p.freeBytesMin || freeInodes < 1000)
+        this.#fail(this.#current, 'no-space', [], `${displayPath(root.path)}: ${freeBytes} bytes and ${freeInodes} inodes are free`);
     }
   }
 
@@ -253,7 +261,12 @@ export class Receiver {
     if (error instanceof OpRefused) return this.#fail(batch, error.reject, [op], error.message);
     const code = errnoCode(error);
     if (code === undefined) throw error;
-    this.#fail(batch, code === 'ENOSPC' || code === 'EDQUOT' ? 'no-space' : 'io', [op], `${code}: ${error instanceof Error ? error.message : ''}`);
+    this.#fail(
+      batch,
+      code === 'ENOSPC' || code === 'EDQUOT' ? 'no-space' : 'io',
+      [op],
+      `${code}: ${error instanceof Error ? error.message : ''}`,
+    );
   }
 
   #fail(batch: Batch, code: NonNullable<Batch['failure']>['code'], ops: number[], detail: string): void {
@@ -297,7 +310,12 @@ export class Receiver {
     await this.#syncRoots();
     const synced = clock.monotonicMs();
     meter.syncSeconds('files', (synced - started) / 1000);
-    kv.commit([...index.writesOf(batch.layer), ...batch.writes, [redoKey, encodeSteps(batch.steps)], [positionKey, packPosition(batch.to)]]);
+    kv.commit([
+      ...index.writesOf(batch.layer),
+      ...batch.writes,
+      [redoKey, encodeSteps(batch.steps)],
+      [positionKey, packPosition(batch.to)],
+    ]);
     index.settle(batch.layer);
     await kv.flushed();
     meter.syncSeconds('index', (clock.monotonicMs() - synced) / 1000);
@@ -314,7 +332,7 @@ export class Receiver {
     const { files, clock, log } = this.#p;
     const safe = new Set<BytePath>();
     let waitMs = 50;
-    for (let i = 0; i < steps.length; ) {
+    for (let i = 0; i < steps.length;) {
       const step = steps[i];
       if (!step) break;
       try {
@@ -358,7 +376,8 @@ export class Receiver {
 
   #isPending(path: BytePath): boolean {
     return this.#queued.some((batch) => {
-      for (let at: BytePath = path; at.length > 1; at = at.slice(0, Math.max(0, at.lastIndexOf('/')))) if (batch.touched.has(at)) return true;
+      for (let at: BytePath = path; at.length > 1; at = at.slice(0, Math.max(0, at.lastIndexOf('/'))))
+        if (batch.touched.has(at)) return true;
       return false;
     });
   }

@@ -22,8 +22,15 @@ const namedMax = 5;
 const noBytes = Buffer.alloc(0);
 
 /** Names on disk below a root that are not in the index; names only, so that a start takes seconds with a million files. */
-export async function* foreignNames(parts: StartupParts, root: Root, path: BytePath = '', number = parts.index.root(root.name)): AsyncGenerator<BytePath> {
-  const known = new Map(number === null ? [] : [...parts.index.entries(number)].map(([name, entry]) => [name, entry.kind === 'dir' ? entry.dir : 0]));
+export async function* foreignNames(
+  parts: StartupParts,
+  root: Root,
+  path: BytePath = '',
+  number = parts.index.root(root.name),
+): AsyncGenerator<BytePath> {
+  const known = new Map(
+    number === null ? [] : [...parts.index.entries(number)].map(([name, entry]) => [name, entry.kind === 'dir' ? entry.dir : 0]),
+  );
   for (const { name, kind } of parts.files.readdir(absolute(root, path)) ?? []) {
     const child = joinPath(path, name);
     if (root.format.classify(child, kind).ignored || (path === '' && name === 'lost+found')) continue;
@@ -90,9 +97,19 @@ async function adopt(parts: StartupParts, root: Root, path: BytePath): Promise<n
   const parent = slash < 0 ? index.addRoot(layer, root.name) : index.dirAt(root.name, path.slice(0, slash));
   let adopted = 0;
   if (parent !== null) {
-    const content = stat.kind === 'file' ? await digestOf(parts, absolute(root, path)) : stat.kind === 'symlink' ? createHash('sha256').update(files.readlink(absolute(root, path)), 'latin1').digest() : noBytes;
+    const content =
+      stat.kind === 'file'
+        ? await digestOf(parts, absolute(root, path))
+        : stat.kind === 'symlink'
+          ? createHash('sha256')
+              .update(files.readlink(absolute(root, path)), 'latin1')
+              .digest()
+          : noBytes;
     const xattrs = stat.kind === 'symlink' ? noBytes : xattrsDigest(files.xattrs(absolute(root, path)));
-    index.put(layer, root.name, parent, path.slice(slash + 1), { ...entryOf(stat, content, xattrs, 0), ...(stat.kind === 'dir' ? { ino: 0n } : {}) });
+    index.put(layer, root.name, parent, path.slice(slash + 1), {
+      ...entryOf(stat, content, xattrs, 0),
+      ...(stat.kind === 'dir' ? { ino: 0n } : {}),
+    });
     adopted = 1;
   }
   kv.commit(index.writesOf(layer));
@@ -112,7 +129,7 @@ async function digestOf(parts: StartupParts, path: BytePath): Promise<Buffer> {
   try {
     const hash = createHash('sha256');
     const buffer = Buffer.allocUnsafe(1024 * 1024);
-    for (let at = 0; ; ) {
+    for (let at = 0; ;) {
       const got = parts.files.read(fd, buffer, 0, buffer.length, at);
       if (got === 0) return hash.digest();
       hash.update(buffer.subarray(0, got));
