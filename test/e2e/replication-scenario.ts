@@ -5,7 +5,7 @@ import { checkRecord } from '../lab/check-record.ts';
 import type { Dovecot } from '../lab/dovecot.ts';
 import { runLoad, usualUsers, type LoadOptions } from '../lab/imap-load.ts';
 import type { Lab, LabHost } from '../lab/lab.ts';
-import { differentTrees } from '../lab/trees.ts';
+import { differentLinks, differentTrees } from '../lab/trees.ts';
 
 export interface Scenario {
   lab: Lab;
@@ -92,6 +92,7 @@ export async function replicate(scenario: Scenario): Promise<Findings> {
   const verified = await pair.primary.cli(['verify', '--deep'], { mayFail: true });
   lap('verify');
   const trees = rootsOf(a, scenario.roots).flatMap((root, i) => differentTrees(root.path, rootsOf(b, scenario.roots)[i]?.path ?? ''));
+  const links = rootsOf(a, scenario.roots).flatMap((root, i) => differentLinks(root.path, rootsOf(b, scenario.roots)[i]?.path ?? ''));
   const status = await pair.primary.status();
   const capture = status.capture.watcher;
   await pair.standby.stop();
@@ -110,6 +111,6 @@ export async function replicate(scenario: Scenario): Promise<Findings> {
     record: await checkRecord(record, b.dovecot),
     log: [...b.dovecot.alarmingLogLines(), ...b.dovecot.errorLogLines()],
     agentErrors: [...pair.primary.errors(), ...pair.standby.errors(), ...(capture === watcher ? [] : [`the watcher was ${capture}`])],
-    summary: `${record.summary()}; audited ${JSON.stringify(totals)}; ${times.join(', ')}`,
+    summary: `${record.summary()}; audited ${JSON.stringify(totals)}; ${times.join(', ')}; hard links that differ: ${links.length}`,
   };
 }

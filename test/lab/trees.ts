@@ -5,19 +5,29 @@ const leftOut = /^tmp$|\.lock|\.tmp$|\.newlock$|^\.temp\.|^dovecot\.(list\.)?ind
 const differencesMax = 40;
 
 /**
- * Compares two trees: names, kinds, content, mode, owner, the mtime of files, and which names are one file. The first
- * differences, as text; empty when they are the same. Knows nothing of what the agent thinks of names.
+ * Compares two trees: names, kinds, content, mode, owner, the mtime of files. The first differences, as text; empty when
+ * they are the same. Knows nothing of what the agent thinks of names.
  */
 export function differentTrees(left: string, right: string): string[] {
-  const found: string[] = [];
-  const links = { left: new Map<string, string[]>(), right: new Map<string, string[]>() };
-  compareDirs(Buffer.from(left), Buffer.from(right), Buffer.alloc(0), found, links);
+  return compare(left, right).found;
+}
+
+/**
+ * Names that are one file on one side only. Not a difference to a mail server: it costs room.
+ */
+export function differentLinks(left: string, right: string): string[] {
+  const { links } = compare(left, right);
   const groups = (map: Map<string, string[]>) =>
     new Set([...map.values()].filter((each) => each.length > 1).map((each) => each.sort().join(' = ')));
   const [a, b] = [groups(links.left), groups(links.right)];
-  for (const group of a) if (!b.has(group)) found.push(`one file on the left only: ${group}`);
-  for (const group of b) if (!a.has(group)) found.push(`one file on the right only: ${group}`);
-  return found.slice(0, differencesMax);
+  return [...[...a].filter((group) => !b.has(group)), ...[...b].filter((group) => !a.has(group))];
+}
+
+function compare(left: string, right: string): { found: string[]; links: Links } {
+  const found: string[] = [];
+  const links: Links = { left: new Map(), right: new Map() };
+  compareDirs(Buffer.from(left), Buffer.from(right), Buffer.alloc(0), found, links);
+  return { found, links };
 }
 
 interface Links {
