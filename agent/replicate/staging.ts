@@ -45,9 +45,20 @@ function tryStaging(files: Files, root: BytePath, dir: BytePath): string | null 
     }
     return null;
   } catch (error) {
-    return errnoCode(error) ?? String(error);
+    const code = errnoCode(error);
+    // What passes must not move staging and history to another place.
+    if (code !== undefined && passing.has(code)) {
+      throw new OperatorError(
+        'staging',
+        `the directory for staging ${displayPath(dir)} cannot be used: ${code}`,
+        'look at the disk and its free space, then start the agent again',
+      );
+    }
+    return code ?? String(error);
   }
 }
+
+const passing: ReadonlySet<string> = new Set(['EIO', 'ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'ENOMEM']);
 
 function parents(dir: BytePath): BytePath[] {
   const parts = dir.split('/').slice(1, -1);

@@ -1,9 +1,17 @@
+import { OperatorError } from '../../agent/platform/errors.ts';
+import { errnoCode } from '../../agent/platform/files.ts';
 import type { Log } from '../../agent/platform/log.ts';
+import { limits } from '../../protocol/limits.ts';
 import type { Message } from '../../protocol/messages.ts';
+import { missingConfirmed, momentOf } from './confirmed.ts';
+import { corruptContent } from './corruption.ts';
+import { historyOptions, type Breakage, type HistoryOptions } from './history-options.ts';
+import { KnownContents } from './known-contents.ts';
 import { MailHistory } from './mail-history.ts';
 import { checkReplicaClosed } from './replica-closed.ts';
-import { SimClock } from './sim-clock.ts';
+import { SimClock, type HostClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
+import type { SimFiles } from './sim-files.ts';
 import { SimKvStore } from './sim-kv.ts';
 import { SimMailServer } from './sim-mailserver.ts';
 import { SimNetwork } from './sim-network.ts';
@@ -19,38 +27,32 @@ const roots = [
   { name: 'mail', path: mail, format: 'maildir' },
   { name: 'plain', path: plain, format: 'plain' },
 ] as const;
-
-/** What happens to a pair in one simulated history. */
-export interface HistoryOptions {
-  /** Virtual milliseconds of work. */
-  workMs: number;
-  /** Mean virtual milliseconds between two troubles. */
-  troubleMs: number;
-  overflowShare: number;
-  /** Any subset of what was not synced may survive a power cut, not only what a journaling file system keeps. */
-  chaos: boolean;
-  tap?: (message: Message, from: string) => Message;
-}
+const ignoresOf = (root: string) => (root === mail ? ignoresOfMaildir : () => false);
+const deadlineMs = 600_000;
+/** Messages that may wait for the agent at one end; their bytes have the bound of the credit. */
+const unconsumedMax = 500;
 
 export interface HistoryResult {
   /** Every broken promise, in words; empty when all held. */
   violations: string[];
-  troubles: number;
+  /** Troubles by kind. */
+  troubles: ReadonlyMap<string, number>;
   bytesCarried: number;
+  /** UIDs that the mail server gave. */
   issued: number;
 }
 
-const deadlineMs = 600_000;
-
-/** Runs one seeded history of a pair under work, cuts, kills and power cuts, and checks what must always hold. */
-export async function runHistory(seed: number, options: HistoryOptions): Promise<HistoryResult> {
-  const pair = new SimPair(seed, options);
+/** Runs one seeded history of a pair under work and troubles, and checks what must always hold. */
+export async function runHistory(
+  seed: number,
+  options: HistoryOptions = historyOptions(seed),
+  breakage: Breakage = {},
+): Promise<HistoryResult> {
+  const pair = new SimPair(seed, options, breakage);
   try {
     await pair.run();
   } catch (error) {
-    pair.violations.push(
-      `seed ${seed} at ${pair.clock.now.toFixed(1)} ms: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-    );
+    pair.violate(textOf(error));
   }
   return {
     violations: pair.violations,
@@ -60,30 +62,39 @@ export async function runHistory(seed: number, options: HistoryOptions): Promise
   };
 }
 
+/** The real agents of a primary and a standby in a simulated world, and everything that happens to them. */
 export class SimPair {
   readonly clock = new SimClock();
   readonly network: SimNetwork;
   readonly history = new MailHistory();
   readonly violations: string[] = [];
-  troubles = 0;
+  readonly troubles = new Map<string, number>();
   readonly #seed: number;
   readonly #random: SimRandom;
   readonly #options: HistoryOptions;
+  readonly #breakage: Breakage;
   readonly #a: SimHost;
   readonly #b: SimHost;
+  /** How far each host's wall clock is off. */
+  readonly #offMs = { a: 0, b: 0 };
+  /** Everybody who reads the wall clock of host a. */
+  readonly #worker: HostClock;
   #primary: SimProcess | null = null;
   #standby: SimProcess | null = null;
   #link = 0;
+  #corruptUntil = 0;
   /** No more trouble from here on. */
   #resting = false;
+  #contents: KnownContents | null = null;
   readonly #log: Log;
 
-  constructor(seed: number, options: HistoryOptions) {
+  constructor(seed: number, options: HistoryOptions = historyOptions(seed), breakage: Breakage = {}) {
     this.#seed = seed;
     this.#options = options;
+    this.#breakage = breakage;
     this.#random = new SimRandom(seed);
-    this.network = new SimNetwork(this.clock, this.#random.fork('network'));
-    if (options.tap) this.network.tap = options.tap;
+    this.network = new SimNetwork(this.clock, this.#random.fork('network'), { noticeMs: options.noticeMs });
+    this.network.tap = (message, from) => this.#tap(message, from);
     const reuseInos = seed % 2 === 0;
     const host = (name: string): SimHost => ({
       name,
@@ -93,6 +104,7 @@ export class SimPair {
     });
     this.#a = host('a');
     this.#b = host('b');
+    this.#worker = this.clock.host(wall);
     const say = (level: string) => (facts: object, message: string) => {
       if (process.env['SIM_LOG']) console.error(this.clock.now.toFixed(1), level, message, JSON.stringify(facts));
     };
@@ -100,72 +112,173 @@ export class SimPair {
   }
 
   async run(): Promise<void> {
-    const worker = this.clock.host(wall);
-    const workFiles = this.#a.disk.open(worker);
-    const server = new SimMailServer({ files: workFiles, clock: worker, random: this.#random.fork('mail'), history: this.history }, mail);
+    const workFiles = this.#a.disk.open(this.#worker);
+    const server = new SimMailServer(
+      { files: workFiles, clock: this.#worker, random: this.#random.fork('mail'), history: this.history },
+      mail,
+    );
     await this.clock.settle(server.setUp(3), deadlineMs);
     workFiles.mkdir(plain, 0o755);
     workFiles.syncNow();
-    const other = new SimPlainWork(workFiles, worker, this.#random.fork('plain'), plain);
-    const standbyFiles = this.#b.disk.open(this.clock.host(wall));
+    this.#contents = new KnownContents(this.#a.disk, this.#look(this.#a), plain);
+    const other = new SimPlainWork(workFiles, this.#worker, this.#random.fork('plain'), plain);
+    const standbyFiles = this.#look(this.#b);
     for (const { path } of roots) standbyFiles.mkdir(path, 0o700);
     standbyFiles.syncNow();
     this.#startPrimary();
     this.#startStandby();
-    this.#connectLater();
     server.start();
     other.start(40);
     const end = this.clock.now + this.#options.workMs;
-    while (this.clock.now < end) {
+    while (this.clock.now < end && this.violations.length === 0) {
       await this.clock.runFor(this.#random.next() * 2 * this.#options.troubleMs);
       await this.#trouble();
       this.#checkReplica('under work');
+      this.#checkBounds();
     }
     await this.clock.settle(server.stop(), deadlineMs);
     await this.clock.settle(other.stop(), deadlineMs);
     await this.#comeToRest();
   }
 
+  violate(what: string): void {
+    this.violations.push(`seed ${this.#seed} at ${this.clock.now.toFixed(1)} ms: ${what}`);
+  }
+
   /** All is quiet: what `wait` confirms must be there, and both trees must be the same. */
   async #comeToRest(): Promise<void> {
     this.#resting = true;
+    this.#corruptUntil = 0;
+    this.#b.disk.mend();
+    this.#b.disk.capacityBytes = Infinity;
     if (!this.#primary) this.#startPrimary();
     if (!this.#standby) this.#startStandby();
     const primary = this.#primary;
-    if (!primary?.primary) return;
+    if (!primary?.primary) return this.violate('the primary does not start');
     await this.clock.settle(primary.primary.wait(deadlineMs, new AbortController().signal), deadlineMs);
+    for (const process of [primary, this.#standby])
+      if (process && process.files.openFiles > 0) this.violate(`${process.files.openFiles} files were left open`);
     // Power is cut right after the confirmation: nothing that was confirmed may depend on luck (I1).
     this.#stopStandby(true);
     this.#startStandby();
     this.#checkReplica('after the final power cut');
     this.#checkTrees();
-    for (const process of [this.#primary, this.#standby])
-      for (const error of process?.errors ?? [])
-        this.#violate(`a process failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-    for (const error of this.network.protocolErrors) this.#violate(`protocol error: ${error}`);
+    this.#checkBounds();
+    for (const process of [this.#primary, this.#standby]) if (process) this.#note(process);
+    for (const error of this.network.protocolErrors) this.violate(`protocol error: ${error}`);
   }
 
+  // Troubles ----------------------------------------------------------------------------------------------------------
+
   async #trouble(): Promise<void> {
-    this.troubles++;
+    const { diskTrouble, clockJumps, corruption } = this.#options;
     const random = this.#random;
-    const what = random.int(8);
-    if (what === 0) this.network.cut();
-    else if (what === 1) this.#stopStandby(true);
-    else if (what === 2) this.#stopStandby(false);
-    else if (what === 3) this.#stopPrimary();
-    else if (what === 4) await this.#confirm();
-    else if (what === 5 && this.#standby?.standby) this.#killAtOperation(this.#standby, random.int(200));
-    this.#log.info({ what }, 'TROUBLE');
-    if (random.chance(0.8)) await this.clock.runFor(random.between(0, 300));
+    const kinds = [
+      'nothing',
+      'cut',
+      'standby-power',
+      'standby-kill',
+      'primary-kill',
+      'primary-kill-at',
+      'confirm',
+      'confirm',
+      'standby-power-at',
+      'standby-power-at',
+    ];
+    if (diskTrouble) kinds.push('disk-full', 'disk-error', 'disk-error');
+    if (clockJumps) kinds.push('clock', 'clock');
+    if (corruption) kinds.push('corrupt', 'corrupt');
+    const kind = random.pick(kinds);
+    this.troubles.set(kind, (this.troubles.get(kind) ?? 0) + 1);
+    this.#log.info({ kind }, 'TROUBLE');
+    await this.#suffer(kind);
+    if (random.chance(0.8)) await this.clock.runFor(random.next() * this.#options.troubleMs);
     if (!this.#primary) this.#startPrimary();
     if (!this.#standby) this.#startStandby();
+  }
+
+  async #suffer(kind: string): Promise<void> {
+    const random = this.#random;
+    switch (kind) {
+      case 'cut':
+        return this.network.cut();
+      case 'standby-power':
+        return this.#stopStandby(true);
+      case 'standby-kill':
+        return this.#stopStandby(false);
+      case 'primary-kill':
+        return this.#stopPrimary();
+      case 'primary-kill-at': {
+        const process = this.#primary;
+        process?.files.interruptAfter(random.int(200), () => {
+          if (this.#primary === process && !this.#resting) this.#stopPrimary();
+        });
+        return;
+      }
+      case 'standby-power-at': {
+        const process = this.#standby;
+        process?.files.interruptAfter(random.int(200), () => {
+          if (this.#standby === process && !this.#resting) this.#stopStandby(true);
+        });
+        return;
+      }
+      case 'confirm':
+        return this.#confirm();
+      case 'disk-full': {
+        const { disk } = this.#b;
+        disk.capacityBytes = disk.state.usedBytes + random.int(20_000);
+        this.clock.after(random.between(50, 600), () => {
+          disk.capacityBytes = Infinity;
+        });
+        return;
+      }
+      case 'disk-error': {
+        const operation = random.pick([
+          'write',
+          'create',
+          'rename',
+          'link',
+          'unlink',
+          'mkdir',
+          'setMeta',
+          'setMetaOpen',
+          'syncfs',
+          'openRead',
+          'symlink',
+        ]);
+        this.#b.disk.fail({ operation, code: 'EIO', times: 1 + random.int(3) });
+        return;
+      }
+      case 'clock':
+        return this.#jumpClock();
+      case 'corrupt':
+        this.#corruptUntil = this.clock.now + random.between(10, 200);
+        return;
+    }
+  }
+
+  /** A wall clock is set: no connection ends for it, and everything else that must hold does so anyway (I17). */
+  async #jumpClock(): Promise<void> {
+    const which = this.#random.pick(['a', 'b'] as const);
+    const ms = this.#random.between(-1, 1) * this.#random.pick([1000, 3_600_000]);
+    this.#offMs[which] += ms;
+    const process = which === 'a' ? this.#primary : this.#standby;
+    process?.clock.jumpWall(ms);
+    if (which === 'a') this.#worker.jumpWall(ms);
+    const before = this.network.connections;
+    await this.clock.runFor(20);
+    if (this.network.connections < before) this.violate('I17: the connection ended because a wall clock jumped');
   }
 
   /** What `wait` confirmed under load survives an immediate power cut of the standby (I1). */
   async #confirm(): Promise<void> {
     const primary = this.#primary?.primary;
     if (!primary) return;
-    const before = snapshotNames(this.#a.disk.open(this.clock.host(wall)), mail);
+    const momentsOf = (host: SimHost) => {
+      const files = this.#look(host);
+      return roots.map(({ path }) => momentOf(files, path, ignoresOf(path)));
+    };
+    const before = momentsOf(this.#a);
     let confirmed = false;
     primary.wait(3000, new AbortController().signal).then(
       () => (confirmed = true),
@@ -173,34 +286,62 @@ export class SimPair {
     );
     await this.clock.runWhile(() => !confirmed, 3100);
     if (!confirmed) return;
+    this.troubles.set('confirmed', (this.troubles.get('confirmed') ?? 0) + 1);
     this.#stopStandby(true);
     this.#startStandby();
-    const copy = snapshotNames(this.#b.disk.open(this.clock.host(wall)), mail);
-    const still = snapshotNames(this.#a.disk.open(this.clock.host(wall)), mail);
-    for (const base of before) if (still.has(base) && !copy.has(base)) this.#violate(`I1: ${base} was confirmed and is not on the standby`);
-  }
-
-  #killAtOperation(process: SimProcess, after: number): void {
-    process.files.interruptAfter(after, () => {
-      if (this.#standby === process && !this.#resting) this.#stopStandby(true);
+    const now = momentsOf(this.#a);
+    const copy = momentsOf(this.#b);
+    roots.forEach((_, i) => {
+      const [was, is, there] = [before[i], now[i], copy[i]];
+      if (was && is && there) for (const line of missingConfirmed(was, is, there)) this.violate(`I1: ${line}`);
     });
   }
 
+  #tap(message: Message, from: string): Message {
+    if (from !== 'a' || this.clock.now > this.#corruptUntil || !this.#random.chance(0.3)) return message;
+    const corrupted = corruptContent(message, this.#random);
+    if (!corrupted) return message;
+    this.troubles.set('corrupted', (this.troubles.get('corrupted') ?? 0) + 1);
+    return this.#breakage.corrupted?.(corrupted) ?? corrupted;
+  }
+
+  // Processes ---------------------------------------------------------------------------------------------------------
+
   #startPrimary(): void {
-    const clock = this.clock.host(wall + this.clock.now);
+    const clock = this.#clockOf('a');
     this.#primary = startPrimary(this.#a, clock, {
       watcherRandom: this.#random.fork(`watch ${this.clock.now}`),
       overflowShare: this.#options.overflowShare,
       log: this.#log,
+      breakage: this.#breakage,
     });
     this.#connectLater();
   }
 
+  /** A standby whose disk fails at its start ends and is started again, as its unit does it. */
   #startStandby(): void {
-    const clock = this.clock.host(wall + this.clock.now);
-    this.#standby = startStandby(this.#b, clock, { watcherRandom: this.#random, overflowShare: 0, log: this.#log });
+    for (let tries = 0; ; tries++) {
+      const clock = this.#clockOf('b');
+      try {
+        this.#standby = startStandby(this.#b, clock, {
+          watcherRandom: this.#random,
+          overflowShare: 0,
+          log: this.#log,
+          breakage: this.#breakage,
+        });
+        break;
+      } catch (error) {
+        clock.kill();
+        this.#b.store.kill();
+        if (tries > 20 || !this.#isInjected(error)) throw error;
+      }
+    }
     this.#checkReplica('after a restart');
     this.#connectLater();
+  }
+
+  #clockOf(host: 'a' | 'b'): HostClock {
+    return this.clock.host(wall + this.clock.now + this.#offMs[host]);
   }
 
   #stopPrimary(): void {
@@ -230,14 +371,31 @@ export class SimPair {
     }
   }
 
+  /** An agent met an error that it does not handle: it ends, and is started again. */
+  #failed(process: SimProcess, error: unknown): void {
+    if (process.clock.dead) return;
+    if (!this.#isInjected(error)) process.errors.push(error);
+    if (process !== this.#standby) return;
+    this.#stopStandby(false);
+    this.clock.after(this.#random.between(1, 100), () => {
+      if (!this.#standby) this.#startStandby();
+    });
+  }
+
+  #isInjected(error: unknown): boolean {
+    const code = errnoCode(error) ?? (error instanceof OperatorError ? error.code : '');
+    return this.#options.diskTrouble && ['EIO', 'ENOSPC', 'staging'].includes(code);
+  }
+
   #note(process: SimProcess): void {
-    for (const error of process.errors)
-      this.#violate(`a process failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    for (const error of process.errors) this.violate(`a process failed: ${textOf(error)}`);
+    for (const [path, what] of process.standby?.receiver.trouble.foreign ?? [])
+      this.violate(`a foreign write was reported where nobody else writes: ${path}: ${what}`);
   }
 
   #connectLater(): void {
     const number = ++this.#link;
-    this.clock.after(this.#random.between(1, 200), () => {
+    this.clock.after(this.#random.between(1, 50), () => {
       const standby = this.#standby?.standby;
       if (standby) void standby.idle().then(() => this.#connect(number));
     });
@@ -249,7 +407,7 @@ export class SimPair {
     if (number !== this.#link || !primary?.primary || !standby?.standby) return;
     const [left, right] = this.network.connect({ name: 'a', clock: primary.clock }, { name: 'b', clock: standby.clock });
     const primaryHello = primary.hello();
-    const fail = (process: SimProcess) => (error: unknown) => void process.errors.push(error);
+    const fail = (process: SimProcess) => (error: unknown) => this.#failed(process, error);
     // The hello of the standby is taken when it is idle, as the link does it: the old connection has ended before.
     const served = standby.standby.serve(right, primaryHello, 'sim').catch(fail(standby));
     primary.primary.serve(left, standby.hello(), 'sim').catch(fail(primary));
@@ -258,38 +416,40 @@ export class SimPair {
     });
   }
 
+  // Checks ------------------------------------------------------------------------------------------------------------
+
+  /** A handle on a host's disk for looking from outside. */
+  #look(host: SimHost): SimFiles {
+    return host.disk.open(this.clock.host(wall));
+  }
+
   #checkReplica(when: string): void {
-    if (!this.#standby || this.#standby.standby?.receiver.position.seq === 0) return;
-    const files = this.#b.disk.open(this.clock.host(wall));
-    if (when === 'under work') return;
-    for (const line of checkReplicaClosed(files, mail, this.history)) this.#violate(`I6 ${when}: ${line}`);
+    if (!this.#standby || this.#standby.standby?.receiver.position.checksum === '0000000000000000') return;
+    const files = this.#look(this.#b);
+    for (const line of checkReplicaClosed(files, mail, this.history)) this.violate(`I6 ${when}: ${line}`);
+    for (const line of this.#contents?.strangers(files, plain) ?? []) this.violate(`I7 ${when}: ${line}`);
+  }
+
+  #checkBounds(): void {
+    const { bulkWaiting, controlWaiting, unconsumed, unconsumedBytes } = this.network.most;
+    if (unconsumedBytes > limits.creditBytes + limits.frameBytesMax) this.violate(`I12: ${unconsumedBytes} bytes were under way or waited`);
+    if (bulkWaiting > 4 || controlWaiting > 50 || unconsumed > unconsumedMax)
+      this.violate(`I12: ${bulkWaiting} bulk and ${controlWaiting} control messages waited to be sent, ${unconsumed} to be consumed`);
+    for (const process of [this.#primary, this.#standby]) {
+      if (process && process.index.layersOpen > limits.batchesInFlightMax + 2)
+        this.violate(`I12: ${process.index.layersOpen} batches were open at once`);
+    }
   }
 
   #checkTrees(): void {
-    const left = this.#a.disk.open(this.clock.host(wall));
-    const right = this.#b.disk.open(this.clock.host(wall));
+    const [left, right] = [this.#look(this.#a), this.#look(this.#b)];
     for (const { path } of roots) {
-      const ignores = path === mail ? ignoresOfMaildir : () => false;
-      for (const line of compareTrees(snapshotTree(left, path, ignores), snapshotTree(right, path, ignores)))
-        this.#violate(`trees at rest: ${path}: ${line}`);
+      for (const line of compareTrees(snapshotTree(left, path, ignoresOf(path)), snapshotTree(right, path, ignoresOf(path))))
+        this.violate(`trees at rest: ${path}: ${line}`);
     }
-  }
-
-  #violate(what: string): void {
-    this.violations.push(`seed ${this.#seed} at ${this.clock.now.toFixed(1)} ms: ${what}`);
   }
 }
 
-/** Base names of all messages below a root. */
-function snapshotNames(files: ReturnType<SimDisk['open']>, root: string): Set<string> {
-  const names = new Set<string>();
-  const walk = (dir: string): void => {
-    for (const { name, kind } of files.readdir(dir) ?? []) {
-      if (kind === 'dir') {
-        if (name !== 'tmp' && !name.startsWith('..DOVECOT-TRASH')) walk(`${dir}/${name}`);
-      } else if (/\/(cur|new)$/.test(dir)) names.add(name.split(':')[0] ?? name);
-    }
-  };
-  walk(root);
-  return names;
+function textOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

@@ -204,7 +204,7 @@ export class SimMailbox {
 
   async #rewriteUidlist(): Promise<void> {
     const { files } = this.#host;
-    const header = `3 V${this.uidValidity} N${this.uidNext} Gsim${this.uidValidity}\n`;
+    const header = `3 V${this.uidValidity} N${this.uidNext} G${this.uidValidity.toString(16).padStart(32, '0')}\n`;
     const lines = this.messages.filter((m) => m.uid !== null).map((m) => `${m.uid} :${m.base}\n`);
     files.writeFile(`${this.dir}/dovecot-uidlist.tmp`, header + lines.join(''));
     files.syncNow();

@@ -25,6 +25,8 @@ export class SimNetwork {
   /** Every message as it arrives, for checks; may return another one, as a faulty peer would send it. */
   tap: (message: Message, from: string) => Message = (message) => message;
   bytesCarried = 0;
+  /** The most that ever waited at one end (I12). */
+  readonly most = { bulkWaiting: 0, controlWaiting: 0, unconsumed: 0, unconsumedBytes: 0 };
   readonly #open = new Set<SimEnd>();
 
   constructor(clock: SimClock, random: SimRandom, options: SimNetworkOptions = {}) {
@@ -103,6 +105,8 @@ export class SimEnd implements Channel {
   #credit: number = limits.creditBytes;
   #sending = false;
   #arrivesAt = 0;
+  #unconsumed = 0;
+  #unconsumedBytes = 0;
   /** What arrived before there was a handler. */
   readonly #early: (() => void)[] = [];
   /** Size of each open batch's directory table, as the reader of the wire has to know it. */
@@ -122,6 +126,7 @@ export class SimEnd implements Channel {
     if (this.#end || this.host.dead) return;
     this.#control.push(encode(message));
     this.#pump();
+    this.#network.most.controlWaiting = Math.max(this.#network.most.controlWaiting, this.#control.length);
   }
 
   sendBulk(message: Message): Promise<void> {
@@ -131,6 +136,7 @@ export class SimEnd implements Channel {
     return new Promise((handed, failed) => {
       this.#bulk.push({ frame, handed, failed });
       this.#pump();
+      this.#network.most.bulkWaiting = Math.max(this.#network.most.bulkWaiting, this.#bulk.length);
     });
   }
 
@@ -210,7 +216,12 @@ export class SimEnd implements Channel {
     if (message.type === 'commit') this.#dirs.delete(message.id);
     let isDone = false;
     const bytes = laneOf(message) === 'bulk' ? frame.length : 0;
+    const { most } = this.#network;
+    most.unconsumed = Math.max(most.unconsumed, ++this.#unconsumed);
+    most.unconsumedBytes = Math.max(most.unconsumedBytes, (this.#unconsumedBytes += bytes));
     const done = (): void => {
+      this.#unconsumed--;
+      this.#unconsumedBytes -= bytes;
       if (isDone) throw new Error(`a ${message.type} message was consumed twice`);
       isDone = true;
       if (bytes > 0 && !this.#end && !this.host.dead) this.#carry(0, () => this.peer.#granted(bytes));

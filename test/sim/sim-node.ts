@@ -13,6 +13,7 @@ import { Unproven } from '../../agent/replicate/primary/unproven.ts';
 import type { Root } from '../../agent/replicate/root.ts';
 import { chooseStaging } from '../../agent/replicate/staging.ts';
 import { StandbyRole } from '../../agent/replicate/standby/role.ts';
+import type { Breakage } from './history-options.ts';
 import type { HostClock } from './sim-clock.ts';
 import type { SimDisk } from './sim-disk.ts';
 import type { SimFiles } from './sim-files.ts';
@@ -34,6 +35,7 @@ export interface SimProcess {
   clock: HostClock;
   files: SimFiles;
   kv: Kv;
+  index: ReplicaIndex;
   primary: PrimaryRole | null;
   standby: StandbyRole | null;
   hello(): MessageOf<'hello'>;
@@ -47,6 +49,7 @@ export interface ProcessOptions {
   watcherRandom: SimRandom;
   overflowShare: number;
   log: Log;
+  breakage?: Breakage;
 }
 
 function helloOf(
@@ -94,7 +97,8 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
   const files = host.disk.open(clock);
   const kv = host.store.open(clock);
   const errors: unknown[] = [];
-  const roots: Root[] = host.roots.map(({ name, path, format }) => ({ name, path, format: simFormat(format), staging: '' }));
+  const formatOf = options.breakage?.primaryFormat ?? ((format) => format);
+  const roots: Root[] = host.roots.map(({ name, path, format }) => ({ name, path, format: formatOf(simFormat(format)), staging: '' }));
   const parts = {
     kv,
     files,
@@ -133,6 +137,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     clock,
     files,
     kv,
+    index: parts.index,
     primary,
     standby: null,
     errors,
@@ -144,7 +149,8 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
 /** Starts the standby's agent: does again what a crash may have lost. */
 export function startStandby(host: SimHost, clock: HostClock, options: ProcessOptions): SimProcess {
   const files = host.disk.open(clock);
-  const kv = host.store.open(clock);
+  const store = host.store.open(clock);
+  const kv = options.breakage?.standbyKv?.(store) ?? store;
   const errors: unknown[] = [];
   const roots: Root[] = host.roots.map(({ name, path, format }) => ({
     name,
@@ -170,6 +176,7 @@ export function startStandby(host: SimHost, clock: HostClock, options: ProcessOp
     clock,
     files,
     kv,
+    index: parts.index,
     primary: null,
     standby,
     errors,

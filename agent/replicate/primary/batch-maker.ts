@@ -308,7 +308,7 @@ export class BatchMaker {
     force: boolean,
     check: () => void,
   ): Promise<'sealed' | 'busy' | 'held'> {
-    for (let round = 0; round < sealRoundsMax; round++) {
+    for (let round = 0; round < sealRoundsMax && !making.writer.endsHere; round++) {
       const outcome = await this.#sealer.seal(making, root, mailbox, gone, force);
       check();
       if (outcome.kind !== 'first') return outcome.kind;
@@ -390,6 +390,8 @@ export class BatchMaker {
       if (outcome === 'scan') return making.writer.endsHere;
       if (outcome === 'sealed-only') {
         const mailbox = root.format.classify(item.look, null).mailbox ?? '';
+        // Until that is sealed the directory holds names that the standby should not have.
+        trouble.add(splitPath(item.look).dir);
         running.gone.set(mailbox, [...(running.gone.get(mailbox) ?? []), item.look]);
       } else if (outcome !== 'done') {
         trouble.add(item.look);

@@ -137,6 +137,7 @@ export class Looker {
     const { dir, name } = splitPath(path);
     const dirNumber = await this.#parents(making, root, dir);
     if (dirNumber === null) return 'done';
+    if (dirNumber === 'alone') return 'alone';
     if (stat.kind === 'dir') return this.#dir(making, root, dir, name, dirNumber, stat, known);
     if (stat.kind === 'symlink') return this.#symlink(making, root, dir, name, dirNumber, stat, known);
     return this.#file(making, { root, dir, name, dirNumber, known, immutable: class_.immutable }, stat, class_);
@@ -187,17 +188,25 @@ export class Looker {
     }
   }
 
-  /** Makes the directories above a path where the standby has none. Null when one of them is gone by now. */
-  async #parents(making: Making, root: Root, path: BytePath): Promise<number | null> {
+  /**
+   * Makes the directories above a path where the standby has none. Null when one of them is gone by now; `alone` when
+   * the standby has one under another name: that moves first, or what is in it would be there twice for a while.
+   */
+  async #parents(making: Making, root: Root, path: BytePath): Promise<number | null | 'alone'> {
     const p = this.#p;
     const known = p.index.dirAt(root.name, path);
     if (known !== null) return known;
     if (path === '') return p.index.addRoot(making.layer, root.name);
     const { dir, name } = splitPath(path);
     const above = await this.#parents(making, root, dir);
+    if (above === 'alone') return above;
     const stat = above === null ? null : p.files.lstat(absolute(root, path));
     if (above === null || stat?.kind !== 'dir') return null;
     if (p.index.get(above, name)) return null;
+    if (await this.#movedDir(making, root, dir, name, above, stat)) {
+      p.changes.record(root.name, path, 'scan', p.clock.monotonicMs());
+      return 'alone';
+    }
     await this.#dir(making, root, dir, name, above, stat, undefined, true);
     return p.index.dirAt(root.name, path);
   }

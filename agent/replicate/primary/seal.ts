@@ -256,7 +256,7 @@ export class Sealer {
       const unchanged = read.data.length - news.length;
       const whole = root.format.wholeLength(name, news);
       // Half a record is a moment of writing; what stays so is what the server itself sees, and goes as it is.
-      const settled = p.clock.wallMs() - Number(read.stat.mtimeNs / 1_000_000n) > (whole.ok ? tailMs : strangeMs);
+      const settled = this.#age(read.stat) > (whole.ok ? tailMs : strangeMs);
       if (!whole.ok && !settled) changed = true;
       const length = whole.ok && !settled ? unchanged + whole.length : read.data.length;
       files.push({
@@ -279,7 +279,12 @@ export class Sealer {
 
   #isLock(path: BytePath): boolean {
     const stat = this.#p.files.lstat(path);
-    return stat !== null && this.#p.clock.wallMs() - Number(stat.mtimeNs / 1_000_000n) < staleLockMs;
+    return stat !== null && this.#age(stat) < staleLockMs;
+  }
+
+  /** Milliseconds since a file was changed. A time to come was written under a clock that was set back: also long ago. */
+  #age(stat: Stat): number {
+    return Math.abs(this.#p.clock.wallMs() - Number(stat.mtimeNs / 1_000_000n));
   }
 
   /**
