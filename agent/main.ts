@@ -10,7 +10,7 @@ import { pinFile } from './link/pins.ts';
 import { runDoctor } from './observe/doctor/doctor.ts';
 import { hostProbe } from './observe/doctor/host-probe.ts';
 import { createLog } from './observe/log.ts';
-import { boundAllocator } from './platform/allocator.ts';
+import { boundMemory } from './platform/process-memory.ts';
 import { systemClock } from './platform/clock.ts';
 import { OperatorError } from './platform/errors.ts';
 import { Agent, type RunOptions } from './wiring/agent.ts';
@@ -27,7 +27,7 @@ export async function runAgent(configFile: string, options: RunOptions = { forei
       'run `mailtwin init`, or correct `state` in the configuration',
       2,
     );
-  boundAllocator();
+  boundMemory();
   const log = createLog(config.log.level);
   const agent = await Agent.start(config, log, options);
   const stop = () => agent.stop();
