@@ -65,6 +65,9 @@ export async function killUnderLoad(options: {
     await pair.wait();
     result.problems.push(...differentTrees(left, right), ...(await pair.verify(true)));
     result.problems.push(...[...pair.primary.errors(), ...pair.standby.errors()]);
+  } catch (error) {
+    // A long run goes on with the next store.
+    result.problems.push(error instanceof Error ? error.message : String(error));
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
@@ -99,7 +102,11 @@ export async function killAgain(at: Place, times: number, random: Random, result
     const still = messagesIn(left);
     const lost = [...confirmed].filter((name) => still.has(name) && !there.has(name));
     // On a standby that runs a rename may hide a message from a walk; one that is lost stays lost.
-    const missing = at.victim === 'standby' || lost.length === 0 ? lost : lostFrom(messagesIn(right), messagesIn(left), lost);
+    let missing = lost;
+    for (let looks = 0; at.victim === 'primary' && missing.length > 0 && looks < 20; looks++) {
+      await pause(50);
+      missing = lostFrom(messagesIn(right), messagesIn(left), missing);
+    }
     result.problems.push(...missing.map((name) => `kill ${kill}: ${name} is missing, which wait had confirmed`));
     result.kills++;
     result.confirmed += confirmed.size;

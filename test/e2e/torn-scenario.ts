@@ -29,12 +29,14 @@ const cutAfterMsMax = 2500;
 export async function tornCuts(options: { times: number; seed: string | number; say?: (line: string) => void }): Promise<TornResult> {
   const result: TornResult = { cuts: 0, messages: 0, behind: 0, problems: [] };
   for (let store = 0; result.cuts < options.times; store++) {
-    await cutsOnOneStore(
-      `${options.seed}/${store}`,
-      Math.min(cutsPerStoreMax, options.times - result.cuts),
-      result,
-      options.say ?? (() => {}),
-    );
+    const seed = `${options.seed}/${store}`;
+    try {
+      await cutsOnOneStore(seed, Math.min(cutsPerStoreMax, options.times - result.cuts), result, options.say ?? (() => {}));
+    } catch (error) {
+      // A long run goes on with the next store.
+      result.cuts++;
+      result.problems.push(`seed ${seed}: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
   return result;
 }

@@ -9,7 +9,7 @@ export async function run(options: { times: number; seed: number }): Promise<boo
       const times = Math.min(20, options.times - done);
       const seed = `${options.seed}/${round}`;
       const result = await killUnderLoad({ victim, times, seed, say: (line) => process.stdout.write(`${line}\n`) });
-      done += result.kills;
+      done += Math.max(1, result.kills);
       for (const problem of result.problems) process.stdout.write(`WRONG ${problem}\n`);
       well &&= result.problems.length === 0;
       process.stdout.write(
