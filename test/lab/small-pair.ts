@@ -270,7 +270,12 @@ export class SmallPair implements AsyncDisposable {
 
 /** Removes a tree whatever its paths are: those longer than PATH_MAX are beyond Node's own. */
 function removeTree(dir: string): void {
-  runNow('rm', ['-rf', '--one-file-system', dir]);
+  // A process that was killed just now may still make a file between two steps of the first try.
+  runNow('sh', [
+    '-c',
+    'for i in 1 2 3 4 5; do rm -rf --one-file-system "$0" 2>/dev/null && exit 0; sleep 0.1; done; exec rm -rf --one-file-system "$0"',
+    dir,
+  ]);
 }
 
 /** A port of loopback that nobody has at this moment. */
