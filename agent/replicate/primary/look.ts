@@ -57,6 +57,12 @@ export class Looker {
       const others = await this.#namesLeft(making, root, known.entry.ino, path);
       if (others !== 'done') return others;
     }
+    const above = !stat && known ? this.#missingAbove(root, path) : null;
+    if (above !== null) {
+      // With its directory: piece by piece, a mailbox's index would outlive what it names.
+      p.changes.record(root.name, above, 'path', p.clock.monotonicMs());
+      return 'later';
+    }
     if (!stat) return known ? this.#gone(making, root, path, known, class_, sealing) : this.#nothing(root, path);
     if (stat.kind === 'other') return this.#leaveOut(making, root, path, known, 'socket, fifo or device');
     if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index') && stat.kind === 'file' && !sealing)
@@ -67,6 +73,14 @@ export class Looker {
       return this.#arrived(making, root, path, stat, undefined, class_);
     }
     return this.#arrived(making, root, path, stat, known?.entry, class_);
+  }
+
+  /** The topmost directory above a path that is gone too; null when the path's own directory is there. */
+  #missingAbove(root: Root, path: BytePath): BytePath | null {
+    let missing: BytePath | null = null;
+    for (let { dir } = splitPath(path); dir !== '' && this.#p.files.lstat(absolute(root, dir)) === null; dir = splitPath(dir).dir)
+      missing = dir;
+    return missing;
   }
 
   /** Removes a path that is gone here from the standby. */
@@ -133,7 +147,6 @@ export class Looker {
   }
 
   async #arrived(making: Making, root: Root, path: BytePath, stat: Stat, known: Entry | undefined, class_: Classified): Promise<Outcome> {
-    const p = this.#p;
     const { dir, name } = splitPath(path);
     const dirNumber = await this.#parents(making, root, dir);
     if (dirNumber === null) return 'done';
@@ -261,6 +274,8 @@ export class Looker {
     const from = joinPath(fromDir, other.name);
     const path = joinPath(dir, name);
     if (path.startsWith(`${from}/`) || p.files.lstat(absolute(root, from))?.ino === stat.ino) return null;
+    // Messages never leave a mailbox whose index names them.
+    if (root.format.classify(joinPath(from, 'x'), 'file').immutable) return null;
     if (making.writer.ops > 0) return 'alone';
     p.index.move(making.layer, root.name, other, { dir: dirNumber, name });
     p.meter.sent('move', 1, 0, 0);

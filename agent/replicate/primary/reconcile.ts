@@ -18,6 +18,8 @@ export interface Disagreement {
 }
 
 const noBytes = Buffer.alloc(0);
+/** No directory has it: its attributes are sent again. */
+const noMode = 0xffff;
 const readBytes = 1024 * 1024;
 const kinds: readonly Exclude<FileKind, 'other'>[] = ['file', 'dir', 'symlink'];
 
@@ -127,7 +129,7 @@ export class Reconciler {
     if (kind === 'dir') {
       if (!below || there.digest.equals(await this.#digests.of(entry))) return;
       // Attributes of the directory itself may be what differs: sending them again is cheap.
-      index.put(this.#layer, root, dir, name, { ...entry, ino: 0n, mtimeNs: 0n });
+      index.put(this.#layer, root, dir, name, { ...entry, mode: noMode, mtimeNs: 0n });
       this.#p.changes.record(root, child, 'path', this.#p.clock.monotonicMs());
       descend.push(child);
       return;

@@ -146,6 +146,10 @@ export class Sealer {
 
   async #seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], mayForce: boolean): Promise<SealOutcome> {
     const p = this.#p;
+    if (!p.files.lstat(absolute(root, mailbox === '' ? '.' : mailbox))) {
+      p.changes.record(root.name, mailbox, 'path', p.clock.monotonicMs());
+      return { kind: 'busy' };
+    }
     const snapshot = this.#read(root, mailbox, mayForce);
     if (snapshot === null) return { kind: 'busy' };
     const { files, missing, changed } = snapshot;
