@@ -28,7 +28,7 @@ export interface Breakage {
   /** What the standby's agent takes for its store. */
   standbyKv?(kv: Kv): Kv;
   /** What the primary's agent knows of a format. */
-  primaryFormat?(format: MailstoreFormat): MailstoreFormat;
+  primaryFormat?: (format: MailstoreFormat) => MailstoreFormat;
   /** A message after it was corrupted, as the standby gets it. */
   corrupted?(message: Message): Message;
 }

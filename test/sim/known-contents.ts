@@ -30,5 +30,5 @@ export class KnownContents {
 }
 
 function digest(data: Buffer): string {
-  return createHash('sha1').update(data).digest('latin1');
+  return createHash('sha1').update(data).digest().toString('latin1');
 }

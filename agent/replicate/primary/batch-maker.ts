@@ -3,7 +3,7 @@ import type { Position } from '../../../protocol/position.ts';
 import type { Change } from '../../journal/changes.ts';
 import type { Layer } from '../../journal/layer.ts';
 import type { Channel } from '../../link/channel.ts';
-import { joinPath, type BytePath } from '../../platform/files.ts';
+import type { BytePath } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { BatchWriter } from './batch-writer.ts';
 import { Abandoned, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
@@ -139,7 +139,7 @@ export class BatchMaker {
     };
     try {
       // What needed a batch of its own begins this one.
-      const alone = this.#scans[0]?.again != null;
+      const alone = (this.#scans[0]?.again ?? null) !== null;
       const closed = !alone && (await this.#changes(making, check, filling));
       channel.throttled = filling && making.writer.ops === 0;
       if (!closed) await this.#runScans(making, check);
