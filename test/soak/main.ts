@@ -1,0 +1,65 @@
+import { parseArgs } from 'node:util';
+import type { Soak } from './options.ts';
+
+const usage = `Long runs that look for what the tests do not find. Exit code 1 when anything was wrong.
+
+  npm run soak -- --sim [--histories 10000] [--seed 1] [--minutes M]   simulated histories of a pair
+  npm run soak -- --torn [--times 100] [--seed 1]                      the link cut under load, each copy read by a real Dovecot
+  npm run soak -- --kill [--times 100] [--seed 1]                      kill -9 of either agent under load
+
+Several may be given; they run one after the other. --minutes ends the simulation early.
+`;
+
+const soaks: Record<'sim' | 'torn' | 'kill', { load: () => Promise<{ run: Soak }>; times: number }> = {
+  sim: { load: () => import('./sim.ts'), times: 10_000 },
+  torn: { load: () => import('./torn.ts'), times: 100 },
+  kill: { load: () => import('./kill.ts'), times: 100 },
+};
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+  const { values } = parse();
+  const wanted = (['sim', 'torn', 'kill'] as const).filter((name) => values[name]);
+  if (wanted.length === 0 || values.help) {
+    process.stdout.write(usage);
+    return values.help ? 0 : 2;
+  }
+  let well = true;
+  for (const name of wanted) {
+    const { load, times } = soaks[name];
+    const wantedTimes = name === 'sim' ? values.histories : values.times;
+    const options = { times: number(wantedTimes, times), seed: number(values.seed, 1), minutesMax: number(values.minutes, Infinity) };
+    const { run } = await load();
+    well = (await run(options)) && well;
+  }
+  return well ? 0 : 1;
+}
+
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        sim: { type: 'boolean', default: false },
+        torn: { type: 'boolean', default: false },
+        kill: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+        histories: { type: 'string' },
+        times: { type: 'string' },
+        seed: { type: 'string' },
+        minutes: { type: 'string' },
+      },
+    });
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n\n${usage}`);
+    process.exit(2);
+  }
+}
+
+function number(text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (Number.isFinite(value) && value >= 0) return value;
+  process.stderr.write(`not a number: ${text}\n\n${usage}`);
+  process.exit(2);
+}
