@@ -158,6 +158,8 @@ export class Sealer {
     const unnamed = this.#unseen(root, mailbox, files);
     if (unnamed.length > 0) return { kind: 'first', paths: unnamed };
     if (changed && !force) return { kind: 'busy' };
+    const renamed = this.#renamed(root, mailbox, gone);
+    if (renamed.length > 0) return { kind: 'first', paths: renamed };
     const removals = this.#removalsIn(root, files);
     const removed = new Set([...gone, ...this.#vanished(root, mailbox, removals), ...missing.map((name) => joinPath(mailbox, name))]);
     // Without the index nothing goes: the one that the standby has may name it.
@@ -218,10 +220,7 @@ export class Sealer {
     const p = this.#p;
     const before = this.#removals.get(`${root.name}\0${mailbox}`);
     if (before === told || (before === undefined && none)) return [];
-    const here = new Set<string>();
-    for (const sub of ['new', 'cur', 'cur']) {
-      for (const { name } of p.files.readdir(absolute(root, joinPath(mailbox, sub))) ?? []) here.add(root.format.baseOf(name));
-    }
+    const here = this.#messagesHere(root, mailbox);
     const vanished: BytePath[] = [];
     for (const sub of messageDirs) {
       const dir = joinPath(mailbox, sub);
@@ -232,6 +231,28 @@ export class Sealer {
       }
     }
     return vanished;
+  }
+
+  /**
+   * Messages that the standby has under names that are gone here, while they are here under names that nobody has
+   * looked at: they get the new name first, or their removal would leave what names them without a message.
+   */
+  #renamed(root: Root, mailbox: BytePath, gone: readonly BytePath[]): BytePath[] {
+    const isOpen = (path: BytePath) => root.format.classify(path, 'file').immutable && this.#p.index.at(root.name, path) !== null;
+    const open = gone.filter(isOpen);
+    if (open.length === 0) return [];
+    const here = this.#messagesHere(root, mailbox);
+    return open.flatMap((path) => here.get(root.format.baseOf(splitPath(path).name)) ?? []);
+  }
+
+  /** Messages on the disk: path by name without flags. Once more through cur, because renames may hide one from a walk. */
+  #messagesHere(root: Root, mailbox: BytePath): ReadonlyMap<string, BytePath> {
+    const here = new Map<string, BytePath>();
+    for (const sub of ['new', 'cur', 'cur']) {
+      const dir = joinPath(mailbox, sub);
+      for (const { name } of this.#p.files.readdir(absolute(root, dir)) ?? []) here.set(root.format.baseOf(name), joinPath(dir, name));
+    }
+    return here;
   }
 
   /** Reads the set; null while a transaction is open. All of it without giving way, so that little can change meanwhile. */
