@@ -26,6 +26,8 @@ export class Looker {
 
   /** `sealing` allows what must otherwise wait for the mailbox to rest: removals and its index and control files. */
   async look(making: Making, root: Root, path: BytePath, sealing = false): Promise<Outcome> {
+    // A directory has moved: what is in it comes with the next batch.
+    if (making.writer.endsHere) return 'alone';
     try {
       return await this.#look(making, root, path, sealing);
     } catch (error) {
