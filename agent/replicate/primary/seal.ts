@@ -64,6 +64,8 @@ export class Sealer {
   /** What the index and the uidlist of a mailbox told of removals when it was last closed. */
   readonly #removals = new Map<string, string>();
   readonly #marks = new Map<string, string>();
+  /** By mailbox: since when (monotonic milliseconds) its index names what is nowhere. */
+  readonly #awaited = new Map<string, number>();
   /** By mailbox and path: since when (monotonic milliseconds) something that is gone here stays on the standby. */
   readonly #staying = new Map<string, ReadonlyMap<BytePath, number>>();
   #newMarks: MessageOf<'watermarks'>['items'] = [];
@@ -156,7 +158,8 @@ export class Sealer {
     const force = mayForce && changed;
     this.#noteMarks(root, mailbox, files);
     const unnamed = this.#unseen(root, mailbox, files);
-    if (unnamed.length > 0) return { kind: 'first', paths: unnamed };
+    if (unnamed === 'awaited' && !force) return { kind: 'busy' };
+    if (unnamed !== 'awaited' && unnamed.length > 0) return { kind: 'first', paths: unnamed };
     if (changed && !force) return { kind: 'busy' };
     const renamed = this.#renamed(root, mailbox, gone);
     if (renamed.length > 0) return { kind: 'first', paths: renamed };
@@ -352,8 +355,8 @@ export class Sealer {
     return { root, dir: mailbox, name, dirNumber, known: this.#p.index.get(dirNumber, name), immutable: false };
   }
 
-  /** Messages that the uidlist names, that exist here, and that the standby neither has nor gets with this batch. */
-  #unseen(root: Root, mailbox: BytePath, files: readonly SealFile[]): BytePath[] {
+  /** Messages that the uidlist names, that exist here, and that the standby neither has nor gets with this batch; `awaited` when it is to be asked again. */
+  #unseen(root: Root, mailbox: BytePath, files: readonly SealFile[]): BytePath[] | 'awaited' {
     const p = this.#p;
     const uidlist = files.find((file) => root.format.isUidlist(file.name));
     if (!uidlist) return [];
@@ -383,11 +386,30 @@ export class Sealer {
         if (wanted.delete(root.format.baseOf(entry.name))) paths.push(joinPath(mailbox, joinPath(name, entry.name)));
       }
     }
+    if (paths.length === 0 && this.#isAwaited(root, mailbox, files, wanted)) return 'awaited';
     if (paths.length === 0 && marks) {
       if (this.#proven.size >= provenMax) this.#proven.clear();
       this.#proven.set(key, { uidValidity: marks.uidValidity, uid: last });
     }
     return paths;
+  }
+
+  /**
+   * Whether some of the messages that are nowhere, neither here nor on the standby, are named by the index: their files
+   * have just gone, and the server is about to tell the index so. Not for ever.
+   */
+  #isAwaited(root: Root, mailbox: BytePath, files: readonly SealFile[], nowhere: ReadonlySet<string>): boolean {
+    const key = `${root.name}\0${mailbox}`;
+    const indexed = nowhere.size > 0 ? this.#removalsIn(root, files).indexed() : noNames;
+    const now = this.#p.clock.monotonicMs();
+    const since = this.#awaited.get(key) ?? now;
+    if (now - since >= stayMs || ![...nowhere].some((base) => indexed.has(base))) {
+      this.#awaited.delete(key);
+      return false;
+    }
+    if (this.#awaited.size >= provenMax) this.#awaited.clear();
+    this.#awaited.set(key, since);
+    return true;
   }
 
   #has(dir: number, root: Root, base: string): boolean {
