@@ -46,6 +46,7 @@ export class ReplicaIndex {
   /** Some file has several names, or may have had. */
   #holdsLinks: boolean;
   #unknown: number;
+  #revision = 0;
   /** Numbers of roots and directories that were looked up, until a directory goes, moves, or is given up with its layer. */
   readonly #known = new Map<string, number>();
 
@@ -236,6 +237,7 @@ export class ReplicaIndex {
 
   /** Puts an entry. A directory that is new gets its number here (`entry.dir` 0); returns the entry's directory number. */
   put(layer: Layer, root: string, dir: number, name: string, entry: Entry): number {
+    this.#revision++;
     const old = this.get(dir, name);
     if (old && old.kind === 'dir' && (entry.kind !== 'dir' || (entry.dir !== 0 && entry.dir !== old.dir)))
       this.remove(layer, root, dir, name);
@@ -268,6 +270,7 @@ export class ReplicaIndex {
 
   /** Removes a name and, of a directory, all below it. Returns what went. */
   remove(layer: Layer, root: string, dir: number, name: string): { files: number; bytes: number } {
+    this.#revision++;
     const old = this.get(dir, name);
     const gone = { files: old && old.kind !== 'dir' ? 1 : 0, bytes: old?.size ?? 0 };
     if (!old) return gone;
@@ -289,6 +292,7 @@ export class ReplicaIndex {
 
   /** Renames a name; what is below a directory goes with it, whatever its size. */
   move(layer: Layer, root: string, from: Ref, to: Ref): void {
+    this.#revision++;
     const entry = this.get(from.dir, from.name);
     if (!entry) throw new Error('a name that is not in the index cannot move');
     const chunks = this.chunksOf(from.dir, from.name);
@@ -374,12 +378,14 @@ export class ReplicaIndex {
   /** Forgets the newest layer: nothing of it happened. */
   drop(layer: Layer): void {
     if (this.#layers.at(-1) !== layer) throw new Error('only the newest layer can be dropped');
+    this.#revision++;
     this.#layers.pop();
     this.#known.clear();
   }
 
   /** Forgets every layer: nothing of them happened. */
   discardLayers(): void {
+    this.#revision++;
     this.#layers.length = 0;
     this.#known.clear();
   }
@@ -389,6 +395,11 @@ export class ReplicaIndex {
     let unknown = this.#unknown;
     for (const layer of this.#layers) unknown += layer.unknown;
     return unknown > 0;
+  }
+
+  /** Another number after every change: what was computed from the index holds while this stays. */
+  get revision(): number {
+    return this.#revision;
   }
 
   get layersOpen(): number {

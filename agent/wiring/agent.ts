@@ -202,7 +202,7 @@ export class Agent {
             .map(({ path, what }) => `${path}: ${what}`),
         }),
     );
-    role.start();
+    await role.start();
     const { adopted, movedAside } = await checkForeign({ files: realFiles, kv, clock: systemClock, index, roots }, foreign);
     if (adopted > 0) {
       // A position that no primary made: the next connection begins with a comparison.

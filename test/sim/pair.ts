@@ -81,6 +81,8 @@ export class SimPair {
   readonly #worker: HostClock;
   #primary: SimProcess | null = null;
   #standby: SimProcess | null = null;
+  /** The standby's process once it has recovered. */
+  #recovered: SimProcess | null = null;
   #link = 0;
   #corruptUntil = 0;
   /** No more trouble from here on. */
@@ -161,6 +163,7 @@ export class SimPair {
     // Power is cut right after the confirmation: nothing that was confirmed may depend on luck (I1).
     this.#stopStandby(true);
     this.#startStandby();
+    await this.#recovery();
     this.#checkReplica('after the final power cut');
     this.#checkTrees();
     this.#checkBounds();
@@ -291,6 +294,7 @@ export class SimPair {
     this.troubles.set('confirmed', (this.troubles.get('confirmed') ?? 0) + 1);
     this.#stopStandby(true);
     this.#startStandby();
+    await this.#recovery();
     const now = momentsOf(this.#a);
     const copy = momentsOf(this.#b);
     roots.forEach((_, i) => {
@@ -338,8 +342,22 @@ export class SimPair {
         if (tries > 20 || !this.#isInjected(error)) throw error;
       }
     }
-    this.#checkReplica('after a restart');
-    this.#connectLater();
+    const process = this.#standby;
+    process.ready.then(
+      () => {
+        if (this.#standby !== process) return;
+        this.#recovered = process;
+        this.#checkReplica('after a restart');
+        this.#connectLater();
+      },
+      (error: unknown) => this.#failed(process, error),
+    );
+  }
+
+  /** A standby that was started has put into place what it has to. */
+  async #recovery(): Promise<void> {
+    if (!(await this.clock.runWhile(() => this.#standby === null || this.#recovered !== this.#standby, deadlineMs)))
+      this.violate('the standby does not start');
   }
 
   #clockOf(host: 'a' | 'b'): HostClock {
@@ -406,7 +424,7 @@ export class SimPair {
   #connect(number: number): void {
     const primary = this.#primary;
     const standby = this.#standby;
-    if (number !== this.#link || !primary?.primary || !standby?.standby) return;
+    if (number !== this.#link || !primary?.primary || !standby?.standby || this.#recovered !== standby) return;
     const [left, right] = this.network.connect({ name: 'a', clock: primary.clock }, { name: 'b', clock: standby.clock });
     const primaryHello = primary.hello();
     const fail = (process: SimProcess) => (error: unknown) => this.#failed(process, error);
@@ -426,7 +444,8 @@ export class SimPair {
   }
 
   #checkReplica(when: string): void {
-    if (!this.#standby || this.#standby.standby?.receiver.position.checksum === '0000000000000000') return;
+    if (!this.#standby || this.#recovered !== this.#standby || this.#standby.standby?.receiver.position.checksum === '0000000000000000')
+      return;
     const files = this.#look(this.#b);
     for (const line of checkReplicaClosed(files, mail, this.history)) this.violate(`I6 ${when}: ${line}`);
     for (const line of this.#contents?.strangers(files, plain) ?? []) this.violate(`I7 ${when}: ${line}`);

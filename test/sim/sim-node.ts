@@ -38,6 +38,8 @@ export interface SimProcess {
   index: ReplicaIndex;
   primary: PrimaryRole | null;
   standby: StandbyRole | null;
+  /** Resolves when it may be connected: what a crash may have lost is in place. */
+  ready: Promise<void>;
   hello(): MessageOf<'hello'>;
   errors: unknown[];
 }
@@ -140,6 +142,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     index: parts.index,
     primary,
     standby: null,
+    ready: Promise.resolve(),
     errors,
     hello: () => helloOf(host, 'primary', process, () => primary.sender.position),
   };
@@ -170,7 +173,7 @@ export function startStandby(host: SimHost, clock: HostClock, options: ProcessOp
     freeBytesMin: 0,
   };
   const standby = new StandbyRole(parts, () => heartbeatOf('standby', clock));
-  standby.start();
+  const ready = standby.start();
   standby.run(new AbortController().signal).catch((error: unknown) => errors.push(error));
   const process: SimProcess = {
     clock,
@@ -179,6 +182,7 @@ export function startStandby(host: SimHost, clock: HostClock, options: ProcessOp
     index: parts.index,
     primary: null,
     standby,
+    ready,
     errors,
     hello: () => helloOf(host, 'standby', process, () => standby.receiver.position),
   };

@@ -279,7 +279,11 @@ export class Looker {
     // Messages never leave a mailbox whose index names them.
     if (root.format.classify(joinPath(from, 'x'), 'file').immutable) return null;
     if (making.writer.ops > 0) return 'alone';
+    const xattrs = p.files.xattrs(absolute(root, path));
+    const entry: Entry = { ...entryOf(stat, noBytes, xattrsDigest(xattrs), other.entry.dir), mtimeNs: other.entry.mtimeNs };
+    const sameMeta = sameAttributes(other.entry, stat) && other.entry.xattrs.equals(entry.xattrs);
     p.index.move(making.layer, root.name, other, { dir: dirNumber, name });
+    p.index.put(making.layer, root.name, dirNumber, name, entry);
     p.meter.sent('move', 1, 0, 0);
     await making.writer.add(
       {
@@ -287,6 +291,7 @@ export class Looker {
         at: { dir: making.writer.dir(root.name, dir), name },
         from: { dir: making.writer.dir(root.name, fromDir), name: other.name },
         tree: true,
+        ...(sameMeta ? {} : { meta: metaOf(stat, xattrs) }),
       },
       { root: root.name, dir, name, from: { dir: fromDir, name: other.name } },
     );

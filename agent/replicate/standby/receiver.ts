@@ -98,9 +98,11 @@ export class Receiver {
   }
 
   /** Does again the steps of a batch whose renames may have been lost, and empties staging. Before anything else runs. */
-  recover(): void {
+  async recover(): Promise<void> {
     const record = this.#p.kv.get(redoKey);
     const steps = record ? decodeSteps(record) : [];
+    // A killed process may have left a commit that power could still take back: nothing is put into place for that.
+    if (record) await this.#p.kv.flushed();
     for (const [number, step] of steps.entries()) {
       try {
         doStep(this.#p.files, step, (path, what) => this.noteForeign(path, what), true);

@@ -22,7 +22,7 @@ export class StandbyRole {
   readonly answers: Answers;
   readonly peer: PeerView;
   #serving: Promise<void> | null = null;
-  #digestsAt = '';
+  #digestsAt = -1;
 
   constructor(parts: ReceiverParts, heartbeat: () => MessageOf<'heartbeat'>) {
     this.#p = parts;
@@ -32,8 +32,8 @@ export class StandbyRole {
   }
 
   /** Brings the roots to where the durable state says they are. Before anything connects. */
-  start(): void {
-    this.receiver.recover();
+  async start(): Promise<void> {
+    await this.receiver.recover();
   }
 
   /** Serves a connection; one at a time, in order. */
@@ -73,9 +73,9 @@ export class StandbyRole {
   #other(channel: Channel, message: Message): void {
     if (this.peer.take(message)) return;
     // Digests hold until a batch changes what they were computed from.
-    const { checksum } = this.receiver.position;
-    if (checksum !== this.#digestsAt) this.answers.forgetDigests();
-    this.#digestsAt = checksum;
+    const { revision } = this.#p.index;
+    if (revision !== this.#digestsAt) this.answers.forgetDigests();
+    this.#digestsAt = revision;
     if (this.answers.take(channel, message)) return;
     if (message.type === 'watermarks') this.#keepMarks(message);
   }
