@@ -17,6 +17,8 @@ export interface Entry {
   size: number;
   /** Of a directory on the primary: its mtime when its names were last compared completely; 0 = not compared. */
   mtimeNs: bigint;
+  /** On the primary: when anything about it last changed, as lstat showed; 0 = not known. Not compared between nodes. */
+  ctimeNs: bigint;
   mode: number;
   uid: number;
   gid: number;
@@ -40,8 +42,15 @@ const fixedBytes = 1 + 2 + 4 + 4 + 8 + 8 + 8 + 6;
 export function encodeEntry(entry: Entry): Buffer {
   const hasContent = entry.content.length > 0;
   const hasXattrs = entry.xattrs.length > 0;
-  const out = Buffer.allocUnsafe(fixedBytes + (hasContent ? contentBytes : 0) + (hasXattrs ? 8 : 0));
-  out[0] = kinds.indexOf(entry.kind) | (hasContent ? 4 : 0) | (hasXattrs ? 8 : 0) | (entry.racy ? 16 : 0) | (entry.linked ? 32 : 0);
+  const hasCtime = entry.ctimeNs !== 0n;
+  const out = Buffer.allocUnsafe(fixedBytes + (hasContent ? contentBytes : 0) + (hasXattrs ? 8 : 0) + (hasCtime ? 8 : 0));
+  out[0] =
+    kinds.indexOf(entry.kind) |
+    (hasContent ? 4 : 0) |
+    (hasXattrs ? 8 : 0) |
+    (entry.racy ? 16 : 0) |
+    (entry.linked ? 32 : 0) |
+    (hasCtime ? 64 : 0);
   out.writeUInt16BE(entry.mode, 1);
   out.writeUInt32BE(entry.uid, 3);
   out.writeUInt32BE(entry.gid, 7);
@@ -51,7 +60,8 @@ export function encodeEntry(entry: Entry): Buffer {
   out.writeUIntBE(entry.kind === 'dir' ? entry.dir : entry.size, 35, 6);
   let at = fixedBytes;
   if (hasContent) at += entry.content.copy(out, at);
-  if (hasXattrs) entry.xattrs.copy(out, at);
+  if (hasXattrs) at += entry.xattrs.copy(out, at);
+  if (hasCtime) out.writeBigInt64BE(entry.ctimeNs, at);
   return out;
 }
 
@@ -74,6 +84,7 @@ export function decodeEntry(data: Buffer): Entry {
     xattrs: flags & 8 ? Buffer.from(data.subarray(contentEnd, contentEnd + 8)) : empty,
     racy: (flags & 16) !== 0,
     linked: (flags & 32) !== 0,
+    ctimeNs: flags & 64 ? data.readBigInt64BE(contentEnd + (flags & 8 ? 8 : 0)) : 0n,
   };
 }
 
@@ -89,6 +100,7 @@ export function entryOf(stat: Stat, content: Buffer, xattrs: Buffer, dir: number
     kind: stat.kind,
     ino: stat.ino,
     btimeNs: stat.btimeNs,
+    ctimeNs: stat.ctimeNs,
     size: stat.kind === 'dir' ? 0 : stat.size,
     mtimeNs: stat.kind === 'dir' ? 0n : stat.mtimeNs,
     mode: replicatedMode(stat.kind, stat.mode),

@@ -349,8 +349,10 @@ export class Looker {
     const xattrs = p.files.xattrs(absolute(at.root, path));
     const digest = xattrsDigest(xattrs);
     p.unproven.prove(at.root.name, path);
-    if (sameAttributes(known, stat) && known.xattrs.equals(digest)) return 'done';
+    const isSame = sameAttributes(known, stat) && known.xattrs.equals(digest);
+    if (isSame && known.ctimeNs === stat.ctimeNs) return 'done';
     p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entryOf(stat, known.content, digest, 0));
+    if (isSame) return 'done';
     p.meter.sent('meta', 1, 0, stat.size);
     await making.writer.add(
       { op: 'meta', at: { dir: making.writer.dir(at.root.name, at.dir), name: at.name }, meta: metaOf(stat, xattrs), base: known.content },

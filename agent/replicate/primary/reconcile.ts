@@ -221,6 +221,7 @@ function unknown(kind: Exclude<FileKind, 'other'>, dir: number): Entry {
     content: noBytes,
     xattrs: noBytes,
     dir,
+    ctimeNs: 0n,
     racy: false,
     linked: false,
   };

@@ -86,7 +86,7 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
     const known = number === null ? undefined : index.get(number, name);
     if (known) {
       const now = lstatOrNull(files, `${dir}/${name}`);
-      if (now && sameContent(known, now) && sameAttributes(known, now)) continue;
+      if (now && sameContent(known, now) && sameAttributes(known, now) && known.ctimeNs === now.ctimeNs) continue;
     }
     if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index')) seal = true;
     else yield { look: child };

@@ -132,6 +132,7 @@ export class Answers {
           content: Buffer.alloc(0),
           xattrs: Buffer.alloc(0),
           dir: 0,
+          ctimeNs: 0n,
           racy: false,
           linked: false,
         });

@@ -159,6 +159,7 @@ export class Stager {
         mtimeNs: 0n,
         content: noBytes,
         dir: old?.dir ?? 0,
+        ctimeNs: 0n,
         racy: false,
         linked: false,
         ...dirAttributes(meta),
@@ -186,8 +187,7 @@ export class Stager {
       this.#p.files.close(fd);
       throw new OpRefused('base', `${op.at.name} was changed by somebody else`);
     }
-    const target = this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content);
-    const patcher = new Patcher(this.#p, fd, op.pieces, target);
+    const patcher = this.#patcher(fd, op.pieces, () => this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content));
     return this.#content(batch, patcher, op.bytes, op.literalBytes);
   }
 
@@ -228,6 +228,16 @@ export class Stager {
     });
   }
 
+  /** A patcher that owns `old`, also when the new file cannot be made. */
+  #patcher(old: number, pieces: readonly Piece[], target: () => StagedWriter): Patcher {
+    try {
+      return new Patcher(this.#p, old, pieces, target());
+    } catch (error) {
+      this.#p.files.close(old);
+      throw error;
+    }
+  }
+
   /** `copy` and `link`: the content is here already. */
   #again(batch: Batch, dir: BatchDir, op: Op & { op: 'copy' | 'link' }, to: BytePath): Staged | Promise<Staged> {
     const fromDir = this.#dir(batch, op.from.dir);
@@ -244,8 +254,8 @@ export class Stager {
     }
     const fd = this.#p.files.openRead(source);
     if (fd === null) throw new OpRefused('base', `${op.from.name} cannot be opened`);
-    const target = this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content);
-    const copier = new Patcher(this.#p, fd, op.size === 0 ? [] : [{ from: 0, length: op.size }], target);
+    const pieces = op.size === 0 ? [] : [{ from: 0, length: op.size }];
+    const copier = this.#patcher(fd, pieces, () => this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content));
     return finishLater(copier, undefined).catch((error: unknown) => {
       // A source that is not what the index says is no reason to stop: the content is asked for.
       throw error instanceof OpRefused ? new OpRefused('base', error.message) : error;
