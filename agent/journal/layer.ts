@@ -12,6 +12,8 @@ export class Layer {
   readonly links = new Map<bigint, Map<string, { dir: number; name: string; there: boolean }>>();
   /** Directories that were numbered in this layer have numbers below this one. */
   dirsBelow = 0;
+  /** Entries (directory/name) that changed and stay the same file: the inode's look-up key is not theirs to write. */
+  readonly #sameFile = new Set<string>();
   readonly totals = new Map<string, { files: number; bytes: number }>();
   /** How many more files there are whose content is not known. */
   unknown = 0;
@@ -20,6 +22,23 @@ export class Layer {
     let names = this.entries.get(dir);
     if (!names) this.entries.set(dir, (names = new Map()));
     names.set(name, entry);
+  }
+
+  /** Changes an entry that stays the same file. */
+  update(dir: number, name: string, entry: Entry): void {
+    if (this.entries.get(dir)?.get(name) === undefined) this.#sameFile.add(`${dir}/${name}`);
+    this.set(dir, name, entry);
+  }
+
+  isSameFile(dir: number, name: string): boolean {
+    return this.#sameFile.size > 0 && this.#sameFile.has(`${dir}/${name}`);
+  }
+
+  /** Sets an entry that is another file than what was there. */
+  replace(dir: number, name: string, entry: Entry): void {
+    if (this.#sameFile.size > 0) this.#sameFile.delete(`${dir}/${name}`);
+    this.inodes.set(entry.ino, { dir, name });
+    this.set(dir, name, entry);
   }
 
   /** A name of a file with several comes or goes. */

@@ -246,12 +246,12 @@ export class ReplicaIndex {
       if (entry.dir === 0) entry = { ...entry, dir: old?.kind === 'dir' ? old.dir : this.#number(layer) };
       layer.extra.set(numberKey(tables.dir, entry.dir).toString('latin1'), packRef(dir, name));
     }
-    layer.set(dir, name, entry);
     layer.count(root, entry, 1);
-    if (this.#findByIdentity) {
+    if (!this.#findByIdentity) layer.set(dir, name, entry);
+    else {
       if (old?.linked && (old.ino !== entry.ino || !entry.linked)) layer.setLink(old.ino, dir, name, false);
       if (entry.linked) this.#link(layer, root, dir, name, entry);
-      layer.inodes.set(entry.ino, { dir, name });
+      layer.replace(dir, name, entry);
     }
     return entry.dir;
   }
@@ -262,10 +262,21 @@ export class ReplicaIndex {
     const rootNumber = this.root(root);
     const first = rootNumber === null ? null : this.byInode(rootNumber, entry.ino);
     if (first?.entry.kind === 'file' && !first.entry.linked) {
-      layer.set(first.dir, first.name, { ...first.entry, linked: true });
+      layer.update(first.dir, first.name, { ...first.entry, linked: true });
       layer.setLink(entry.ino, first.dir, first.name, true);
     }
     layer.setLink(entry.ino, dir, name, true);
+  }
+
+  /**
+   * Changes what is known of a directory that nobody has looked at. It may be gone, and its inode's number another's by
+   * now, which must be found in its place.
+   */
+  amendDir(layer: Layer, dir: number, name: string, change: { mode: number; mtimeNs: bigint }): void {
+    const entry = this.get(dir, name);
+    if (entry?.kind !== 'dir') return;
+    this.#revision++;
+    layer.update(dir, name, { ...entry, ...change });
   }
 
   /** Removes a name and, of a directory, all below it. Returns what went. */
@@ -298,9 +309,9 @@ export class ReplicaIndex {
     const chunks = this.chunksOf(from.dir, from.name);
     this.remove(layer, root, to.dir, to.name);
     layer.set(from.dir, from.name, null);
-    layer.set(to.dir, to.name, entry);
+    if (this.#findByIdentity) layer.replace(to.dir, to.name, entry);
+    else layer.set(to.dir, to.name, entry);
     if (entry.kind === 'dir') this.#known.clear();
-    if (this.#findByIdentity) layer.inodes.set(entry.ino, to);
     if (entry.linked) {
       layer.setLink(entry.ino, from.dir, from.name, false);
       layer.setLink(entry.ino, to.dir, to.name, true);
@@ -327,7 +338,7 @@ export class ReplicaIndex {
         if (!this.#findByIdentity) continue;
         if (entry) {
           root ??= this.pathOf(dir).root;
-          writes.push([inodeKey(root, entry.ino), packRef(dir, name)]);
+          if (!layer.isSameFile(dir, name)) writes.push([inodeKey(root, entry.ino), packRef(dir, name)]);
           if (entry.kind === 'file' && entry.size >= contentLookupBytesMin && entry.content.length > 0)
             writes.push([contentKey(entry.content), packRef(dir, name)]);
         } else writes.push(...this.#forget(dir, name));

@@ -129,7 +129,7 @@ export class Reconciler {
     if (kind === 'dir') {
       if (!below || there.digest.equals(await this.#digests.of(entry))) return;
       // Attributes of the directory itself may be what differs: sending them again is cheap.
-      index.put(this.#layer, root, dir, name, { ...entry, mode: noMode, mtimeNs: 0n });
+      index.amendDir(this.#layer, dir, name, { mode: noMode, mtimeNs: 0n });
       this.#p.changes.record(root, child, 'path', this.#p.clock.monotonicMs());
       descend.push(child);
       return;
