@@ -52,4 +52,15 @@ describe('the guard against mass deletion', () => {
     guard.allow(0);
     expect(guard.ask('mail', 5000, 10_000, 0)).toBe(false);
   });
+
+  it('knows after a restart what it let go before', () => {
+    const guard = new DeletionGuard({ share: 0.2, filesMin: 100 });
+    expect(guard.ask('mail', 1500, 10_000, 1000)).toBe(true);
+    const restarted = new DeletionGuard({ share: 0.2, filesMin: 100 });
+    restarted.restore(guard.window(2000), 3000, 50);
+    expect(restarted.ask('mail', 1000, 8500, 60)).toBe(false);
+    const later = new DeletionGuard({ share: 0.2, filesMin: 100 });
+    later.restore(guard.window(2000), 11 * 60_000, 50);
+    expect(later.ask('mail', 1000, 8500, 60)).toBe(true);
+  });
 });

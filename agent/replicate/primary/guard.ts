@@ -1,6 +1,9 @@
 /** Removals of this long ago count together with new ones: a deletion that comes in pieces is one deletion. */
 const windowMs = 10 * 60_000;
 
+/** Root, age of the removal in milliseconds, files. */
+export type GuardWindow = [root: string, ageMs: number, files: number][];
+
 export interface GuardLimits {
   /** Share (0..1) of a root's files. */
   share: number;
@@ -20,6 +23,19 @@ export class DeletionGuard {
 
   constructor(limits: GuardLimits) {
     this.#limits = limits;
+  }
+
+  /** The removals of the window, for a restart: otherwise each start would let as much go again. Ages in milliseconds. */
+  window(now: number): GuardWindow {
+    return [...this.#removed].flatMap(([root, removed]) =>
+      removed.filter((r) => now - r.at < windowMs).map((r): GuardWindow[number] => [root, now - r.at, r.files]),
+    );
+  }
+
+  /** Takes up the window of the last run, `awayMs` after it was saved. */
+  restore(window: GuardWindow, awayMs: number, now: number): void {
+    for (const [root, ageMs, files] of window)
+      this.#removed.set(root, [...(this.#removed.get(root) ?? []), { at: now - ageMs - Math.max(0, awayMs), files }]);
   }
 
   /** What is held now; null when nothing is. */

@@ -9,7 +9,9 @@ import { audit, auditPlaces } from '../audit.ts';
 import { PeerView } from '../peer-view.ts';
 import { absolute } from '../root.ts';
 import type { Changes } from '../../journal/changes.ts';
+import { metaKey } from '../../journal/keys.ts';
 import type { PrimaryParts } from './context.ts';
+import type { GuardWindow } from './guard.ts';
 import { acceptRoots } from './root-check.ts';
 import { Sender } from './sender.ts';
 import { Skipped } from './skipped.ts';
@@ -47,6 +49,7 @@ export interface VerifyProgress {
   what: string;
 }
 
+const guardKey = metaKey('guard-window');
 const unprovenRetryMs = 60_000;
 const saveEveryMs = 1000;
 const differencesMax = 1000;
@@ -63,11 +66,13 @@ export class PrimaryRole {
   #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
   #onAuditing: ((message: MessageOf<'auditing'>) => void) | null = null;
   #verifying = false;
+  #guardSaved = '[]';
 
   constructor(parts: PrimaryParts, epoch: number, heartbeat: () => MessageOf<'heartbeat'>) {
     this.#p = parts;
     this.sender = new Sender(parts, this.skipped, epoch);
     this.peer = new PeerView(parts.clock, heartbeat);
+    this.#restoreGuard();
     this.sender.onOther((message) => this.#other(message));
   }
 
@@ -83,6 +88,24 @@ export class PrimaryRole {
   start(): void {
     for (const root of this.#p.roots) this.#p.changes.record(root.name, '', 'scan', this.#p.clock.monotonicMs());
     this.sender.wake();
+  }
+
+  /** Keeps what the guard against mass deletion has let go lately over a restart. Wall clock, because it outlives the process. */
+  #saveGuard(): void {
+    const { guard, clock, kv } = this.#p;
+    const window = guard.window(clock.monotonicMs());
+    const text = JSON.stringify(window.map(([root, , files]) => [root, files]));
+    if (text === this.#guardSaved) return;
+    this.#guardSaved = text;
+    kv.commit([[guardKey, Buffer.from(JSON.stringify({ atMs: clock.wallMs(), window }))]]);
+  }
+
+  #restoreGuard(): void {
+    const { guard, clock, kv } = this.#p;
+    const saved = kv.get(guardKey);
+    if (!saved) return;
+    const { atMs, window } = JSON.parse(saved.toString()) as { atMs: number; window: GuardWindow };
+    guard.restore(window, clock.wallMs() - atMs, clock.monotonicMs());
   }
 
   /** The watcher stands: `barrier` resolves when all changes made before it were given to `hints`. */
@@ -115,6 +138,7 @@ export class PrimaryRole {
       await sleep(clock, saveEveryMs, signal);
       const now = clock.monotonicMs();
       if (changes.unsavedCount > 0) kv.commit(changes.save());
+      this.#saveGuard();
       // Nothing tells that a file system was unmounted, least of all when no mail comes.
       this.sender.checkRoots();
       if (now - retriedAt >= unprovenRetryMs) {
