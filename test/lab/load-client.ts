@@ -110,8 +110,8 @@ export class LoadClient {
     const fair =
       refused.kind === 'gone'
         ? /deleted|renamed|inconsistent|mailbox/i.test(refused.text)
-        : ['NONEXISTENT', 'TRYCREATE', 'ALREADYEXISTS', 'EXPUNGEISSUED', 'EMPTY', 'INUSE', 'CANNOT'].includes(refused.code) ||
-          /doesn't exist|no longer exists|isn't|has children|deleted|subscribe|during deletion|already exists|SERVERBUG/i.test(
+        : ['NONEXISTENT', 'TRYCREATE', 'ALREADYEXISTS', 'EXPUNGEISSUED', 'EMPTY', 'INUSE', 'CANNOT', 'SERVERBUG'].includes(refused.code) ||
+          /doesn't exist|no longer exists|isn't|has children|deleted|subscribe|during deletion|already exists/i.test(
             refused.text,
           );
     if (!fair) throw new Error(`${kind} for ${this.#user} refused: ${refused.kind} [${refused.code}] ${refused.text}`);
