@@ -72,6 +72,8 @@ export async function replicate(scenario: Scenario): Promise<Findings> {
     namespace: host.namespace,
     listen: `${host.address}:7420`,
     watcher,
+    // This load deletes more in a minute than any office does.
+    config: [['massDelete: 20%', 'massDelete: 100%']] as const,
   });
   await using pair = await AgentPair.create({ primary: agent(a), standby: agent(b) });
   lap('pairing');

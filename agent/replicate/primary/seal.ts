@@ -167,7 +167,8 @@ export class Sealer {
     const removed = new Set([...gone, ...this.#vanished(root, mailbox, removals), ...missing.map((name) => joinPath(mailbox, name))]);
     // Without the index nothing goes: the one that the standby has may name it.
     const stillNamed = force || removed.size === 0 ? noNames : removals.indexed();
-    const stays = (path: BytePath) => force || stillNamed.has(root.format.baseOf(splitPath(path).name));
+    const stays = (path: BytePath) =>
+      (force || stillNamed.has(root.format.baseOf(splitPath(path).name))) && !this.#isTwice(root, mailbox, path);
     for (const file of files.toSorted((a, b) => a.order - b.order)) {
       if (force && root.format.classify(joinPath(mailbox, file.name), 'file').class === 'index') continue;
       const at = this.#fileAt(root, mailbox, file.name);
@@ -246,7 +247,24 @@ export class Sealer {
     const open = gone.filter(isOpen);
     if (open.length === 0) return [];
     const here = this.#messagesHere(root, mailbox);
-    return open.flatMap((path) => here.get(root.format.baseOf(splitPath(path).name)) ?? []);
+    // A new name that the standby has already is nothing to wait for: only the old one has to go.
+    return open
+      .flatMap((path) => here.get(root.format.baseOf(splitPath(path).name)) ?? [])
+      .filter((path) => !this.#p.index.at(root.name, path));
+  }
+
+  /** Whether the standby has a message under another name too, one that is there on this side: then this one is too many. */
+  #isTwice(root: Root, mailbox: BytePath, path: BytePath): boolean {
+    const base = root.format.baseOf(splitPath(path).name);
+    return messageDirs.some((sub) => {
+      const dir = joinPath(mailbox, sub);
+      const number = this.#p.index.dirAt(root.name, dir);
+      const names = number === null ? [] : [...this.#p.index.entries(number, { prefix: base })].map(([name]) => name);
+      return names.some(
+        (name) =>
+          root.format.baseOf(name) === base && joinPath(dir, name) !== path && this.#p.files.lstat(absolute(root, joinPath(dir, name))),
+      );
+    });
   }
 
   /** Messages on the disk: path by name without flags. Once more through cur, because renames may hide one from a walk. */
