@@ -111,9 +111,7 @@ export class LoadClient {
       refused.kind === 'gone'
         ? /deleted|renamed|inconsistent|mailbox/i.test(refused.text)
         : ['NONEXISTENT', 'TRYCREATE', 'ALREADYEXISTS', 'EXPUNGEISSUED', 'EMPTY', 'INUSE', 'CANNOT', 'SERVERBUG'].includes(refused.code) ||
-          /doesn't exist|no longer exists|isn't|has children|deleted|subscribe|during deletion|already exists/i.test(
-            refused.text,
-          );
+          /doesn't exist|no longer exists|isn't|has children|deleted|subscribe|during deletion|already exists/i.test(refused.text);
     if (!fair) throw new Error(`${kind} for ${this.#user} refused: ${refused.kind} [${refused.code}] ${refused.text}`);
     this.#record.race(`${kind}:${refused.code || refused.kind}`);
   }
