@@ -95,6 +95,11 @@ export class BatchMaker {
     this.#sealer.forgetProven();
   }
 
+  /** A number for something that is answered as a batch is. */
+  nextId(): number {
+    return this.#nextId++;
+  }
+
   /** The batch that is being made, if it has this number. */
   current(id: number): MadeBatch | null {
     return this.#making?.id === id ? this.#making : null;

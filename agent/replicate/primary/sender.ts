@@ -16,6 +16,8 @@ const positionKey = metaKey('sent-position');
 /** Refusals in a row that are mended by looking at the directories concerned alone. */
 const refusalsMax = 5;
 const filledKey = metaKey('filled');
+/** A position that no replica ever has. */
+const nowhere: Position = { epoch: 0, seq: 2 ** 48 - 1, checksum: 'ffffffffffffffff' };
 
 export interface Held {
   code: string;
@@ -48,6 +50,8 @@ export class Sender {
   #lastDurableWallMs: number | null = null;
   #nextAsk = 1;
   readonly #asked = new Map<number, (message: Message | null) => void>();
+  /** A batch sent only to be refused. */
+  #marker: { id: number; resolve: (refused: boolean) => void } | null = null;
   #suspect: { root: string; dir: BytePath }[] = [];
   #mustCompare = false;
   readonly epoch: number;
@@ -125,6 +129,7 @@ export class Sender {
 
   /** Compares both indexes; what differs is recorded and will be mended. Only while paused or before streaming. */
   async reconcile(): Promise<{ found: Disagreement[]; total: number }> {
+    await this.#drain();
     const reconciler = new Reconciler(this.#p, (root, dir, after) => this.#askListing(root, dir, after));
     try {
       await reconciler.all();
@@ -172,6 +177,7 @@ export class Sender {
       over = true;
       for (const answer of this.#asked.values()) answer(null);
       this.#asked.clear();
+      this.#marker?.resolve(false);
       this.wake();
     });
     try {
@@ -224,6 +230,19 @@ export class Sender {
     const answer = new Promise<Message | null>((resolve) => this.#asked.set(0, resolve));
     send();
     return answer;
+  }
+
+  /**
+   * Waits until the standby has dealt with every batch that was sent, also with those that were given up: questions
+   * overtake them, and half a batch would be in the answers. Asks by a batch that continues nothing, which is refused.
+   */
+  async #drain(): Promise<void> {
+    const channel = this.#channel;
+    if (!channel) throw new Abandoned();
+    const id = this.#maker.nextId();
+    const refused = new Promise<boolean>((resolve) => (this.#marker = { id, resolve }));
+    await channel.sendBulk({ type: 'batch', id, from: nowhere });
+    if (!(await refused)) throw new Abandoned();
   }
 
   async #askListing(root: string, dir: BytePath, after: BytePath): Promise<MessageOf<'listing'>> {
@@ -361,6 +380,7 @@ export class Sender {
   }
 
   #rejected(message: MessageOf<'reject'>): void {
+    if (message.id === this.#marker?.id) return this.#marker.resolve(true);
     const batch = this.#inFlight.find(({ id }) => id === message.id) ?? this.#maker.current(message.id);
     if (!batch) return;
     this.#p.meter.rejected(message.code);
@@ -432,6 +452,7 @@ export class Sender {
   async #clearSuspects(): Promise<void> {
     const places = new Map(this.#suspect.map((place) => [`${place.root}\0${place.dir}`, place]));
     this.#suspect = [];
+    await this.#drain();
     const reconciler = new Reconciler(this.#p, (root, dir, after) => this.#askListing(root, dir, after));
     try {
       for (const { root, dir } of places.values()) await reconciler.dir(root, dir, false);
