@@ -30,7 +30,7 @@ function memoryKv(): Kv & { gets: number } {
 }
 
 const none = Buffer.alloc(0);
-const common = { btimeNs: 1n, mtimeNs: 1n, mode: 0o700, uid: 0, gid: 0, xattrs: none, dir: 0, racy: false, linked: false };
+const common = { btimeNs: 1n, ctimeNs: 0n, mtimeNs: 1n, mode: 0o700, uid: 0, gid: 0, xattrs: none, dir: 0, racy: false, linked: false };
 const dirEntry = (ino: bigint): Entry => ({ ...common, kind: 'dir', ino, size: 0, content: none });
 const fileEntry = (ino: bigint, linked = false): Entry => ({
   ...common,
