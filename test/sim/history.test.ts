@@ -26,7 +26,7 @@ const remembered: readonly (readonly [seed: number, fault: string])[] = [
 ];
 
 describe('a simulated pair', () => {
-  it(`holds I1, I6, I7, I8, I12 and I17 over ${count} histories from seed ${first} on`, async () => {
+  it(`holds I1, I6, I7, I8 and I12, and I17, over ${count} histories from seed ${first} on`, async () => {
     console.log(`first seed ${first}`);
     const violations: string[] = [];
     for (let seed = first; seed < first + count && violations.length < 20; seed++) {
