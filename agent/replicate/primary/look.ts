@@ -384,8 +384,10 @@ export class Looker {
     const fromDir = p.index.pathOf(other.dir).path;
     const fromPath = joinPath(fromDir, other.name);
     const isLink = p.files.lstat(absolute(at.root, fromPath))?.ino === stat.ino;
-    // Taking a message out of another mailbox is for that mailbox's seal; until then it has two names there.
-    const asLink = isLink || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
+    // Taking a message out of another mailbox is for that mailbox's seal; until then it has two names there. And what
+    // was a copy of a message in this one never takes that message's name away.
+    const isCopy = class_.class === 'message' && at.root.format.baseOf(other.name) !== at.root.format.baseOf(at.name);
+    const asLink = isLink || isCopy || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
     const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
     const from = { dir: making.writer.dir(at.root.name, fromDir), name: other.name };
     const where = { root: at.root.name, dir: at.dir, name: at.name, from: { dir: fromDir, name: other.name } };
