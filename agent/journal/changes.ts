@@ -92,9 +92,9 @@ export class Changes {
 
   /**
    * Records that a path may have changed. A change of the same path that still waits covers it. `partOf` is the change
-   * whose work this is a remainder of: the remainder stands in its place in line.
+   * whose work this is a remainder of: the remainder stands in its place in line. False when a waiting one covers it.
    */
-  record(root: string, path: BytePath, kind: ChangeKind, now: number, partOf?: Change): void {
+  record(root: string, path: BytePath, kind: ChangeKind, now: number, partOf?: Change): boolean {
     const key = keyOf(root, path);
     const known = this.#waiting.get(key);
     if (known) {
@@ -103,11 +103,12 @@ export class Changes {
         this.#unsaved.set(known.id, known);
       }
       if (partOf && partOf.seq < known.seq) known.seq = partOf.seq;
-      return;
+      return false;
     }
     const seq = partOf?.seq ?? ++this.#head;
-    if (kind === 'path' && this.#waiting.size >= changesMax) return this.#collapse(root, path, seq, now);
-    this.#add({ id: this.#nextId++, seq, root, path, kind, at: partOf?.at ?? now, notBefore: 0, deferrals: 0 });
+    if (kind === 'path' && this.#waiting.size >= changesMax) this.#collapse(root, path, seq, now);
+    else this.#add({ id: this.#nextId++, seq, root, path, kind, at: partOf?.at ?? now, notBefore: 0, deferrals: 0 });
+    return true;
   }
 
   /** Waiting changes that may be looked at now, oldest first. The caller takes or leaves each. */

@@ -124,9 +124,29 @@ export class PrimaryRole {
         meter.rescanned('lost-hints');
         log.warn({ root: hint.root, path: displayPath(hint.path), reason: hint.reason }, 'hints were lost; comparing again');
       }
-      changes.record(hint.root, hint.path, hint.kind === 'path' ? 'path' : 'scan', now);
+      const isNew = changes.record(hint.root, hint.path, hint.kind === 'path' ? 'path' : 'scan', now);
+      if (!isNew && hint.kind === 'path') this.#otherName(hint.root, hint.path, now);
     }
     this.sender.wake();
+  }
+
+  /**
+   * A name that nobody has looked at yet changes again. When it is one of several of a file that is known by another
+   * name, that one has changed as well; by the time of the look this name may be gone, and nothing would tell.
+   */
+  #otherName(rootName: string, path: BytePath, now: number): void {
+    const { roots, files, index, changes } = this.#p;
+    const root = roots.find(({ name }) => name === rootName);
+    if (!root || root.format.classify(path, 'file').class !== 'plain') return;
+    try {
+      const stat = files.lstat(absolute(root, path));
+      const number = stat?.kind === 'file' && stat.nlink > 1 ? index.root(rootName) : null;
+      const other = stat && number !== null ? index.byInode(number, stat.ino) : null;
+      if (other) changes.record(rootName, joinPath(index.pathOf(other.dir).path, other.name), 'path', now);
+    } catch (error) {
+      // What cannot be looked at now is looked at in its turn.
+      if (errnoCode(error) === undefined) throw error;
+    }
   }
 
   /** Background work until `signal` aborts: saves the journal, looks again at what is in doubt. */
