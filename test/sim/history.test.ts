@@ -23,6 +23,8 @@ const remembered: readonly (readonly [seed: number, fault: string])[] = [
   [507, 'steps were done again for a commit that power then took back'],
   [1146, 'a directory that was gone took the place of a file with its inode number'],
   [2297, "half a batch that had been given up was in the standby's answers"],
+  [3663, 'a copy within a mailbox took the copied message away'],
+  [4271, 'a change came through a name that was gone before anybody had looked at it'],
 ];
 
 describe('a simulated pair', () => {
