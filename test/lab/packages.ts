@@ -10,4 +10,7 @@ export const debianPackages = [
   'iputils-arping',
   'attr',
   'openssl',
+  'openipmi',
+  'ipmitool',
+  'fence-agents',
 ];

@@ -5,7 +5,20 @@ import { join } from 'node:path';
 import { run, top } from './run.mjs';
 
 /** What the end-to-end tests call, for systems that are not Debian. Some stand outside a user's PATH. */
-const commands = ['dovecot', 'doveadm', 'rsync', 'ip', 'unshare', 'mkfs.ext4', 'arping', 'setfattr', 'openssl'];
+const commands = [
+  'dovecot',
+  'doveadm',
+  'rsync',
+  'ip',
+  'unshare',
+  'mkfs.ext4',
+  'arping',
+  'setfattr',
+  'openssl',
+  'ipmi_sim',
+  'ipmitool',
+  'fence_ipmilan',
+];
 const places = [...(process.env['PATH'] ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin'];
 
 /**
