@@ -1,3 +1,6 @@
+import type { FenceLevelConfig } from './takeover-sections/fencing.ts';
+import type { ServicesConfig } from './takeover-sections/services.ts';
+
 /** The configuration after reading and checking; see schema.ts for the file's own form. Sizes in bytes. */
 export interface Config {
   /** Absolute path of the file it came from. */
@@ -35,6 +38,10 @@ export interface Config {
   /** null = off. */
   metrics: { host: string; port: number } | null;
   log: { level: 'debug' | 'info' | 'warn' | 'error' };
+  /** How this node makes sure that the other one is off, in the order in which it is tried. */
+  fencing: FenceLevelConfig[];
+  /** The mail services that run on the active node alone; null = the agent starts and stops none. */
+  services: ServicesConfig | null;
 }
 
 export interface RootConfig {

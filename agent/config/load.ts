@@ -7,6 +7,8 @@ import { errnoCode } from '../platform/files.ts';
 import type { Config } from './config.ts';
 import { checkPlaces, type Problem } from './places.ts';
 import { fileSchema, sectionKeys } from './schema.ts';
+import { toFencingConfig } from './takeover-sections/fencing.ts';
+import { toServicesConfig } from './takeover-sections/services.ts';
 
 const fileBytesMax = 1024 * 1024;
 
@@ -180,5 +182,7 @@ function toConfig(file: string, form: z.output<typeof fileSchema>): Config {
     history: { days: form.history.keep, bytesMax: form.history.max },
     metrics: form.metrics,
     log: form.log,
+    fencing: toFencingConfig(form.fencing),
+    services: form.services ? toServicesConfig(form.services) : null,
   };
 }

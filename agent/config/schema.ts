@@ -1,55 +1,13 @@
 import { z } from 'zod';
 import { limits } from '../../protocol/limits.ts';
+import { absolutePath, list, name, oneOf, section, shown, unit, whole } from './schema-parts.ts';
+import { fencingKeys, fencingSection } from './takeover-sections/fencing.ts';
+import { servicesKeys, servicesSection } from './takeover-sections/services.ts';
 import { parseBytes, parseDays, parseHostPort, parseRate, parseShare, parseTimeOfDay } from './values.ts';
 
 /** The form of the configuration file. load.ts turns it into `Config` (config.ts) and every complaint into file, line and key. */
 
-/** A text with a unit. `write` is what the complaint tells the operator to write instead. */
-function unit<T>(parse: (text: string) => T | null, write: string) {
-  return z.preprocess(
-    // A bare number is how YAML reads a size without a unit.
-    (value) => (typeof value === 'number' ? String(value) : value),
-    z.string({ error: (issue) => `${shown(issue.input)} is not ${write}` }).transform((text, context): T => {
-      const value = parse(text);
-      if (value !== null) return value;
-      context.addIssue({ code: 'custom', message: `${shown(text)} is not ${write}` });
-      return z.NEVER;
-    }),
-  );
-}
-
-/** How a value of the file is repeated in a complaint. */
-export function shown(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? typeof value;
-  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
-}
-
-function whole(min: number, max: number) {
-  const write = `a whole number from ${min} to ${max}`;
-  return z
-    .number({ error: (issue) => `${shown(issue.input)} is not ${write}` })
-    .refine((n) => Number.isInteger(n) && n >= min && n <= max, { error: (issue) => `${shown(issue.input)} is not ${write}` });
-}
-
-function oneOf<const T extends readonly [string, ...string[]]>(values: T) {
-  return z.enum(values, { error: (issue) => `${shown(issue.input)} is not one of: ${values.join(', ')}` });
-}
-
 const isOff = (value: unknown) => value === 'off' || value === false;
-
-const namePattern = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})$/;
-const name = z
-  .string({ error: (issue) => `${shown(issue.input)} is not a name; a name that looks like a number or a word of YAML stands in quotes` })
-  .regex(namePattern, {
-    error: (issue) =>
-      `${shown(issue.input)} is not a name; a name has letters, digits, '.', '_' and '-', starts with a letter or digit, and has at most 63 characters`,
-  });
-
-const absolutePath = z
-  .string({ error: (issue) => `${shown(issue.input)} is not a path` })
-  .refine((path) => path.startsWith('/'), { error: (issue) => `${shown(issue.input)} is not an absolute path; it must start with /` })
-  .refine((path) => !path.includes('\0'), { error: 'a path has no NUL byte' });
 
 const hostPort = (portMin: number) => unit((text) => parseHostPort(text, portMin), 'HOST:PORT, for example 0.0.0.0:7420 or [::]:7420');
 const bytes = unit(parseBytes, 'a size, for example 256MiB or 20GiB');
@@ -74,9 +32,6 @@ const window = z.strictObject({
     z.union([z.null(), rate], { error: (issue) => `${shown(issue.input)} is not "off" or a rate, for example 20MB/s` }),
   ),
 });
-
-const list = (error: string) => ({ error: (issue: { input?: unknown }) => `${shown(issue.input)} is not ${error}` });
-const section = { error: (issue: { input?: unknown }) => `${shown(issue.input)} is not a section with keys of its own` };
 
 const peer = z.strictObject(
   { addresses: z.array(hostPort(1), list('a list of HOST:PORT')).max(8, 'at most 8 addresses').default([]) },
@@ -140,6 +95,8 @@ export const fileSchema = z.strictObject(
     history: history.prefault({}),
     metrics: metrics.default({ host: '127.0.0.1', port: 9720 }),
     log: log.prefault({}),
+    fencing: fencingSection.default([]),
+    services: servicesSection.optional(),
   },
   { error: 'the file does not hold keys and values' },
 );
@@ -154,4 +111,6 @@ export const sectionKeys: Record<string, string[]> = {
   'limits.bandwidth': Object.keys(window.shape),
   history: Object.keys(history.shape),
   log: Object.keys(log.shape),
+  ...fencingKeys,
+  ...servicesKeys,
 };

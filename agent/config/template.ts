@@ -79,6 +79,23 @@ history:
   keep: 14d
   max: 20GiB
 
+# For a takeover: how this node makes sure that the OTHER one is off. Levels are tried in order until one proves it by
+# reading the state back. \`mailtwin fence test\` reads each and changes nothing.
+#   agent: a fence agent of ClusterLabs; secrets are files that only the agent can read.
+#   command: \`status\` ends with 0 = on, 2 = off, anything else = not known.
+# fencing:
+#   - { type: agent, agent: fence_ipmilan, options: { ip: 192.0.2.9, username: admin, lanplus: "1" }, secrets: { password: /etc/mailtwin/bmc.secret } }
+#   - { type: command, off: [/usr/local/sbin/pdu, "off"], status: [/usr/local/sbin/pdu, status] }
+#   - { type: cooperative }
+#   - { type: manual }
+
+# The mail services, which run on the active node alone: systemd units that have the drop-in 10-mailtwin.conf, or
+# commands (\`status\` ends with 0 = running, 3 = stopped). imap is a login that proves that mail is served.
+# services:
+#   units: [mailtwin-active.target, dovecot.service, postfix.service]
+#   configCheck: [doveconf, -n]
+#   imap: { host: 127.0.0.1, port: 143, user: probe, passwordFile: /etc/mailtwin/probe.secret, tls: starttls }
+
 # Prometheus metrics and health, as HOST:PORT, or off.
 metrics: ${values.metrics === null ? 'off' : scalar(showHostPort(values.metrics))}
 

@@ -69,6 +69,8 @@ export class TestNode {
       history: { days: 14, bytesMax: 1e9 },
       metrics: null,
       log: { level: 'info' },
+      fencing: [],
+      services: null,
     };
   }
 

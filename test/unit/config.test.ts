@@ -55,6 +55,8 @@ test('a minimal file gets the documented defaults', () => {
     history: { days: 14, bytesMax: 20 * 1024 ** 3 },
     metrics: { host: '127.0.0.1', port: 9720 },
     log: { level: 'info' },
+    fencing: [],
+    services: null,
   });
 });
 

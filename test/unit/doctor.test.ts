@@ -26,6 +26,8 @@ function sampleConfig(change: Partial<Config> = {}): Config {
     history: { days: 14, bytesMax: 1e10 },
     metrics: null,
     log: { level: 'info' },
+    fencing: [],
+    services: null,
     ...change,
   };
 }

@@ -1,0 +1,134 @@
+import { z } from 'zod';
+import { absolutePath, list, name, oneOf, section, shown, whole } from '../schema-parts.ts';
+
+/** One level of `fencing` after reading and checking: a way to make sure that the other node is off. */
+export type FenceLevelConfig = {
+  /** What people call it. */
+  name: string;
+  /** The whole level, switching off and reading the state back, takes no longer. */
+  timeoutSeconds: number;
+} & (
+  | {
+      type: 'agent';
+      /** A fence agent of ClusterLabs, by name or absolute path. */
+      agent: string;
+      /** What it gets as key=value lines, without `action`. */
+      options: Record<string, string>;
+      /** Options whose values are secret: the absolute path of the file that holds each. */
+      secrets: Record<string, string>;
+    }
+  | { type: 'command'; off: string[]; status: string[] }
+  | { type: 'cooperative' }
+  | { type: 'manual' }
+);
+
+const levelsMax = 16;
+
+/** Options that choose what a fence agent does: that is the agent's own to say, and never a power cycle. */
+const ownOptions = new Set(['action', 'option']);
+/** A secret in the configuration file would be in every backup of it. The scripts that print a secret are none themselves. */
+const secretOption = /passw|secret|token|private_key$/i;
+
+const timeout = (otherwise: number) => whole(1, 3600).default(otherwise);
+/** Why this cannot be the name of an option; null when it can. */
+function keyFault(key: string): string | null {
+  if (!/^[^\s=#\p{C}][^\s=\p{C}]{0,63}$/u.test(key)) return 'is not the name of an option of a fence agent';
+  return ownOptions.has(key.toLowerCase()) ? 'is not yours to set: mailtwin says off or status' : null;
+}
+
+const optionValue = z
+  .union([z.string(), z.number(), z.boolean()], { error: (issue) => `${shown(issue.input)} is not a text or a number` })
+  .transform(String)
+  .refine((value) => value.length <= 1024 && !/[\p{Cc}]/u.test(value), { error: 'a value is one line of at most 1024 characters' });
+
+const options = z.record(z.string(), optionValue, section).superRefine((given, context) => {
+  for (const [key, value] of Object.entries(given)) {
+    const complain = (message: string) => context.addIssue({ code: 'custom', path: [key], message });
+    const fault = keyFault(key);
+    if (fault !== null) complain(`${shown(key)} ${fault}`);
+    else if (key.toLowerCase() === 'method' && value !== 'onoff')
+      complain(`${shown(value)} is not a way to fence: a power cycle leaves the node running; write onoff, or leave it out`);
+    else if (secretOption.test(key) && !/script|path|file/i.test(key))
+      complain(
+        'a secret does not stand in the configuration: write it to a file that only the agent can read, and name that under `secrets`',
+      );
+  }
+});
+
+const secrets = z.record(z.string(), absolutePath, section).superRefine((given, context) => {
+  for (const key of Object.keys(given)) {
+    const fault = keyFault(key) ?? (key.toLowerCase() === 'method' ? 'is no secret' : null);
+    if (fault !== null) context.addIssue({ code: 'custom', path: [key], message: `${shown(key)} ${fault}` });
+  }
+});
+
+const argument = z
+  .string({ error: (issue) => `${shown(issue.input)} is not a text; numbers stand in quotes` })
+  .refine((text) => !text.includes('\0'), {
+    error: 'an argument has no NUL byte',
+  });
+/** A program and its arguments; no shell reads it. */
+export const argv = z
+  .array(argument, list('a program and its arguments, for example [/usr/local/sbin/pdu, "off"]'))
+  .min(1, 'a program is needed')
+  .max(64, 'at most 64 arguments')
+  .refine(([program = '']) => program !== '' && !/\s/.test(program), {
+    error: (issue) =>
+      `${shown((issue.input as unknown[])[0])} is not a program; program and arguments stand apart: [/usr/local/sbin/pdu, "off"]`,
+  });
+
+const shape = {
+  agent: z.strictObject(
+    {
+      type: z.literal('agent'),
+      name: name.optional(),
+      agent: z
+        .string({ error: (issue) => `${shown(issue.input)} is not a fence agent, for example fence_ipmilan` })
+        .regex(/^(\/\P{C}+|[A-Za-z0-9_][A-Za-z0-9_.-]*)$/u, {
+          error: (issue) => `${shown(issue.input)} is not the name or the absolute path of a fence agent`,
+        }),
+      options: options.prefault({}),
+      secrets: secrets.prefault({}),
+      timeoutSeconds: timeout(60),
+    },
+    section,
+  ),
+  command: z.strictObject(
+    { type: z.literal('command'), name: name.optional(), off: argv, status: argv, timeoutSeconds: timeout(30) },
+    section,
+  ),
+  cooperative: z.strictObject({ type: z.literal('cooperative'), name: name.optional(), timeoutSeconds: timeout(15) }, section),
+  manual: z.strictObject({ type: z.literal('manual'), name: name.optional() }, section),
+};
+
+const types = ['agent', 'command', 'cooperative', 'manual'] as const;
+
+export const fencingSection = z
+  .array(
+    // The type alone first, so that a wrong one is named and not only that nothing fits.
+    z
+      .looseObject({ type: oneOf(types) }, section)
+      .pipe(z.discriminatedUnion('type', [shape.agent, shape.command, shape.cooperative, shape.manual])),
+    list('a list of levels, each with its type'),
+  )
+  .max(levelsMax, `at most ${levelsMax} levels`);
+
+/** The keys of each part, for "did you mean". */
+export const fencingKeys: Record<string, string[]> = {
+  fencing: [...new Set(Object.values(shape).flatMap((each) => Object.keys(each.shape)))],
+};
+
+export function toFencingConfig(form: z.output<typeof fencingSection>): FenceLevelConfig[] {
+  return form.map((level): FenceLevelConfig => {
+    switch (level.type) {
+      case 'agent':
+        return { ...level, name: level.name ?? [level.agent.replace(/^.*\//, ''), level.options['ip']].filter(Boolean).join(' ') };
+      case 'command':
+        return { ...level, name: level.name ?? level.off[0]?.replace(/^.*\//, '') ?? 'command' };
+      case 'cooperative':
+        return { ...level, name: level.name ?? 'step-down' };
+      case 'manual':
+        return { ...level, name: level.name ?? 'by hand', timeoutSeconds: 1 };
+    }
+  });
+}

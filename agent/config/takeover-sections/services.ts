@@ -1,0 +1,87 @@
+import { z } from 'zod';
+import { absolutePath, list, oneOf, section, shown, whole } from '../schema-parts.ts';
+import { argv } from './fencing.ts';
+
+/** The section `services` after reading and checking: the mail services, which run on the active node alone. */
+export interface ServicesConfig {
+  /** The file that stands while this node is active; systemd starts the gated units only where it is. */
+  gate: string;
+  /** systemd units, in the order in which they are named to it. Empty when there are commands. */
+  units: string[];
+  commands: { start: string[]; stop: string[]; status: string[] } | null;
+  /** Exit code 0 = the mail server's configuration is well. */
+  configCheck: string[] | null;
+  imap: ImapCheckConfig | null;
+  startTimeoutSeconds: number;
+  stopTimeoutSeconds: number;
+}
+
+/** A login that proves that the mail server serves. */
+export interface ImapCheckConfig {
+  host: string;
+  port: number;
+  user: string;
+  /** Absolute path. */
+  passwordFile: string;
+  tls: 'none' | 'starttls' | 'implicit';
+}
+
+const unitName = z
+  .string({ error: (issue) => `${shown(issue.input)} is not the name of a systemd unit` })
+  .regex(/^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]{0,200}\.(service|socket|target|timer|path)$/, {
+    error: (issue) => `${shown(issue.input)} is not the name of a systemd unit, for example dovecot.service`,
+  });
+
+const commands = z.strictObject({ start: argv, stop: argv, status: argv }, section);
+
+const imap = z.strictObject(
+  {
+    host: z
+      .string({ error: (issue) => `${shown(issue.input)} is not a host` })
+      .regex(/^[A-Za-z0-9.:_-]{1,255}$/, { error: (issue) => `${shown(issue.input)} is not a host` })
+      .default('127.0.0.1'),
+    port: whole(1, 65_535).optional(),
+    user: z
+      .string({ error: (issue) => `${shown(issue.input)} is not a user name` })
+      .regex(/^\P{Cc}{1,255}$/u, { error: (issue) => `${shown(issue.input)} is not a user name` }),
+    passwordFile: absolutePath,
+    tls: oneOf(['none', 'starttls', 'implicit']).default('none'),
+  },
+  section,
+);
+
+export const servicesSection = z
+  .strictObject(
+    {
+      gate: absolutePath.default('/run/mailtwin/active'),
+      units: z.array(unitName, list('a list of systemd units, for example [dovecot.service]')).max(32, 'at most 32 units').default([]),
+      commands: commands.optional(),
+      configCheck: argv.optional(),
+      imap: imap.optional(),
+      startTimeoutSeconds: whole(1, 3600).default(30),
+      stopTimeoutSeconds: whole(1, 3600).default(30),
+    },
+    section,
+  )
+  .superRefine((form, context) => {
+    if (form.units.length > 0 && form.commands)
+      context.addIssue({ code: 'custom', path: ['commands'], message: 'either `units` or `commands`, not both' });
+    if (form.units.length === 0 && !form.commands)
+      context.addIssue({ code: 'custom', path: [], message: 'names no service: add `units: [dovecot.service]` or `commands`' });
+  });
+
+/** The keys of each part, for "did you mean". */
+export const servicesKeys: Record<string, string[]> = {
+  services: Object.keys(servicesSection.shape),
+  'services.commands': Object.keys(commands.shape),
+  'services.imap': Object.keys(imap.shape),
+};
+
+export function toServicesConfig(form: z.output<typeof servicesSection>): ServicesConfig {
+  return {
+    ...form,
+    commands: form.commands ?? null,
+    configCheck: form.configCheck ?? null,
+    imap: form.imap ? { ...form.imap, port: form.imap.port ?? (form.imap.tls === 'implicit' ? 993 : 143) } : null,
+  };
+}
