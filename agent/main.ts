@@ -13,6 +13,7 @@ import { createLog } from './observe/log.ts';
 import { boundMemory } from './platform/process-memory.ts';
 import { systemClock } from './platform/clock.ts';
 import { OperatorError } from './platform/errors.ts';
+import { withDurableRole } from './wiring/node-state.ts';
 import { Agent, type RunOptions } from './wiring/agent.ts';
 
 /** What the command line can have this node do without asking a running agent. */
@@ -47,7 +48,7 @@ export async function initNode(options: InitOptions): Promise<InitResult> {
 }
 
 export async function joinPair(options: JoinOptions): Promise<JoinResult> {
-  const config = loadConfig(options.configFile);
+  const config = withDurableRole(loadConfig(options.configFile));
   const address = parseHostPort(options.address, 1);
   if (address === null)
     throw new OperatorError(
@@ -76,7 +77,7 @@ export async function stateDirOf(configFile: string): Promise<string> {
 
 export function doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding> {
   return runDoctor(
-    hostProbe(() => withPinnedAddresses(loadConfig(configFile))),
+    hostProbe(() => withPinnedAddresses(withDurableRole(loadConfig(configFile)))),
     status,
   );
 }

@@ -46,6 +46,10 @@ const shapes = {
       wallMs: count,
       /** New at each start of the agent. */
       boot: text,
+      /** The port that the sender listens on, so that the other side can call back after a takeover; 0 = unknown. */
+      port: z.number().int().min(0).max(65535),
+      /** The sender holds the service addresses and runs the mail services, or does not know better. */
+      active: z.boolean(),
     },
   },
   /** 2, both, control: why the connection is refused or ended by intent; the sender then closes. */
@@ -65,6 +69,8 @@ const shapes = {
       lagBytes: count,
       lagMs: count,
       phase: text,
+      /** The sender holds the service addresses and runs the mail services. */
+      active: z.boolean(),
       /** Free and total bytes of the file system of each root, by root name. */
       space: z.array(z.tuple([text, count, count])).max(limits.rootsMax),
       /** Foreign writes found below a standby's roots (I2), unproven directories of a primary (I10). */

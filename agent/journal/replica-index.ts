@@ -17,7 +17,7 @@ import {
 import { Layer } from './layer.ts';
 
 /** Files from this size on are found again by content (a copy needs no body). */
-const contentLookupBytesMin = 16 * 1024;
+export const contentLookupBytesMin = 16 * 1024;
 const knownMax = 10_000;
 
 export interface Ref {

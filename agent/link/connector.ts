@@ -13,7 +13,7 @@ import { judgeKey, readRefusal, refusalBody } from './pin-check.ts';
 import type { PinnedPeer } from './pins.ts';
 import { clientTls, peerSpki } from './tls.ts';
 
-interface Address {
+export interface Address {
   host: string;
   port: number;
 }
@@ -25,19 +25,26 @@ export interface Connector {
   stop(): Promise<void>;
 }
 
+export interface ConnectorOptions extends LinkOptions {
+  /** From 0 to 1, for the jitter. */
+  random: () => number;
+  /** Awaited before each attempt: what the last connection brought must be in place before a hello says where this node stands. */
+  ready?: () => Promise<void>;
+  /** Awaited before each attempt, after `ready`: until it is this node's turn to call. */
+  turn?: (signal: AbortSignal) => Promise<void>;
+  /** Addresses where the peer was met, beside those of the configuration and of pairing. */
+  learned?: () => readonly Address[];
+}
+
 /** How often an unpaired node looks whether it was paired meanwhile. */
 const unpairedPollMs = 500;
 /** A connection that held for this long was a good one: the next attempt follows soon. */
 const heldMs = 5000;
 
 /**
- * Keeps a connection to the peer (on the standby), for ever: every known address in order, then a pause that grows.
- *
- * @param options.random from 0 to 1, for the jitter.
- * @param options.ready is awaited before each attempt: what the last connection brought must be in place before a hello
- * says where this node stands.
+ * Keeps a connection to the peer, for ever: every known address in order, then a pause that grows.
  */
-export function startConnector(options: LinkOptions & { random: () => number; ready?: () => Promise<void> }): Connector {
+export function startConnector(options: ConnectorOptions): Connector {
   const { config, pins, clock, log } = options;
   const stopping = new AbortController();
   let state: Connector['state'] = 'connecting';
@@ -53,7 +60,7 @@ export function startConnector(options: LinkOptions & { random: () => number; re
   /** Tries each address; returns how long the connection held, 0 when there was none. */
   const round = async (pin: PinnedPeer): Promise<number> => {
     const failures: { end: ChannelEnd; address: string }[] = [];
-    for (const target of addressesOf(config.peer.addresses, pin)) {
+    for (const target of addressesOf(config.peer.addresses, pin, options.learned?.() ?? [])) {
       if (stopping.signal.aborted) return 0;
       const address = showAddress(target);
       const outcome = await openLink(options, pin, target, stopping.signal);
@@ -101,6 +108,8 @@ export function startConnector(options: LinkOptions & { random: () => number; re
       }
       state = 'connecting';
       await options.ready?.();
+      await options.turn?.(stopping.signal);
+      if (stopping.signal.aborted) return;
       const heldForMs = await round(pin);
       if (stopping.signal.aborted) return;
       failures = heldForMs >= heldMs ? 0 : failures + 1;
@@ -139,9 +148,9 @@ export function startConnector(options: LinkOptions & { random: () => number; re
   };
 }
 
-/** Those of the configuration first, then where pairing found the peer. */
-function addressesOf(configured: readonly Address[], pin: PinnedPeer): Address[] {
-  const all = [...configured, ...pin.addresses];
+/** Those of the configuration first, then where pairing found the peer, then where it was met since. */
+function addressesOf(configured: readonly Address[], pin: PinnedPeer, learned: readonly Address[]): Address[] {
+  const all = [...configured, ...pin.addresses, ...learned];
   return all.filter((address, i) => all.findIndex((other) => other.host === address.host && other.port === address.port) === i);
 }
 

@@ -14,7 +14,7 @@ import { closedEnd, refuseAndClose, socketErrorEnd } from './socket-end.ts';
 export type Hello = MessageOf<'hello'>;
 
 /** What only the owner of the link knows of the first message; the link fills in the rest. */
-export type HelloFields = Pick<Hello, 'role' | 'epoch' | 'position' | 'agentVersion' | 'serverVersion' | 'boot'>;
+export type HelloFields = Pick<Hello, 'role' | 'epoch' | 'active' | 'position' | 'agentVersion' | 'serverVersion' | 'boot' | 'port'>;
 
 /** `name:format` of each root, sorted: the part of the roots that must be the same on both nodes. */
 export function rootsOf(config: Pick<Config, 'roots'>): string[] {
@@ -52,7 +52,8 @@ export function judgeHello(mine: Hello, theirs: Hello): ChannelEnd | null {
       detail: `not of the same pair: ${both(`pair ${mine.pair}`, `pair ${theirs.pair}`)}; pair the two nodes again`,
     };
   if (mine.node === theirs.node) return { code: 'same-node', detail: `both nodes are called ${mine.node}; each needs a name of its own` };
-  if (mine.role === theirs.role)
+  // After a takeover two primaries of different epochs, or two that stepped down, must be able to tell each other.
+  if (mine.role === theirs.role && mine.role !== 'fenced' && mine.epoch === theirs.epoch && (mine.role === 'primary' || mine.epoch <= 1))
     return {
       code: 'same-role',
       detail: `both nodes have the same role: ${both(`role ${mine.role}`, `role ${theirs.role}`)}; one must be the standby`,

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { PairingOffer } from '../../protocol/control.ts';
 import { makePairingCode, normalizePairingCode, pairingLimits, pairingVersion } from '../../protocol/pairing.ts';
+import type { Role } from '../../protocol/messages.ts';
 import type { Config } from '../config/config.ts';
 import type { Clock, Timer } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
@@ -64,6 +65,8 @@ export interface PairingServerOptions {
   log: Log;
   /** The port that this node listens on, for the standby to come back to. */
   port: () => number;
+  /** The role in force. */
+  role: () => Role;
 }
 
 export function createPairingServer(options: PairingServerOptions): PairingServer {
@@ -120,7 +123,12 @@ export function createPairingServer(options: PairingServerOptions): PairingServe
     const standby = partyOf(proof);
     if (!sameProof(standbyProof(key, scene, standby), Buffer.from(proof.mac, 'base64')))
       throw new PairingEnded(of.life.wrongCode(clock.monotonicMs()));
-    const me: Party = { role: config.role, node: config.node, roots: rootsOf(config), port: options.port() };
+    const me: Party = {
+      role: options.role() === 'primary' ? 'primary' : 'standby',
+      node: config.node,
+      roots: rootsOf(config),
+      port: options.port(),
+    };
     const unfit = judgeParties(me, standby);
     if (unfit) throw new PairingEnded(unfit);
     if (of.claimed) throw new PairingEnded({ code: 'busy', detail: 'another connection is pairing by this code' });
@@ -158,7 +166,7 @@ export function createPairingServer(options: PairingServerOptions): PairingServe
 
   return {
     offer({ replace = false } = {}) {
-      if (config.role !== 'primary')
+      if (options.role() !== 'primary')
         throw new OperatorError(
           'wrong-role',
           `${config.node} is a standby; a code is made on the primary`,

@@ -12,7 +12,7 @@ import type { PrimaryRole } from './primary/role.ts';
 import type { Root } from './root.ts';
 import type { StandbyRole } from './standby/role.ts';
 
-/** What status is made of. Exactly one of the roles is there. */
+/** What status is made of. At most one of the roles is there. */
 export interface StatusParts {
   config: Config;
   role: Role;
@@ -25,6 +25,9 @@ export interface StatusParts {
   roots: readonly Root[];
   primary: PrimaryRole | null;
   standby: StandbyRole | null;
+  peer: PeerView;
+  /** Whether this node holds the service addresses and runs the mail services now. */
+  active: () => boolean;
   capture: () => Status['capture'];
   pair: () => { pair: string; node: string } | null;
   linkError: () => string | null;
@@ -49,8 +52,8 @@ export function saveLastVerify(kv: Kv, verify: NonNullable<Status['lastVerify']>
 /** Puts together what `mailtwin status`, the metrics and the health checks show. */
 export function buildStatus(p: StatusParts): Status {
   const now = p.clock.monotonicMs();
-  const peer = (p.primary ?? p.standby)?.peer;
-  const reading = peer?.reading ?? null;
+  const { peer } = p;
+  const { reading } = peer;
   const fresh = reading && now - reading.heardMonotonicMs < readingMsMax ? reading : null;
   const replication = p.primary ? primaryReplication(p, p.primary) : standbyReplication(p, fresh);
   const roots = p.roots.map((root) => {
@@ -61,11 +64,11 @@ export function buildStatus(p: StatusParts): Status {
     node: p.config.node,
     pair: p.pair()?.pair ?? null,
     role: p.role,
-    active: p.role === 'primary',
+    active: p.active(),
     epoch: p.epoch,
     at: new Date(p.clock.wallMs()).toISOString(),
     agentVersion: p.agentVersion,
-    peer: peerStatus(p, peer ?? null, reading, fresh),
+    peer: peerStatus(p, reading, fresh),
     replication,
     possibleLoss: possibleLoss(p, fresh),
     roots,
@@ -78,10 +81,10 @@ export function buildStatus(p: StatusParts): Status {
   return status;
 }
 
-function peerStatus(p: StatusParts, peer: PeerView | null, reading: PeerReading | null, fresh: PeerReading | null): Status['peer'] {
+function peerStatus(p: StatusParts, reading: PeerReading | null, fresh: PeerReading | null): Status['peer'] {
   return {
     node: reading?.node ?? p.pair()?.node ?? null,
-    connected: peer?.connected ?? false,
+    connected: p.peer.connected,
     lastHeardAt: reading ? new Date(reading.heardWallMs).toISOString() : null,
     role: fresh?.role ?? null,
     epoch: fresh?.epoch ?? null,

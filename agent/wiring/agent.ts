@@ -1,37 +1,27 @@
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { Status } from '../../protocol/control.ts';
 import type { Role } from '../../protocol/messages.ts';
 import type { Config } from '../config/config.ts';
 import { startControlServer } from '../control/server.ts';
-import { loadHash64 } from '../delta/xxhash.ts';
-import { HistoryKeeper } from '../history/keeper.ts';
-import { Changes } from '../journal/changes.ts';
-import { metaKey } from '../journal/keys.ts';
-import { ReplicaIndex } from '../journal/replica-index.ts';
-import type { HelloFields } from '../link/handshake.ts';
+import type { Channel } from '../link/channel.ts';
+import type { Hello, HelloFields } from '../link/handshake.ts';
 import { loadIdentity } from '../link/identity.ts';
-import { createPairingServer, type PairingServer } from '../link/pairing-server.ts';
+import { startPairLink, type PairLink } from '../link/pair-link.ts';
+import { createPairingServer } from '../link/pairing-server.ts';
 import { pinFile, type PinnedPeer, type Pins } from '../link/pins.ts';
 import { startObserveServer } from '../observe/http.ts';
-import type { Meter } from '../observe/meter.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import { systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
-import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
 import { realFiles } from '../platform/real-files.ts';
-import { DeletionGuard } from '../replicate/primary/guard.ts';
-import { PrimaryRole } from '../replicate/primary/role.ts';
-import { Unproven } from '../replicate/primary/unproven.ts';
-import type { Root } from '../replicate/root.ts';
-import { packPosition } from '../replicate/standby/receiver.ts';
-import { StandbyRole } from '../replicate/standby/role.ts';
-import { checkForeign, type ForeignPolicy } from '../replicate/standby/startup.ts';
+import type { ForeignPolicy } from '../replicate/standby/startup.ts';
 import { buildStatus, type StatusParts } from '../replicate/status.ts';
 import { agentApi } from './api.ts';
-import { startPrimary, startStandby, type RunningRole } from './roles.ts';
-import { findServerVersion, hashSeed, makeRoots, openStore, settleRole } from './parts.ts';
-import { heartbeatOf } from './heartbeat.ts';
+import { metPeers } from './met-peers.ts';
+import { NodeState } from './node-state.ts';
+import { findServerVersion, openStore } from './parts.ts';
+import { enterRole, meet, type RoleParts, type RunningRole } from './roles.ts';
 import { agentVersion } from './version.ts';
 
 export interface RunOptions {
@@ -47,6 +37,7 @@ export class Agent {
   /** Resolves with the exit code when everything has stopped. */
   readonly ended: Promise<number>;
   #stopping: Promise<void> | null = null;
+  #turning: Promise<void> | null = null;
 
   private constructor(log: Log) {
     this.#log = log;
@@ -75,15 +66,16 @@ export class Agent {
   }
 
   /** A part of the agent failed in a way that nobody foresaw: better to end and be started again than to go on half. */
-  #failed(what: string): (error: unknown) => void {
-    return (error) => {
+  readonly #failed =
+    (what: string) =>
+    (error: unknown): void => {
       if (this.#stopping) return;
       this.#log.error({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }, `${what} failed; the agent ends`);
       this.#stop(1);
     };
-  }
 
   async #close(): Promise<void> {
+    await this.#turning?.catch(() => {});
     for (const close of this.#closers.splice(0).toReversed()) {
       try {
         await close();
@@ -99,48 +91,101 @@ export class Agent {
     const pins = pinFile(config.state);
     const kv = openStore(config);
     this.#closers.push(() => kv.close());
-    const { role, epoch } = settleRole(kv, config);
-    const roots = makeRoots(config, role);
+    const node = new NodeState(kv, config, log);
     const serverVersion = await findServerVersion();
     const boot = randomUUID();
-    let status: () => Status = () => {
-      throw new Error('the agent is starting');
-    };
+    const met = metPeers(kv);
     const metrics = createMetrics({ status: () => status(), wallMs: () => systemClock.wallMs() });
-    const shared: SharedParts = { config, log, kv, role, epoch, roots, meter: metrics.meter, pins };
-    const running = role === 'primary' ? await this.#primary(shared) : await this.#standby(shared, options.foreign);
-    const statusParts: StatusParts = {
-      ...shared,
+    const parts = (): RoleParts => ({
+      config,
+      log,
+      kv,
+      meter: metrics.meter,
+      epoch: node.epoch,
+      active: () => node.role === 'primary',
+      failed: this.#failed,
+    });
+    let running: RunningRole = await enterRole(parts(), node.role, options.foreign);
+    this.#closers.push(() => running.stop());
+    let link: PairLink | null = null;
+    const statusParts = (): StatusParts => ({
+      config,
+      role: node.role,
+      epoch: node.epoch,
       agentVersion,
       clock: systemClock,
       files: realFiles,
+      kv,
       index: running.index,
+      roots: running.roots,
       primary: running.primary,
       standby: running.standby,
+      peer: running.peer,
+      active: () => node.role === 'primary',
       capture: () => running.capture(),
       pair: () => readablePin(pins),
-      linkError: () => running.linkError(),
+      linkError: () => link?.lastError?.detail ?? null,
       fillTotal: () => running.fillTotal(),
-    };
-    status = () => buildStatus(statusParts);
+    });
+    const status = (): Status => buildStatus(statusParts());
+    const pairing = createPairingServer({
+      config,
+      identity,
+      pins,
+      clock: systemClock,
+      log,
+      port: () => link?.port ?? 0,
+      role: () => node.role,
+    });
+    this.#closers.push(() => pairing.stop());
     const hello = (): HelloFields => ({
-      role,
-      epoch,
+      role: node.role,
+      epoch: node.epoch,
+      active: node.role === 'primary',
       position: running.position(),
       agentVersion,
       serverVersion,
       boot,
+      port: link?.port ?? 0,
     });
-    let pairing: PairingServer | null = null;
-    const link = { config, identity, pins, clock: systemClock, log, hello };
-    if (running.primary) {
-      const server = createPairingServer({ config, identity, pins, clock: systemClock, log, port: () => started.port });
-      pairing = server;
-      this.#closers.push(() => server.stop());
-    }
-    const started = await running.connect(link, pairing, this.#failed('the connection to the peer'));
-    this.#closers.push(() => started.stop());
-    const api = agentApi({ statusParts, running, pairing, log, stop: () => this.stop() });
+    const changeRole = async (role: Role): Promise<void> => {
+      link?.renew({ code: 'role', detail: `${config.node} is ${role} now` });
+      await running.stop();
+      running = await enterRole(parts(), role, options.foreign);
+      running.start();
+      log.info({ role, epoch: node.epoch }, `this node is ${role} now`);
+    };
+    const onChannel = (channel: Channel, theirs: Hello, address: string): void => {
+      if (this.#turning) return channel.close({ code: 'turning', detail: `${config.node} is changing its role` });
+      node.sawEpoch(theirs.epoch);
+      const works = [running.role, theirs.role].toSorted().join();
+      if (works === 'primary,standby') running.serve(channel, theirs, address);
+      else meet(running.peer, channel, theirs, address);
+      if (running.role !== 'primary' || theirs.epoch <= node.epoch) return;
+      log.error({ epoch: theirs.epoch, mine: node.epoch }, `${theirs.node} has taken over; this node steps down and stays down`);
+      this.#turn(node.set('fenced', theirs.epoch).then(() => changeRole('fenced')));
+    };
+    link = await startPairLink({
+      config,
+      identity,
+      pins,
+      clock: systemClock,
+      log,
+      hello,
+      onChannel,
+      random: Math.random,
+      ready: async () => {
+        await this.#turning?.catch(() => {});
+        await running.idle();
+      },
+      calls: () => node.role !== 'primary',
+      pairing: (socket, address) => pairing.handle(socket, address),
+      learned: () => met.addresses(),
+      met: (address) => met.remember(address),
+    });
+    const { port } = link;
+    this.#closers.push(() => link?.stop());
+    const api = agentApi({ statusParts, running: () => running, pairing, log, stop: () => this.stop() });
     const control = await startControlServer({ stateDir: config.state, api, log });
     this.#closers.push(() => control.close());
     if (config.metrics) {
@@ -148,70 +193,16 @@ export class Agent {
       this.#closers.push(() => http.close());
       log.info({ port: http.port }, 'metrics are served');
     }
-    running.start(this.#failed('the agent'));
-    log.info({ node: config.node, role, epoch, version: agentVersion, port: started.port }, 'the agent runs');
+    running.start();
+    log.info({ node: config.node, role: node.role, epoch: node.epoch, version: agentVersion, port }, 'the agent runs');
   }
 
-  async #primary(shared: SharedParts): Promise<RunningRole> {
-    const { config, log, kv, epoch, roots, meter } = shared;
-    const index = new ReplicaIndex(kv, { findByIdentity: true });
-    const role: PrimaryRole = new PrimaryRole(
-      {
-        kv,
-        files: realFiles,
-        clock: systemClock,
-        log,
-        meter,
-        index,
-        changes: new Changes(kv, systemClock.monotonicMs()),
-        unproven: new Unproven(kv),
-        guard: new DeletionGuard({ share: config.limits.massDeleteShare, filesMin: config.limits.massDeleteFilesMin }),
-        hash: await loadHash64(hashSeed(kv)),
-        roots,
-        settleMs: config.capture.settleMs,
-        restMaxMs: config.capture.restMaxMs,
-      },
-      epoch,
-      () =>
-        heartbeatOf('primary', epoch, realFiles, roots, role.sender.position, {
-          ...role.lag(),
-          phase: role.sender.phase,
-          unproven: role.unproven.count,
-          warnings: role.sender.held ? [role.sender.held.detail] : [],
-        }),
-    );
-    return startPrimary(shared, role, index, this.#closers, this.#failed('the watcher'));
-  }
-
-  async #standby(shared: SharedParts, foreign: ForeignPolicy): Promise<RunningRole> {
-    const { config, log, kv, epoch, roots, meter } = shared;
-    const index = new ReplicaIndex(kv, { findByIdentity: false });
-    const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
-    const role: StandbyRole = new StandbyRole(
-      { kv, files: realFiles, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin },
-      () =>
-        heartbeatOf('standby', epoch, realFiles, roots, role.receiver.position, {
-          changes: 0,
-          bytes: 0,
-          ms: 0,
-          phase: 'streaming',
-          unproven: role.foreign().length,
-          warnings: role
-            .foreign()
-            .slice(0, 5)
-            .map(({ path, what }) => `${path}: ${what}`),
-        }),
-    );
-    await role.start();
-    const { adopted, movedAside } = await checkForeign({ files: realFiles, kv, clock: systemClock, index, roots }, foreign);
-    if (adopted > 0) {
-      // A position that no primary made: the next connection begins with a comparison.
-      kv.commit([[metaKey('position'), packPosition({ epoch: 0, seq: 0, checksum: randomBytes(8).toString('hex') })]]);
-      log.info({ adopted }, 'files that were there were adopted; the primary compares them and sends what differs');
-      role.receiver.reload();
-    }
-    if (movedAside > 0) log.info({ movedAside }, 'files that were there were moved aside');
-    return startStandby(role, index);
+  /** Changes of the role are made one after the other; one that fails ends the agent, which then starts as what it durably is. */
+  #turn(work: Promise<void>): void {
+    const turning = work.catch(this.#failed('the change of the role')).finally(() => {
+      if (this.#turning === turning) this.#turning = null;
+    });
+    this.#turning = turning;
   }
 }
 
@@ -223,16 +214,4 @@ function readablePin(pins: Pins): PinnedPeer | null {
     if (error instanceof OperatorError) return null;
     throw error;
   }
-}
-
-/** What both roles are made of. */
-export interface SharedParts {
-  config: Config;
-  log: Log;
-  kv: Kv;
-  role: Role;
-  epoch: number;
-  roots: readonly Root[];
-  meter: Meter;
-  pins: Pins;
 }

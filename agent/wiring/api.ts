@@ -12,9 +12,9 @@ import { Lines } from './lines.ts';
 import type { RunningRole } from './roles.ts';
 
 export interface ApiParts {
-  statusParts: StatusParts;
-  running: RunningRole;
-  pairing: PairingServer | null;
+  statusParts: () => StatusParts;
+  running: () => RunningRole;
+  pairing: PairingServer;
   log: Log;
   stop: () => void;
 }
@@ -26,10 +26,10 @@ const shownMax = 1000;
 export function agentApi(parts: ApiParts): AgentApi {
   const { statusParts, running, pairing } = parts;
   return {
-    status: () => buildStatus(statusParts),
+    status: () => buildStatus(statusParts()),
     wait: (timeoutSeconds, signal) =>
       Lines.of(signal, async (push) => {
-        const primary = onPrimary(running);
+        const primary = onPrimary(running());
         let last = 0;
         await primary.wait(timeoutSeconds * 1000, signal, (open) => {
           const now = systemClock.monotonicMs();
@@ -41,22 +41,16 @@ export function agentApi(parts: ApiParts): AgentApi {
       }),
     verify: (deep, signal) =>
       Lines.of(signal, async (push) => {
-        if (running.primary) await verifyPair(statusParts, running.primary, deep, signal, push);
-        else if (running.standby) await verifyStandby(statusParts, running.standby, deep, signal, push);
+        const { primary, standby } = running();
+        if (primary) await verifyPair(statusParts(), primary, deep, signal, push);
+        else if (standby) await verifyStandby(statusParts(), standby, deep, signal, push);
+        else throw new OperatorError('fenced', 'this node was replaced and is kept as it is', 'run `mailtwin rejoin` first', 3);
       }),
     offerPairing(replace) {
-      if (!pairing)
-        throw new OperatorError(
-          'wrong-role',
-          'a code is made on the primary; this node is the standby',
-          'run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` here',
-          3,
-        );
       return pairing.offer({ replace });
     },
     pairingResult: (signal) =>
       Lines.of(signal, async (push) => {
-        if (!pairing) throw new OperatorError('wrong-role', 'this node is the standby', 'run `mailtwin pair` on the primary', 3);
         const outcome = await pairing.result(signal, (text) => push({ kind: 'progress', done: 0, total: null, text }));
         if (outcome.kind === 'failed')
           throw new OperatorError(outcome.code, outcome.detail, 'make a new code with `mailtwin pair`', exitCodes.failed);
@@ -67,7 +61,7 @@ export function agentApi(parts: ApiParts): AgentApi {
           facts: { pair: outcome.peer.pair, node: outcome.peer.node, fingerprint: outcome.peer.fingerprint },
         });
       }),
-    allowDelete: () => onPrimary(running).allowDelete(),
+    allowDelete: () => onPrimary(running()).allowDelete(),
     stop: parts.stop,
   };
 }

@@ -11,6 +11,7 @@ export interface Health {
   phase: string;
   unproven: number;
   warnings: string[];
+  active: boolean;
 }
 
 /** What this node tells of itself every second. */
@@ -42,6 +43,7 @@ export function heartbeatOf(
     lagBytes: whole(health.bytes),
     lagMs: whole(health.ms),
     phase: health.phase,
+    active: health.active,
     space,
     unproven: health.unproven,
     warnings: health.warnings.slice(0, 50).map((text) => text.slice(0, 1000)),

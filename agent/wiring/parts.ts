@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto';
 import type { Role } from '../../protocol/messages.ts';
 import type { Config, RootConfig } from '../config/config.ts';
 import { metaKey } from '../journal/keys.ts';
-import { packNumber, readNumber } from '../journal/replica-index.ts';
 import { formatByName } from '../mailstore/format-by-name.ts';
 import { parseDovecotVersion, showServerVersion } from '../mailstore/server-version.ts';
 import { OperatorError } from '../platform/errors.ts';
@@ -20,28 +19,6 @@ export function openStore(config: Config): Kv {
   const dir = `${config.state}/store`;
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   return openLmdbKv(dir);
-}
-
-/** Role and epoch in force: durable state, which a configuration file cannot change back. */
-export function settleRole(kv: Kv, config: Config): { role: Role; epoch: number } {
-  const stored = kv.get(metaKey('role'))?.toString();
-  const epoch = readNumber(kv.get(metaKey('epoch'))) ?? 1;
-  if (stored === undefined) {
-    kv.commit([
-      [metaKey('role'), Buffer.from(config.role)],
-      [metaKey('epoch'), packNumber(epoch)],
-    ]);
-    return { role: config.role, epoch };
-  }
-  if (stored !== config.role) {
-    throw new OperatorError(
-      'role',
-      `the configuration says ${config.role}, but this node is ${stored} by its state in ${config.state}`,
-      `set \`role: ${stored}\` in ${config.file}; a role changes by a takeover, never by the configuration`,
-      3,
-    );
-  }
-  return { role: config.role, epoch };
 }
 
 /** A random number of this node alone that seeds its chunk hashes: whoever writes mail cannot foresee them. */

@@ -1,59 +1,181 @@
+import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import type { Status } from '../../protocol/control.ts';
+import type { MessageOf, Role } from '../../protocol/messages.ts';
 import type { Position } from '../../protocol/position.ts';
 import { chooseWatcher } from '../capture/choose-watcher.ts';
 import type { Watcher } from '../capture/watcher.ts';
-import type { ReplicaIndex } from '../journal/replica-index.ts';
-import { startConnector } from '../link/connector.ts';
-import { startListener, type LinkOptions } from '../link/listener.ts';
-import type { PairingServer } from '../link/pairing-server.ts';
+import type { Config } from '../config/config.ts';
+import { loadHash64 } from '../delta/xxhash.ts';
+import { HistoryKeeper } from '../history/keeper.ts';
+import { Changes } from '../journal/changes.ts';
+import { metaKey } from '../journal/keys.ts';
+import { ReplicaIndex } from '../journal/replica-index.ts';
+import { indexOf, ownDiskKey, turnRound } from '../journal/turn-round.ts';
+import type { Channel } from '../link/channel.ts';
+import type { Hello } from '../link/handshake.ts';
+import type { Meter } from '../observe/meter.ts';
 import { sleep, systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
+import type { Kv } from '../platform/kv.ts';
+import type { Log } from '../platform/log.ts';
 import { realFiles } from '../platform/real-files.ts';
+import { PeerView } from '../replicate/peer-view.ts';
 import { countFiles } from '../replicate/primary/count.ts';
-import type { PrimaryRole } from '../replicate/primary/role.ts';
+import { DeletionGuard } from '../replicate/primary/guard.ts';
+import { PrimaryRole } from '../replicate/primary/role.ts';
 import { checkRoots } from '../replicate/primary/root-check.ts';
-import type { StandbyRole } from '../replicate/standby/role.ts';
-import type { SharedParts } from './agent.ts';
+import { Unproven } from '../replicate/primary/unproven.ts';
+import type { Root } from '../replicate/root.ts';
+import { packPosition, readPosition } from '../replicate/standby/receiver.ts';
+import { StandbyRole } from '../replicate/standby/role.ts';
+import { acceptOwnDisk } from '../replicate/standby/own-disk.ts';
+import { checkForeign, type ForeignPolicy } from '../replicate/standby/startup.ts';
+import { heartbeatOf, type Health } from './heartbeat.ts';
+import { hashSeed, makeRoots } from './parts.ts';
 
-type LinkParts = Omit<LinkOptions, 'onChannel'>;
+/** What a role is made of. */
+export interface RoleParts {
+  config: Config;
+  log: Log;
+  kv: Kv;
+  meter: Meter;
+  epoch: number;
+  /** Whether this node holds the service addresses and runs the mail services now. */
+  active: () => boolean;
+  /** A part of it failed in a way that nobody foresaw. */
+  failed: (what: string) => (error: unknown) => void;
+}
 
-/** A role at work, as the rest of the agent sees it. Exactly one of `primary` and `standby` is there. */
+/** A role at work, as the rest of the agent sees it. At most one of `primary` and `standby` is there. */
 export interface RunningRole {
-  primary: PrimaryRole | null;
-  standby: StandbyRole | null;
-  index: ReplicaIndex;
+  readonly role: Role;
+  readonly roots: readonly Root[];
+  readonly primary: PrimaryRole | null;
+  readonly standby: StandbyRole | null;
+  readonly peer: PeerView;
+  readonly index: ReplicaIndex;
   position(): Position;
   capture(): Status['capture'];
   fillTotal(): number | null;
-  linkError(): string | null;
-  connect(
-    link: LinkParts,
-    pairing: PairingServer | null,
-    failed: (error: unknown) => void,
-  ): Promise<{ port: number; stop(): Promise<void> }>;
+  /** Takes a connection with a peer in the other role. */
+  serve(channel: Channel, hello: Hello, address: string): void;
+  /** Resolves when what the last connection brought is in place. */
+  idle(): Promise<void>;
   /** Begins the work in the background. */
-  start(failed: (error: unknown) => void): void;
+  start(): void;
+  /** Ends it; connections have ended before. */
+  stop(): Promise<void>;
 }
 
 const watcherRetryMs = 5000;
+const noCapture: Status['capture'] = { watcher: 'none', watches: 0, overflows: 0 };
 
-/** Starts watching; connects and compares when told to. */
-export async function startPrimary(
-  shared: SharedParts,
-  role: PrimaryRole,
-  index: ReplicaIndex,
-  closers: (() => Promise<void> | void)[],
-  failed: (error: unknown) => void,
-): Promise<RunningRole> {
-  const { config, log, roots, kv } = shared;
+/**
+ * Makes this node what its durable role says. Leaving a role undoes everything; what it knew is in the store.
+ *
+ * @throws OperatorError when the role cannot be entered as the node is configured; nothing is left running then.
+ */
+export async function enterRole(parts: RoleParts, role: Role, foreign: ForeignPolicy): Promise<RunningRole> {
+  const roots = makeRoots(parts.config, role);
+  const index = indexOf(parts.kv, role === 'standby' ? 'standby' : 'primary');
+  // A fenced node's index stays as it is: it tells what the other one was known to have.
+  if (role !== 'fenced' && index !== role) await turn(parts, roots, role);
+  if (role === 'primary') return enterPrimary(parts, roots);
+  if (role === 'standby') return enterStandby(parts, roots, foreign);
+  return enterFenced(parts, roots, index === 'primary');
+}
+
+async function turn({ kv, log }: RoleParts, roots: readonly Root[], to: 'primary' | 'standby'): Promise<void> {
+  const started = systemClock.monotonicMs();
+  await turnRound(
+    {
+      kv,
+      clock: systemClock,
+      roots: roots.map(({ name }) => name),
+      identify(name, path) {
+        const root = roots.find((r) => r.name === name);
+        const stat = root ? realFiles.lstat(`${root.path}/${path}`) : null;
+        return stat?.kind === 'dir' ? { ino: stat.ino, btimeNs: stat.btimeNs } : null;
+      },
+    },
+    to,
+  );
+  log.info({ ms: Math.round(systemClock.monotonicMs() - started) }, `the index is a ${to}'s now`);
+}
+
+async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<RunningRole> {
+  const { config, log, kv, meter, epoch } = parts;
+  const failed = parts.failed('the primary');
+  const index = new ReplicaIndex(kv, { findByIdentity: true });
   const trouble = checkRoots(roots, realFiles, kv, index);
   if (trouble && trouble.code !== 'root-changed') throw new OperatorError(trouble.code, trouble.detail, trouble.remedy);
+  const role: PrimaryRole = new PrimaryRole(
+    {
+      kv,
+      files: realFiles,
+      clock: systemClock,
+      log,
+      meter,
+      index,
+      changes: new Changes(kv, systemClock.monotonicMs()),
+      unproven: new Unproven(kv),
+      guard: new DeletionGuard({ share: config.limits.massDeleteShare, filesMin: config.limits.massDeleteFilesMin }),
+      hash: await loadHash64(hashSeed(kv)),
+      roots,
+      settleMs: config.capture.settleMs,
+      restMaxMs: config.capture.restMaxMs,
+    },
+    epoch,
+    () =>
+      beat(parts, 'primary', roots, role.sender.position, {
+        ...role.lag(),
+        phase: role.sender.phase,
+        unproven: role.unproven.count,
+        warnings: role.sender.held ? [role.sender.held.detail] : [],
+      }),
+  );
+  const stopping = new AbortController();
+  const watching = await watch(parts, roots, role, stopping.signal, failed);
+  let total: number | null = null;
+  return {
+    role: 'primary',
+    roots,
+    primary: role,
+    standby: null,
+    peer: role.peer,
+    index,
+    position: () => role.sender.position,
+    capture: watching.capture,
+    fillTotal: () => total,
+    serve: (channel, hello, address) => void role.serve(channel, hello, address).catch(failed),
+    idle: () => role.sender.idle(),
+    start() {
+      role.start();
+      role.run(stopping.signal, config.capture.rescanHours).catch(failed);
+      if (!role.sender.filled) countFiles(realFiles, systemClock, roots, stopping.signal).then((files) => (total = files), failed);
+    },
+    async stop() {
+      stopping.abort();
+      await watching.stop();
+      await role.sender.idle();
+      role.save();
+    },
+  };
+}
+
+/** Keeps a watcher on the roots while the role lasts; whatever happened while none stood is found by comparing (I10). */
+async function watch(
+  { config, log }: RoleParts,
+  roots: readonly Root[],
+  role: PrimaryRole,
+  signal: AbortSignal,
+  failed: (error: unknown) => void,
+): Promise<{ capture(): Status['capture']; stop(): Promise<void> }> {
   const barrierDir = `${config.state}/barrier`;
   mkdirSync(barrierDir, { recursive: true, mode: 0o700 });
-  const stopping = new AbortController();
   let watcher: Watcher | null = null;
-  const watch = async (): Promise<void> => {
+  const begin = async (): Promise<void> => {
     watcher = await chooseWatcher(
       config.capture.watcher,
       {
@@ -63,14 +185,14 @@ export async function startPrimary(
         onHints: (hints) => role.hints(hints),
         onFailure: (error) => {
           log.error({ error: error.message }, 'the watcher failed; starting it anew');
-          watchAnew(`the watcher failed: ${error.message}`, watcherRetryMs).catch(failed);
+          beginAnew(`the watcher failed: ${error.message}`, watcherRetryMs).catch(failed);
         },
       },
       log,
     );
   };
   let renewing = false;
-  const watchAnew = async (reason: string, afterMs: number): Promise<void> => {
+  const beginAnew = async (reason: string, afterMs: number): Promise<void> => {
     if (renewing) return;
     renewing = true;
     const old = watcher;
@@ -79,10 +201,10 @@ export async function startPrimary(
     doubt();
     await old?.stop();
     for (let waitMs = afterMs; ; waitMs = watcherRetryMs) {
-      if (waitMs > 0) await sleep(systemClock, waitMs, stopping.signal);
-      if (stopping.signal.aborted) return;
+      if (waitMs > 0) await sleep(systemClock, waitMs, signal);
+      if (signal.aborted) return;
       try {
-        await watch();
+        await begin();
         break;
       } catch (error) {
         if (!(error instanceof OperatorError)) throw error;
@@ -90,86 +212,118 @@ export async function startPrimary(
       }
     }
     renewing = false;
-    // Whatever happened while nobody watched is found by comparing (I10).
     doubt();
   };
-  await watch();
+  await begin();
   // Watches end with the file system that was unmounted, and what is mounted now has none.
-  role.sender.onRootsBack(() => void watchAnew('the root was away', 0).catch(failed));
+  role.sender.onRootsBack(() => void beginAnew('the root was away', 0).catch(failed));
   role.watch(async (timeoutMs) => {
     const deadline = systemClock.monotonicMs() + timeoutMs;
     // While it is started anew it is waited for.
     while (!watcher) {
-      if (systemClock.monotonicMs() >= deadline || stopping.signal.aborted) throw new Error('the watcher does not run');
-      await sleep(systemClock, 20, stopping.signal);
+      if (systemClock.monotonicMs() >= deadline || signal.aborted) throw new Error('the watcher does not run');
+      await sleep(systemClock, 20, signal);
     }
     await watcher.barrier(Math.max(1, deadline - systemClock.monotonicMs()));
   });
-  let total: number | null = null;
-  let listener: Awaited<ReturnType<typeof startListener>> | null = null;
-  closers.push(async () => {
-    stopping.abort();
-    await watcher?.stop();
-    role.save();
-  });
   return {
-    primary: role,
-    standby: null,
+    capture: () =>
+      watcher ? { watcher: watcher.kind, watches: watcher.stats().watches, overflows: watcher.stats().overflows } : noCapture,
+    stop: async () => watcher?.stop(),
+  };
+}
+
+async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: ForeignPolicy): Promise<RunningRole> {
+  const { config, log, kv, meter } = parts;
+  const failed = parts.failed('the standby');
+  const index = new ReplicaIndex(kv, { findByIdentity: false });
+  const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
+  const role: StandbyRole = new StandbyRole(
+    { kv, files: realFiles, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin },
+    () =>
+      beat(parts, 'standby', roots, role.receiver.position, {
+        changes: 0,
+        bytes: 0,
+        ms: 0,
+        phase: 'streaming',
+        unproven: role.foreign().length,
+        warnings: role
+          .foreign()
+          .slice(0, 5)
+          .map(({ path, what }) => `${path}: ${what}`),
+      }),
+  );
+  await role.start();
+  const startup = { files: realFiles, kv, clock: systemClock, index, roots };
+  const { adopted, movedAside } =
+    kv.get(ownDiskKey) !== undefined ? { adopted: await acceptOwnDisk(startup), movedAside: 0 } : await checkForeign(startup, foreign);
+  if (adopted > 0) {
+    // A position that no primary made: the next connection begins with a comparison.
+    kv.commit([[metaKey('position'), packPosition({ epoch: 0, seq: 0, checksum: randomBytes(8).toString('hex') })]]);
+    log.info({ adopted }, 'what was there was adopted; the primary compares it and sends what differs');
+    role.receiver.reload();
+  }
+  kv.commit([[ownDiskKey, null]]);
+  if (movedAside > 0) log.info({ movedAside }, 'files that were there were moved aside');
+  const stopping = new AbortController();
+  return {
+    role: 'standby',
+    roots,
+    primary: null,
+    standby: role,
+    peer: role.peer,
     index,
-    position: () => role.sender.position,
-    capture: () => ({
-      watcher: watcher?.kind ?? 'none',
-      watches: watcher?.stats().watches ?? 0,
-      overflows: watcher?.stats().overflows ?? 0,
-    }),
-    fillTotal: () => total,
-    linkError: () => listener?.lastError?.detail ?? null,
-    async connect(link, pairing, ended) {
-      listener = await startListener({
-        ...link,
-        onChannel: (channel, hello, address) => void role.serve(channel, hello, address).catch(ended),
-        ...(pairing ? { pairing: (socket, address) => pairing.handle(socket, address) } : {}),
-      });
-      return listener;
-    },
-    start(ended) {
-      role.start();
-      role.run(stopping.signal, config.capture.rescanHours).catch(ended);
-      if (!role.sender.filled) countFiles(realFiles, systemClock, roots, stopping.signal).then((files) => (total = files), ended);
+    position: () => role.receiver.position,
+    capture: () => noCapture,
+    fillTotal: () => null,
+    serve: (channel, hello, address) => void role.serve(channel, hello, address).catch(failed),
+    idle: () => role.idle(),
+    start: () => void role.run(stopping.signal).catch(failed),
+    async stop() {
+      stopping.abort();
+      await role.idle();
     },
   };
 }
 
-export function startStandby(role: StandbyRole, index: ReplicaIndex): RunningRole {
-  const stopping = new AbortController();
-  let connector: ReturnType<typeof startConnector> | null = null;
+/** A node that was replaced: it listens, tells where it stands, and changes nothing. */
+function enterFenced(parts: RoleParts, roots: readonly Root[], wasPrimary: boolean): RunningRole {
+  const index = new ReplicaIndex(parts.kv, { findByIdentity: wasPrimary });
+  const position = () => readPosition(parts.kv, metaKey(wasPrimary ? 'sent-position' : 'position'));
+  const health = { changes: 0, bytes: 0, ms: 0, phase: 'fenced', unproven: 0, warnings: [] };
+  const peer = new PeerView(systemClock, () => beat(parts, 'fenced', roots, position(), health));
   return {
+    role: 'fenced',
+    roots,
     primary: null,
-    standby: role,
+    standby: null,
+    peer,
     index,
-    position: () => role.receiver.position,
-    capture: () => ({ watcher: 'none', watches: 0, overflows: 0 }),
+    position,
+    capture: () => noCapture,
     fillTotal: () => null,
-    linkError: () => connector?.lastError?.detail ?? null,
-    async connect(link, _pairing, ended) {
-      const started = startConnector({
-        ...link,
-        random: Math.random,
-        ready: () => role.idle(),
-        onChannel: (channel, hello, address) => void role.serve(channel, hello, address).catch(ended),
-      });
-      connector = started;
-      return {
-        port: 0,
-        async stop() {
-          stopping.abort();
-          await started.stop();
-          await role.idle();
-        },
-      };
-    },
-    start(ended) {
-      role.run(stopping.signal).catch(ended);
-    },
+    serve: (channel, hello, address) => meet(peer, channel, hello, address),
+    idle: async () => {},
+    start: () => {},
+    stop: async () => {},
   };
+}
+
+/** A connection on which nothing is replicated: the two only tell each other where they stand. */
+export function meet(peer: PeerView, channel: Channel, hello: Hello, address: string): void {
+  peer.attach(channel, hello, address);
+  channel.onMessage((message, done) => {
+    peer.take(message);
+    done();
+  });
+}
+
+function beat(
+  parts: RoleParts,
+  role: Role,
+  roots: readonly Root[],
+  position: Position,
+  health: Omit<Health, 'active'>,
+): MessageOf<'heartbeat'> {
+  return heartbeatOf(role, parts.epoch, realFiles, roots, position, { ...health, active: parts.active() });
 }

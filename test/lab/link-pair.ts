@@ -94,7 +94,16 @@ export class TestNode {
       pins: this.pins,
       clock: systemClock,
       log: this.log,
-      hello: () => ({ role: this.role, epoch: 1, position: emptyPosition, agentVersion: '0.1.0', serverVersion: null, boot: this.boot }),
+      hello: () => ({
+        role: this.role,
+        epoch: 1,
+        position: emptyPosition,
+        agentVersion: '0.1.0',
+        serverVersion: null,
+        boot: this.boot,
+        port: 0,
+        active: this.role === 'primary',
+      }),
       onChannel: (channel, hello, address) => {
         const entry: TestNode['channels'][number] = { channel, hello, address, got: [], end: null };
         this.channels.push(entry);

@@ -40,7 +40,7 @@ export class RoguePeer {
     const hello = makeHello(
       loadConfig(standby.configFile),
       pin,
-      { role: 'standby', epoch: 1, position: emptyPosition, agentVersion: '0', serverVersion: null, boot: 'rogue' },
+      { role: 'standby', epoch: 1, position: emptyPosition, agentVersion: '0', serverVersion: null, boot: 'rogue', port: 0, active: false },
       Date.now(),
     );
     const peer = new RoguePeer(ws, hello);

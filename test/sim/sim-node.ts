@@ -74,6 +74,8 @@ function helloOf(
     roots: [],
     wallMs: Math.floor(process.clock.wallMs()),
     boot: '0',
+    port: 0,
+    active: role === 'primary',
   };
 }
 
@@ -88,6 +90,7 @@ function heartbeatOf(role: Role, clock: HostClock): MessageOf<'heartbeat'> {
     lagBytes: 0,
     lagMs: 0,
     phase: 'streaming',
+    active: role === 'primary',
     space: [],
     unproven: 0,
     warnings: [],

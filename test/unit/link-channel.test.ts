@@ -85,6 +85,7 @@ const heartbeat: Message = {
   lagBytes: 0,
   lagMs: 0,
   phase: 'x',
+  active: true,
   space: [],
   unproven: 0,
   warnings: [],

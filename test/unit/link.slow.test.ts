@@ -69,6 +69,7 @@ const heartbeat: Message = {
   lagBytes: 0,
   lagMs: 0,
   phase: 'streaming',
+  active: true,
   space: [],
   unproven: 0,
   warnings: [],

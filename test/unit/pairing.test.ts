@@ -33,7 +33,15 @@ async function primary(clock: Clock = systemClock) {
     () => b.stop(),
   );
   let port = 0;
-  const server = createPairingServer({ config: a.config, identity: a.identity, pins: a.pins, clock, log: a.log, port: () => port });
+  const server = createPairingServer({
+    config: a.config,
+    identity: a.identity,
+    pins: a.pins,
+    clock,
+    log: a.log,
+    port: () => port,
+    role: () => a.role,
+  });
   clean.push(() => server.stop());
   const sockets = new Set<TLSSocket>();
   port = await a.listen((socket, address) => {
@@ -169,7 +177,7 @@ describe('refusals, each with its own code', () => {
     const { a, server, join } = await primary();
     expect(await join('12345')).toMatchObject({ code: 'bad-code', exitCode: 2 });
     expect(await join('0000-0000-0000-0000', { config: a.config })).toMatchObject({ code: 'wrong-role', exitCode: 3 });
-    a.config.role = 'standby';
+    a.role = 'standby';
     expect(() => server.offer()).toThrow(expect.objectContaining({ code: 'wrong-role' }));
   });
 

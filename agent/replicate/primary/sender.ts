@@ -170,6 +170,11 @@ export class Sender {
     await serving;
   }
 
+  /** Resolves when the last connection has been left in order. */
+  idle(): Promise<void> {
+    return this.#serving;
+  }
+
   async #serveAlone(channel: Channel, peerPosition: Position): Promise<void> {
     let over = false;
     this.#channel = channel;

@@ -4,9 +4,9 @@ import type { Channel } from '../../link/channel.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { kindNumber, TreeDigests } from '../../journal/tree-digest.ts';
 import type { Clock } from '../../platform/clock.ts';
-import { baseName, parentPath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import { audit, auditPlaces, type AuditDifference, type AuditParts } from '../audit.ts';
+import { disown } from './disown.ts';
 
 export interface AnswerParts extends AuditParts {
   kv: Kv;
@@ -81,6 +81,11 @@ export class Answers {
     await channel.sendBulk({ type: 'listing', id: message.id, digest, entries, more });
   }
 
+  #disown(differences: readonly AuditDifference[]): void {
+    disown(this.#p, differences);
+    this.#digests.forget();
+  }
+
   async #audit(channel: Channel, message: MessageOf<'audit'>, signal: AbortSignal): Promise<void> {
     const progress = { files: 0, bytes: 0 };
     const differences: MessageOf<'audited'>['differences'] = [];
@@ -107,40 +112,6 @@ export class Answers {
     this.#disown(found);
     if (!signal.aborted && (message.mend || (total === 0 && message.places.length === 0))) this.#p.proven();
     if (!signal.aborted) channel.sendControl({ type: 'audited', id: message.id, ...progress, differences, total });
-  }
-
-  /** The index must not claim what the disk does not have: the comparison that follows then brings it again. */
-  #disown(differences: readonly AuditDifference[]): void {
-    if (differences.length === 0) return;
-    const { index, kv } = this.#p;
-    const layer = index.begin();
-    for (const { root, path, stat } of differences) {
-      const parent = index.dirAt(root, parentPath(path));
-      if (parent === null) continue;
-      const name = baseName(path);
-      if (!stat || stat.kind === 'other') index.remove(layer, root, parent, name);
-      else {
-        index.put(layer, root, parent, name, {
-          kind: stat.kind,
-          ino: stat.kind === 'dir' ? 0n : stat.ino,
-          btimeNs: 0n,
-          size: stat.kind === 'dir' ? 0 : stat.size,
-          mtimeNs: stat.kind === 'dir' ? 0n : stat.mtimeNs,
-          mode: stat.mode & 0o1777,
-          uid: stat.uid,
-          gid: stat.gid,
-          content: Buffer.alloc(0),
-          xattrs: Buffer.alloc(0),
-          dir: 0,
-          ctimeNs: 0n,
-          racy: false,
-          linked: false,
-        });
-      }
-    }
-    kv.commit(index.writesOf(layer));
-    index.settle(layer);
-    this.#digests.forget();
   }
 }
 

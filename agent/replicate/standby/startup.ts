@@ -35,6 +35,8 @@ export async function* foreignNames(
     const child = joinPath(path, name);
     if (root.format.classify(child, kind).ignored || (path === '' && name === 'lost+found')) continue;
     const dir = known.get(name);
+    // Sockets, fifos and devices are never replicated, and so are nobody's.
+    if (kind === 'other') continue;
     if (dir === undefined) yield child;
     else if (kind === 'dir' && dir !== 0) yield* foreignNames(parts, root, child, dir);
   }

@@ -1,0 +1,39 @@
+import type { ReplicaIndex } from '../../journal/replica-index.ts';
+import { baseName, parentPath } from '../../platform/files.ts';
+import type { Kv } from '../../platform/kv.ts';
+import type { AuditDifference } from '../audit.ts';
+
+/**
+ * Makes the index claim only what the disk has: what an audit found to differ is entered as it is there, with content
+ * that is not known. The comparison that follows then brings again what the primary has in its place.
+ */
+export function disown({ kv, index }: { kv: Kv; index: ReplicaIndex }, differences: readonly AuditDifference[]): void {
+  if (differences.length === 0) return;
+  const layer = index.begin();
+  for (const { root, path, stat } of differences) {
+    const parent = index.dirAt(root, parentPath(path));
+    if (parent === null) continue;
+    const name = baseName(path);
+    if (!stat || stat.kind === 'other') index.remove(layer, root, parent, name);
+    else {
+      index.put(layer, root, parent, name, {
+        kind: stat.kind,
+        ino: stat.kind === 'dir' ? 0n : stat.ino,
+        btimeNs: 0n,
+        size: stat.kind === 'dir' ? 0 : stat.size,
+        mtimeNs: stat.kind === 'dir' ? 0n : stat.mtimeNs,
+        mode: stat.mode & 0o1777,
+        uid: stat.uid,
+        gid: stat.gid,
+        content: Buffer.alloc(0),
+        xattrs: Buffer.alloc(0),
+        dir: 0,
+        ctimeNs: 0n,
+        racy: false,
+        linked: false,
+      });
+    }
+  }
+  kv.commit(index.writesOf(layer));
+  index.settle(layer);
+}
