@@ -146,7 +146,7 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
     peer: role.peer,
     index,
     position: () => role.sender.position,
-    capture: watching.capture,
+    capture: () => watching.capture(),
     fillTotal: () => total,
     serve: (channel, hello, address) => void role.serve(channel, hello, address).catch(failed),
     idle: () => role.sender.idle(),
