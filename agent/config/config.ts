@@ -1,5 +1,6 @@
 import type { FenceLevelConfig } from './takeover-sections/fencing.ts';
 import type { ServicesConfig } from './takeover-sections/services.ts';
+import type { NetworkConfig } from './takeover-sections/network.ts';
 
 /** The configuration after reading and checking; see schema.ts for the file's own form. Sizes in bytes. */
 export interface Config {
@@ -42,6 +43,8 @@ export interface Config {
   fencing: FenceLevelConfig[];
   /** The mail services that run on the active node alone; null = the agent starts and stops none. */
   services: ServicesConfig | null;
+  /** Service addresses and where they belong; null = the agent moves none. */
+  network: NetworkConfig | null;
 }
 
 export interface RootConfig {

@@ -9,6 +9,7 @@ import { checkPlaces, type Problem } from './places.ts';
 import { fileSchema, sectionKeys } from './schema.ts';
 import { toFencingConfig } from './takeover-sections/fencing.ts';
 import { toServicesConfig } from './takeover-sections/services.ts';
+import { checkNetwork, toNetworkConfig } from './takeover-sections/network.ts';
 
 const fileBytesMax = 1024 * 1024;
 
@@ -54,7 +55,9 @@ export function parseConfig(file: string, text: string, real: (path: string) => 
     );
   }
   const result = fileSchema.safeParse(document.toJS({ maxAliasCount: 100 }) as unknown);
-  const problems = result.success ? checkPlaces(result.data, real) : result.error.issues.flatMap(problemsOf);
+  const problems = result.success
+    ? [...checkPlaces(result.data, real), ...(result.data.network ? checkNetwork(result.data.network) : [])]
+    : result.error.issues.flatMap(problemsOf);
   if (problems.length > 0 || !result.success) {
     const found = problems.map((problem) => ({ ...problem, line: lineOf(document, lines, problem) })).sort((a, b) => a.line - b.line);
     const first = found[0];
@@ -184,5 +187,6 @@ function toConfig(file: string, form: z.output<typeof fileSchema>): Config {
     log: form.log,
     fencing: toFencingConfig(form.fencing),
     services: form.services ? toServicesConfig(form.services) : null,
+    network: form.network ? toNetworkConfig(form.network) : null,
   };
 }

@@ -3,6 +3,7 @@ import { limits } from '../../protocol/limits.ts';
 import { absolutePath, list, name, oneOf, section, shown, unit, whole } from './schema-parts.ts';
 import { fencingKeys, fencingSection } from './takeover-sections/fencing.ts';
 import { servicesKeys, servicesSection } from './takeover-sections/services.ts';
+import { networkKeys, networkSection } from './takeover-sections/network.ts';
 import { parseBytes, parseDays, parseHostPort, parseRate, parseShare, parseTimeOfDay } from './values.ts';
 
 /** The form of the configuration file. load.ts turns it into `Config` (config.ts) and every complaint into file, line and key. */
@@ -97,6 +98,7 @@ export const fileSchema = z.strictObject(
     log: log.prefault({}),
     fencing: fencingSection.default([]),
     services: servicesSection.optional(),
+    network: networkSection.optional(),
   },
   { error: 'the file does not hold keys and values' },
 );
@@ -113,4 +115,5 @@ export const sectionKeys: Record<string, string[]> = {
   log: Object.keys(log.shape),
   ...fencingKeys,
   ...servicesKeys,
+  ...networkKeys,
 };

@@ -96,6 +96,19 @@ history:
 #   configCheck: [doveconf, -n]
 #   imap: { host: 127.0.0.1, port: 143, user: probe, passwordFile: /etc/mailtwin/probe.secret, tls: starttls }
 
+# Service addresses that move with the active role, by the segment that they belong to (a network role). An address
+# goes only to a port with carrier on which one of the role's gateways answers. Without this the agent moves none.
+# network:
+#   roles:
+#     - name: lan
+#       addresses: [192.0.2.10/24, "2001:db8::10/64"]
+#       vlan: 0                          # 0 = untagged
+#       gateways: [192.0.2.1, "2001:db8::1"]
+#       default: true                    # its gateways are the default routes while this node is active
+#       routes: [{ to: 198.51.100.0/24, via: 192.0.2.2 }]
+#       proof: []                        # other hosts of the segment whose answer proves it as well
+#   witnesses: [192.0.2.1]               # answer as long as this node is not the isolated one
+
 # Prometheus metrics and health, as HOST:PORT, or off.
 metrics: ${values.metrics === null ? 'off' : scalar(showHostPort(values.metrics))}
 

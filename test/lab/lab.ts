@@ -2,15 +2,17 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Dovecot, type DovecotOptions } from './dovecot.ts';
-import { Network, removeStaleNamespaces, type NetworkHost } from './namespaces.ts';
+import { Network, removeStaleNamespaces, type HostPlan, type NetworkHost } from './namespaces.ts';
 import { isAbandoned, ownerMark } from './ownership.ts';
 import { LabProcess, run, type RunResult, type StartOptions } from './processes.ts';
 
 export interface LabOptions {
-  /** How many hosts; they are called a, b, c ... */
-  hosts: number;
+  /** How many hosts, which are called a, b, c ...; or each with its name and ports. */
+  hosts: number | readonly HostPlan[];
   /** How many networks connect them. Default 1. */
   networks?: number;
+  /** Addresses in IPv6, too. Default false. */
+  ipv6?: boolean;
   /** Where each host's disk is: below the system's temporary directory by default, or for example /dev/shm. */
   diskDir?: string;
   /** How Dovecot keeps mail on every host. */
@@ -68,8 +70,9 @@ export class Lab implements AsyncDisposable {
     const disks = options.diskDir === undefined ? this.dir : makeDir(options.diskDir);
     this.#dirs = [...new Set([this.dir, disks])];
     try {
-      const names = Array.from({ length: options.hosts }, (_, i) => String.fromCharCode(97 + i));
-      this.network = new Network({ hosts: names, networks: options.networks ?? 1 });
+      const { hosts } = options;
+      const named = typeof hosts === 'number' ? Array.from({ length: hosts }, (_, i) => String.fromCharCode(97 + i)) : hosts;
+      this.network = new Network({ hosts: named, networks: options.networks ?? 1, ipv6: options.ipv6 ?? false });
     } catch (error) {
       removeDirs(this.#dirs);
       throw error;

@@ -71,6 +71,7 @@ export class TestNode {
       log: { level: 'info' },
       fencing: [],
       services: null,
+      network: null,
     };
   }
 

@@ -8,8 +8,22 @@ import { killPid, runNow } from './processes.ts';
 export interface NetworkHost {
   name: string;
   namespace: string;
-  /** IPv4 address on each network; the first is the usual one. */
+  /** IPv4 address on each network; the first is the usual one. Empty where the host has none there. */
   addresses: string[];
+}
+
+/** A host whose ports are not the usual `eth0`, `eth1` ..., one for each network in their order. */
+export interface HostPlan {
+  name: string;
+  ports: PortPlan[];
+}
+
+export interface PortPlan {
+  name: string;
+  /** Number of the network that its cable goes to; null = no cable. */
+  network: number | null;
+  /** False leaves it without addresses. Default true: 10.77.N.x/24, and fd77:N::x/64 in a network with IPv6. */
+  addresses?: boolean;
 }
 
 const namespacesDir = '/run/netns';
@@ -29,20 +43,28 @@ process.on('exit', () => {
  */
 export class Network {
   readonly hosts: NetworkHost[];
+  readonly #plans: readonly HostPlan[];
+  readonly #ipv6: boolean;
   readonly #prefix: string;
   readonly #lan: string;
   #home: number | null = null;
 
-  /** @throws when not root, or when the machine has no network namespaces; then nothing is left behind. */
-  constructor(options: { hosts: readonly string[]; networks?: number }) {
+  /**
+   * @param options.ipv6 gives the usual addresses in IPv6, too.
+   * @throws when not root, or when the machine has no network namespaces; then nothing is left behind.
+   */
+  constructor(options: { hosts: readonly (string | HostPlan)[]; networks?: number; ipv6?: boolean }) {
     removeStaleNamespaces();
     const networks = Array.from({ length: options.networks ?? 1 }, (_, n) => n);
+    const usual = networks.map((network): PortPlan => ({ name: `eth${network}`, network }));
+    this.#plans = options.hosts.map((host) => (typeof host === 'string' ? { name: host, ports: usual } : host));
+    this.#ipv6 = options.ipv6 ?? false;
     this.#prefix = `${ownerMark()}${++count}-`;
     this.#lan = `${this.#prefix}lan`;
-    this.hosts = options.hosts.map((name, i) => ({
+    this.hosts = this.#plans.map(({ name, ports }, i) => ({
       name,
       namespace: `${this.#prefix}${name}`,
-      addresses: networks.map((n) => `10.77.${n}.${i + 1}`),
+      addresses: networks.map((n) => (ports.some((port) => port.network === n && port.addresses !== false) ? `10.77.${n}.${i + 1}` : '')),
     }));
     open.add(this);
     try {
@@ -54,8 +76,8 @@ export class Network {
         runNow('ip', ['-n', this.#lan, 'link', 'add', `br${n}`, 'type', 'bridge']);
         runNow('ip', ['-n', this.#lan, 'address', 'add', `10.77.${n}.254/24`, 'dev', `br${n}`]);
         runNow('ip', ['-n', this.#lan, 'link', 'set', `br${n}`, 'up']);
-        for (const host of this.hosts) this.#plugIn(host, n);
       }
+      this.hosts.forEach((host, i) => this.#plans[i]?.ports.forEach((_, port) => this.#addPort(host, i, port)));
     } catch (error) {
       this.dispose();
       throw error;
@@ -70,12 +92,32 @@ export class Network {
 
   /** Pulls the host's cable out of one network. */
   cut(name: string, network = 0): void {
-    runNow('ip', ['-n', this.#lan, 'link', 'set', this.#port(name, network), 'down']);
+    runNow('ip', ['-n', this.#lan, 'link', 'set', this.#cable(name, { network }), 'down']);
   }
 
   /** Plugs it in again. */
   mend(name: string, network = 0): void {
-    runNow('ip', ['-n', this.#lan, 'link', 'set', this.#port(name, network), 'up']);
+    runNow('ip', ['-n', this.#lan, 'link', 'set', this.#cable(name, { network }), 'up']);
+  }
+
+  /** Plugs the cable of a host's port into another network, or pulls it out (null). */
+  plug(name: string, port: string, network: number | null): void {
+    const cable = this.#cable(name, { port });
+    runNow('ip', ['-n', this.#lan, 'link', 'set', cable, ...(network === null ? ['nomaster', 'down'] : ['master', `br${network}`, 'up'])]);
+  }
+
+  /** Runs `work`, which must not wait for anything, as a part of a host: what it opens belongs to that host's network. */
+  within<T>(name: string, work: () => T): T {
+    const before = openSync('/proc/thread-self/ns/net', 'r');
+    const host = openSync(`${namespacesDir}/${this.host(name).namespace}`, 'r');
+    try {
+      setNetworkNamespace(host);
+      return work();
+    } finally {
+      setNetworkNamespace(before);
+      closeSync(host);
+      closeSync(before);
+    }
   }
 
   /** Moves this process into the LAN, until `leave`. */
@@ -107,18 +149,36 @@ export class Network {
     for (const namespace of [...this.hosts.map((host) => host.namespace), this.#lan]) removeNamespace(namespace);
   }
 
-  #plugIn(host: NetworkHost, network: number): void {
-    const port = this.#port(host.name, network);
-    const card = `eth${network}`;
-    runNow('ip', ['-n', this.#lan, 'link', 'add', port, 'type', 'veth', 'peer', 'name', card, 'netns', host.namespace]);
-    runNow('ip', ['-n', this.#lan, 'link', 'set', port, 'master', `br${network}`, 'up']);
-    runNow('ip', ['-n', host.namespace, 'address', 'add', `${host.addresses[network] ?? ''}/24`, 'dev', card]);
-    runNow('ip', ['-n', host.namespace, 'link', 'set', card, 'up']);
+  #addPort(host: NetworkHost, hostNumber: number, portNumber: number): void {
+    const plan = this.#plans[hostNumber]?.ports[portNumber];
+    if (plan === undefined) throw new Error(`host ${host.name} has no port number ${portNumber}`);
+    const cable = cableName(hostNumber, portNumber);
+    runNow('ip', ['-n', this.#lan, 'link', 'add', cable, 'type', 'veth', 'peer', 'name', plan.name, 'netns', host.namespace]);
+    if (plan.network !== null) {
+      runNow('ip', ['-n', this.#lan, 'link', 'set', cable, 'master', `br${plan.network}`, 'up']);
+      if (plan.addresses !== false) {
+        runNow('ip', ['-n', host.namespace, 'address', 'add', `10.77.${plan.network}.${hostNumber + 1}/24`, 'dev', plan.name]);
+        const address6 = `fd77:${plan.network}::${(hostNumber + 1).toString(16)}/64`;
+        // Nobody else has it: without the kernel's own question it can be used at once.
+        if (this.#ipv6) runNow('ip', ['-n', host.namespace, 'address', 'add', address6, 'dev', plan.name, 'nodad']);
+      }
+    }
+    runNow('ip', ['-n', host.namespace, 'link', 'set', plan.name, 'up']);
   }
 
-  #port(name: string, network: number): string {
-    return `h${this.hosts.findIndex((host) => host.name === name)}n${network}`;
+  /** The other end of a host's cable, in the LAN. */
+  #cable(name: string, wanted: { network: number } | { port: string }): string {
+    const hostNumber = this.#plans.findIndex((host) => host.name === name);
+    const portNumber = this.#plans[hostNumber]?.ports.findIndex((port) =>
+      'port' in wanted ? port.name === wanted.port : port.network === wanted.network,
+    );
+    if (portNumber === undefined || portNumber < 0) throw new Error(`host ${name} has no such port: ${JSON.stringify(wanted)}`);
+    return cableName(hostNumber, portNumber);
   }
+}
+
+function cableName(host: number, port: number): string {
+  return `h${host}p${port}`;
 }
 
 /** Namespaces that this machine has, by name. */

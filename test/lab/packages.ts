@@ -8,6 +8,7 @@ export const debianPackages = [
   'e2fsprogs',
   'rsync',
   'iputils-arping',
+  'iputils-ping',
   'attr',
   'openssl',
   'openipmi',

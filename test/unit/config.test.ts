@@ -57,6 +57,7 @@ test('a minimal file gets the documented defaults', () => {
     log: { level: 'info' },
     fencing: [],
     services: null,
+    network: null,
   });
 });
 

@@ -28,6 +28,7 @@ function sampleConfig(change: Partial<Config> = {}): Config {
     log: { level: 'info' },
     fencing: [],
     services: null,
+    network: null,
     ...change,
   };
 }

@@ -1,0 +1,147 @@
+import type { NetworkState } from '../../protocol/network-state.ts';
+
+/** A port of this host, for people and for the peer. */
+export interface PortFact {
+  ifname: string;
+  /** The permanent one where the port has one, otherwise the one in use. */
+  mac: string;
+  driver: string | null;
+  /** For example `0000:03:00.0`. */
+  slot: string | null;
+  /** `hardware`, or what kind of virtual device it is: `bond`, `bridge`, `veth` ... */
+  kind: string;
+  isUp: boolean;
+  carrier: boolean;
+  speedMbits: number | null;
+  /** True when the host gets the port's address by DHCP; null when that cannot be told. */
+  dhcp: boolean | null;
+  /** The bond or bridge that it is a part of. */
+  partOf: string | null;
+  addresses: string[];
+  /** Roles that are mapped to it on this node. */
+  roles: string[];
+}
+
+/** Who answers for a service address. */
+export interface AddressProbe {
+  address: string;
+  role: string;
+  /** Address of the port that answered; null when nobody did. Answers of this host itself do not count. */
+  answeredBy: string | null;
+  /** Why it could not be asked; null when it was. */
+  error: string | null;
+}
+
+/** Whether a role's port is plugged into the role's segment. */
+export interface SegmentProof {
+  role: string;
+  /** Null when the role has no port here. */
+  port: string | null;
+  /** How the port was found: assigned, by its slot, or by the only address of the role's network. */
+  mappedBy: 'assigned' | 'slot' | 'address' | null;
+  carrier: boolean;
+  /** Gateways and other addresses that were asked. */
+  asked: { address: string; answeredBy: string | null; error: string | null }[];
+  /** `fail`: no service address goes there. `warn`: carrier alone speaks for it, or the operator. */
+  level: 'pass' | 'warn' | 'fail';
+  /** Why it is not `pass`: `nic-unmapped`, `no-carrier`, `segment-unproven`; null otherwise. */
+  code: 'nic-unmapped' | 'no-carrier' | 'segment-unproven' | null;
+  evidence: string;
+}
+
+export interface Reach {
+  address: string;
+  reachable: boolean;
+  evidence: string;
+}
+
+/** Something that a person must know while this node holds the addresses. */
+export interface NetworkAlarm {
+  code: 'address-conflict' | 'address-missing';
+  role: string;
+  address: string;
+  text: string;
+  remedy: string;
+  /** ISO 8601. */
+  at: string;
+}
+
+export interface RoleFact {
+  name: string;
+  vlan: number;
+  addresses: string[];
+  held: string[];
+  proof: SegmentProof;
+  /** Port of the role on the peer, by the peer's last state; null when it has none or nothing is known. */
+  peerPort: { ifname: string; mac: string; carrier: boolean } | null;
+}
+
+/** Commands that `take` and `release` would run now, each as the arguments of `ip`. */
+export interface NetworkPlan {
+  take: string[][];
+  release: string[][];
+}
+
+export interface PortEvent {
+  ifname: string;
+  mac: string;
+  slot: string | null;
+  roles: string[];
+  what: 'pulled' | 'plugged';
+}
+
+/**
+ * The service addresses of this node: where they belong, whether they may go there, taking and releasing them.
+ *
+ * Nothing happens by itself: the takeover calls. Only `take`, `release`, `assign` and `swap` change anything that
+ * lasts; questions may switch a mapped port on, and make a VLAN's device for as long as they take.
+ */
+export interface NetworkControl {
+  /** False when the configuration has no section `network`: then there is nothing to take and nothing to refuse. */
+  readonly configured: boolean;
+  ports(): Promise<PortFact[]>;
+  roles(): Promise<RoleFact[]>;
+  /** Asks for every service address, half a second. */
+  probe(): Promise<AddressProbe[]>;
+  /** Asks the gateways of every role; at once when they answer, a second when one does not. */
+  proveSegments(): Promise<SegmentProof[]>;
+  /**
+   * Brings all service addresses and routes to this node and announces them once; what is there already stays.
+   * When it throws, everything is as before.
+   *
+   * @throws OperatorError `nic-unmapped`, `no-carrier`, `segment-unproven`, `address-taken` (exit code 3), `ip-command`.
+   */
+  take(say: (text: string) => void): Promise<void>;
+  /** Removes service addresses, also those that somebody else put here, and our routes and VLAN devices. May be repeated. @throws OperatorError `ip-command`. */
+  release(): Promise<void>;
+  /** Service addresses that are on this host now. */
+  held(): Promise<string[]>;
+  /**
+   * Announces what is held until the signal fires: every second for ten seconds, then once a minute. Each time it looks
+   * whether somebody else answers or an address is gone, raises the alarm, and announces or takes again.
+   */
+  announce(signal: AbortSignal): Promise<void>;
+  /** Alarms that stand now. */
+  alarms(): NetworkAlarm[];
+  /** Whether these addresses answer: by ARP or neighbour discovery on the same segment, by ping beyond. */
+  reach(addresses: readonly string[]): Promise<Reach[]>;
+  /** The gateways of all roles and the witnesses: who tells that this node is not the isolated one. */
+  readonly farAddresses: readonly string[];
+  /** The last reading, null before the first. */
+  state(): NetworkState | null;
+  /** Reads the state anew; for the peer. */
+  refresh(): Promise<NetworkState>;
+  plan(): Promise<NetworkPlan>;
+  /**
+   * Maps a role to a port, named by its name, permanent address or slot. Where this node holds the role's addresses, they move.
+   *
+   * @throws OperatorError `no-such-role`, `no-such-port`, `port-in-use`, and those of the proof unless `unproven`.
+   */
+  assign(role: string, port: string, options: { unproven: boolean }): Promise<SegmentProof>;
+  /** Exchanges the ports of two roles. @throws like `assign`. */
+  swap(first: string, second: string): Promise<SegmentProof[]>;
+  /** Tells which cable is pulled or plugged until the signal fires. Ports that are switched off are on meanwhile. */
+  identify(signal: AbortSignal): AsyncIterable<PortEvent>;
+  /** Blinks a port's light until the signal fires, at most for the time. @throws OperatorError `no-such-port`, `no-light`. */
+  blink(port: string, seconds: number, signal: AbortSignal): Promise<void>;
+}

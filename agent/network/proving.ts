@@ -1,0 +1,148 @@
+import { sleep } from '../platform/clock.ts';
+import type { IpAddress } from '../platform/ip-address.ts';
+import { ask, silenceMs, type Answer, type Question } from './asking.ts';
+import { ip, readDevices, type Device } from './ip-facts.ts';
+import type { AddressProbe, SegmentProof } from './network.ts';
+import type { NetworkContext } from './parts.ts';
+import { deviceName, vlanSteps, type PlacedRole, type Step } from './plan.ts';
+import { deviceOfRole, mapRole, readRoleMap, type RoleMap } from './role-map.ts';
+import { judgeSegment, provingQuestions } from './segments.ts';
+import { runSteps, undoSteps } from './steps.ts';
+
+/** What was asked and seen, and what had to be made for it. */
+export interface Proving {
+  placed: PlacedRole[];
+  /** Devices as they are now, VLANs that were made for the questions included. */
+  devices: Device[];
+  proofs: SegmentProof[];
+  probes: AddressProbe[];
+  /** Removes VLANs that were made for the questions. */
+  undo(): Promise<void>;
+}
+
+export interface ProvingOptions {
+  /** Which roles; default all. */
+  roles?: readonly string[];
+  /** Another map than the one in force. */
+  map?: RoleMap;
+  segments: boolean;
+  addresses: boolean;
+}
+
+/** A card that is switched on needs a few seconds to agree on a speed. */
+const carrierWaitMs = 4000;
+
+/** Asks for segments and service addresses, everything at once. Called under the lock. */
+export async function prove(context: NetworkContext, options: ProvingOptions): Promise<Proving> {
+  const { config, exec, log } = context;
+  const roles = config.roles.filter(({ name }) => options.roles?.includes(name) ?? true);
+  const map = options.map ?? readRoleMap(context.roleMap);
+  let devices = await readDevices(exec);
+  const mapped = roles.map((role) => ({ role, mapped: mapRole(role, config, map, devices) }));
+  const placed = mapped.flatMap((each) => (each.mapped ? [{ role: each.role, mapped: each.mapped }] : []));
+  devices = await switchOn(context, placed, devices);
+  const carrying = placed.filter((each) => portNow(each, devices)?.carrier === true);
+  const made = vlanSteps(carrying, devices);
+  await runSteps(exec, log, made);
+  const undo = () => undoSteps(exec, log, made);
+  try {
+    if (made.length > 0) devices = await readDevices(exec);
+    const answers = await askAll(context, carrying, devices, options);
+    const proofs = options.segments
+      ? mapped.map(({ role, mapped: found }) => {
+          const device = found && placedDevice({ role, mapped: found }, devices);
+          return judgeSegment(role, found, device, answers.segments.get(role.name) ?? []);
+        })
+      : [];
+    const probes = options.addresses
+      ? mapped.flatMap(({ role, mapped: found }) => probesOf(role, found !== null, answers.addresses.get(role.name)))
+      : [];
+    return { placed, devices, proofs, probes, undo };
+  } catch (error) {
+    await undo();
+    throw error;
+  }
+}
+
+function portNow({ mapped }: PlacedRole, devices: readonly Device[]): Device | null {
+  return devices.find(({ ifname }) => ifname === mapped.device.ifname) ?? null;
+}
+
+/** The device of the role, or its port where the VLAN could not be made because there is no carrier. */
+function placedDevice(each: PlacedRole, devices: readonly Device[]): Device | null {
+  const port = portNow(each, devices);
+  if (!port?.carrier) return port;
+  return deviceOfRole(port, each.role.vlan, devices);
+}
+
+/** A port without an address of the host's own may never have been switched on. */
+async function switchOn(context: NetworkContext, placed: readonly PlacedRole[], devices: Device[]): Promise<Device[]> {
+  const off = [...new Set(placed.filter(({ mapped }) => !mapped.device.isUp).map(({ mapped }) => mapped.device.ifname))];
+  if (off.length === 0) return devices;
+  for (const name of off) {
+    context.log.info({ port: name }, 'a port with a role is switched on');
+    await ip(context.exec, ['link', 'set', 'dev', name, 'up']);
+  }
+  const start = context.clock.monotonicMs();
+  for (;;) {
+    const now = await readDevices(context.exec);
+    if (off.every((name) => now.find(({ ifname }) => ifname === name)?.carrier)) return now;
+    if (context.clock.monotonicMs() - start > carrierWaitMs) return now;
+    await sleep(context.clock, 100);
+  }
+}
+
+type ByRole = Map<string, Answer[]>;
+
+async function askAll(
+  context: NetworkContext,
+  carrying: readonly PlacedRole[],
+  devices: readonly Device[],
+  options: ProvingOptions,
+): Promise<{ segments: ByRole; addresses: ByRole }> {
+  const service = context.config.roles.flatMap(({ addresses }) => addresses.map(({ address }) => address));
+  const questions: Question[] = [];
+  const places: { into: ByRole; role: string }[] = [];
+  const segments: ByRole = new Map();
+  const addresses: ByRole = new Map();
+  const put = (into: ByRole, role: string, all: readonly Question[]) =>
+    all.forEach((question) => {
+      places.push({ into, role });
+      questions.push(question);
+    });
+  for (const each of carrying) {
+    const device = deviceName(each, devices);
+    const { name } = each.role;
+    if (options.segments) put(segments, name, provingQuestions(each.role, device, devices, service));
+    if (options.addresses)
+      put(
+        addresses,
+        name,
+        each.role.addresses.map(({ address }) => silently(address, device)),
+      );
+  }
+  const answers = await ask(context, questions, ownMacs(devices));
+  answers.forEach((answer, i) => {
+    const place = places[i];
+    if (place) place.into.set(place.role, [...(place.into.get(place.role) ?? []), answer]);
+  });
+  return { segments, addresses };
+}
+
+function silently(address: IpAddress, device: string): Question {
+  return { address, device, source: null, waitMs: silenceMs };
+}
+
+export function ownMacs(devices: readonly Device[]): Set<string> {
+  return new Set(devices.flatMap(({ mac, permanentMac }) => [mac, permanentMac]));
+}
+
+function probesOf(role: PlacedRole['role'], isMapped: boolean, answers: readonly Answer[] | undefined): AddressProbe[] {
+  const noAnswers = isMapped ? 'its port has no carrier' : 'its role has no port here';
+  return role.addresses.map(({ address }, i) => ({
+    address: address.text,
+    role: role.name,
+    answeredBy: answers?.[i]?.mac ?? null,
+    error: answers === undefined ? noAnswers : (answers[i]?.error ?? null),
+  }));
+}

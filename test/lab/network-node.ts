@@ -1,0 +1,52 @@
+import { toNetworkConfig, networkSection } from '../../agent/config/takeover-sections/network.ts';
+import { makeNetwork } from '../../agent/network/make-network.ts';
+import type { NetworkAlarm, NetworkControl } from '../../agent/network/network.ts';
+import { systemClock } from '../../agent/platform/clock.ts';
+import { ethtool } from '../../agent/platform/ethtool.ts';
+import { exec, type Exec } from '../../agent/platform/exec.ts';
+import { silentLog } from '../../agent/platform/log.ts';
+import { openPacketPort } from '../../agent/platform/packet-socket.ts';
+import type { NetworkState } from '../../protocol/network-state.ts';
+import type { Network } from './namespaces.ts';
+
+/** The network of one host of the lab, in this process: its programs and sockets are in the host's namespace. */
+export interface NetworkNode {
+  control: NetworkControl;
+  /** Commands that changed something, in their order. */
+  changes: string[];
+  alarms: NetworkAlarm[];
+  /** What the role map file would hold; null before anything was assigned. */
+  map: { text: string | null };
+  /** What the peer is made to have sent. */
+  peer: { state: NetworkState | null };
+}
+
+/** @param section the section `network` of the configuration, as YAML would give it. */
+export function networkNode(network: Network, host: string, section: unknown): NetworkNode {
+  const { namespace } = network.host(host);
+  const changes: string[] = [];
+  const alarms: NetworkAlarm[] = [];
+  const map: { text: string | null } = { text: null };
+  const peer: { state: NetworkState | null } = { state: null };
+  const execThere: Exec = (program, args, options) => {
+    if (args.includes('-batch')) changes.push(...String(options?.input).trimEnd().split('\n'));
+    else if (!args.includes('show') && !args.includes('get')) changes.push(args.join(' '));
+    return exec('nsenter', [`--net=/run/netns/${namespace}`, '--', program, ...args], options);
+  };
+  const control = makeNetwork(section === null ? null : toNetworkConfig(networkSection.parse(section)), {
+    node: host,
+    exec: execThere,
+    clock: systemClock,
+    log: silentLog,
+    openPort: (ifname, kind) => network.within(host, () => openPacketPort(ifname, kind)),
+    ethtool: {
+      facts: (ifname) => network.within(host, () => ethtool.facts(ifname)),
+      blink: (ifname, seconds) => ethtool.blink(ifname, seconds),
+    },
+    hardware: async () => new Map(),
+    roleMap: { read: () => map.text, write: (text) => void (map.text = text) },
+    peerState: () => peer.state,
+    onAlarm: (alarm) => void alarms.push(alarm),
+  });
+  return { control, changes, alarms, map, peer };
+}
