@@ -4,7 +4,7 @@ import { ask, silenceMs, type Answer, type Question } from './asking.ts';
 import { ip, readDevices, type Device } from './ip-facts.ts';
 import type { AddressProbe, SegmentProof } from './network.ts';
 import type { NetworkContext } from './parts.ts';
-import { deviceName, vlanSteps, type PlacedRole, type Step } from './plan.ts';
+import { deviceName, vlanSteps, type PlacedRole } from './plan.ts';
 import { deviceOfRole, mapRole, readRoleMap, type RoleMap } from './role-map.ts';
 import { judgeSegment, provingQuestions } from './segments.ts';
 import { runSteps, undoSteps } from './steps.ts';
