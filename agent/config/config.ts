@@ -1,6 +1,7 @@
 import type { FenceLevelConfig } from './takeover-sections/fencing.ts';
 import type { ServicesConfig } from './takeover-sections/services.ts';
 import type { NetworkConfig } from './takeover-sections/network.ts';
+import type { TakeoverConfig } from './takeover-sections/takeover.ts';
 
 /** The configuration after reading and checking; see schema.ts for the file's own form. Sizes in bytes. */
 export interface Config {
@@ -45,6 +46,7 @@ export interface Config {
   services: ServicesConfig | null;
   /** Service addresses and where they belong; null = the agent moves none. */
   network: NetworkConfig | null;
+  takeover: TakeoverConfig;
 }
 
 export interface RootConfig {

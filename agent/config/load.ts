@@ -10,6 +10,7 @@ import { fileSchema, sectionKeys } from './schema.ts';
 import { toFencingConfig } from './takeover-sections/fencing.ts';
 import { toServicesConfig } from './takeover-sections/services.ts';
 import { checkNetwork, toNetworkConfig } from './takeover-sections/network.ts';
+import { toTakeoverConfig } from './takeover-sections/takeover.ts';
 
 const fileBytesMax = 1024 * 1024;
 
@@ -188,5 +189,6 @@ function toConfig(file: string, form: z.output<typeof fileSchema>): Config {
     fencing: toFencingConfig(form.fencing),
     services: form.services ? toServicesConfig(form.services) : null,
     network: form.network ? toNetworkConfig(form.network) : null,
+    takeover: toTakeoverConfig(form.takeover),
   };
 }

@@ -4,6 +4,7 @@ import { absolutePath, list, name, oneOf, section, shown, unit, whole } from './
 import { fencingKeys, fencingSection } from './takeover-sections/fencing.ts';
 import { servicesKeys, servicesSection } from './takeover-sections/services.ts';
 import { networkKeys, networkSection } from './takeover-sections/network.ts';
+import { takeoverKeys, takeoverSection } from './takeover-sections/takeover.ts';
 import { parseBytes, parseDays, parseHostPort, parseRate, parseShare, parseTimeOfDay } from './values.ts';
 
 /** The form of the configuration file. load.ts turns it into `Config` (config.ts) and every complaint into file, line and key. */
@@ -99,6 +100,7 @@ export const fileSchema = z.strictObject(
     fencing: fencingSection.default([]),
     services: servicesSection.optional(),
     network: networkSection.optional(),
+    takeover: takeoverSection.prefault({}),
   },
   { error: 'the file does not hold keys and values' },
 );
@@ -116,4 +118,5 @@ export const sectionKeys: Record<string, string[]> = {
   ...fencingKeys,
   ...servicesKeys,
   ...networkKeys,
+  ...takeoverKeys,
 };

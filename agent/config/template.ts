@@ -109,6 +109,14 @@ history:
 #       proof: []                        # other hosts of the segment whose answer proves it as well
 #   witnesses: [192.0.2.1]               # answer as long as this node is not the isolated one
 
+# How a takeover goes. A hook is a program with its arguments; a before hook that fails stops the takeover as long as that
+# is possible. Points: before- and after- quiesce, stepdown, fence, epoch, apply, raise, addresses, services, check.
+# takeover:
+#   startAloneSeconds: 60                # a primary whose peer is silent starts alone after this
+#   quiesceMaxSeconds: 30                # a primary quiesced for a switchover serves again when nothing more is heard
+#   uidMarginMin: 1000                   # UIDs are raised by at least this after a takeover that may have lost a tail
+#   hooks: { after-services: [/usr/local/sbin/tell-everybody, mail-has-moved] }
+
 # Prometheus metrics and health, as HOST:PORT, or off.
 metrics: ${values.metrics === null ? 'off' : scalar(showHostPort(values.metrics))}
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import type { Message } from '../../protocol/messages.ts';
 import { emptyPosition } from '../../protocol/position.ts';
+import { takeoverDefaults } from '../../agent/config/takeover-sections/takeover.ts';
 import type { Config } from '../../agent/config/config.ts';
 import type { Channel, ChannelEnd } from '../../agent/link/channel.ts';
 import { startConnector, type Connector } from '../../agent/link/connector.ts';
@@ -72,6 +73,7 @@ export class TestNode {
       fencing: [],
       services: null,
       network: null,
+      takeover: takeoverDefaults,
     };
   }
 

@@ -4,6 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { takeoverDefaults } from '../../agent/config/takeover-sections/takeover.ts';
 import type { Config } from '../../agent/config/config.ts';
 import { hostProbe } from '../../agent/observe/doctor/host-probe.ts';
 import type { DoctorProbe } from '../../agent/observe/doctor/probe.ts';
@@ -29,6 +30,7 @@ function sampleConfig(change: Partial<Config> = {}): Config {
     fencing: [],
     services: null,
     network: null,
+    takeover: takeoverDefaults,
     ...change,
   };
 }
