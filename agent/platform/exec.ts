@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
 
 export interface ExecOptions {
   /** Written to standard input, which is then closed. Without it standard input is empty. */
@@ -8,12 +9,16 @@ export interface ExecOptions {
   /** More output than this, of each stream, is read and thrown away. Default 1 MiB. */
   outputBytesMax?: number;
   cwd?: string;
+  /** Ends the program and what it started, like the timeout. */
+  signal?: AbortSignal;
+  /** The program may leave a server behind that keeps its output open: its own end is the end. */
+  leavesServer?: boolean;
   /** The whole environment; the agent's own when left out. */
   env?: Readonly<Record<string, string>>;
 }
 
 export interface ExecResult {
-  /** Exit code; null when a signal ended the program, the timeout included. */
+  /** Exit code; null when a signal ended the program, the timeout and `signal` included. */
   code: number | null;
   signal: NodeJS.Signals | null;
   timedOut: boolean;
@@ -22,6 +27,9 @@ export interface ExecResult {
   /** True when output was thrown away. */
   truncated: boolean;
 }
+
+/** What escaped from the program's process group may hold its output open; nobody waits for that longer than this. */
+const leftOverMs = 500;
 
 /** Runs a program, handed in so that fencing and network code can be tried without the programs. */
 export type Exec = (program: string, args: readonly string[], options?: ExecOptions) => Promise<ExecResult>;
@@ -39,19 +47,13 @@ export const exec: Exec = (program, args, options = {}) => {
     const stdout = collect(child.stdout, outputBytesMax);
     const stderr = collect(child.stderr, outputBytesMax);
     let timedOut = false;
-    const timer = setTimeout(() => {
-      timedOut = true;
-      killGroup(child.pid);
-    }, timeoutMs);
-    // A program that does not read its input closes the pipe; its exit code tells more than EPIPE.
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
-    child.once('error', (error) => {
+    let leftOver: NodeJS.Timeout | undefined;
+    const end = (code: number | null, signal: NodeJS.Signals | null) => {
       clearTimeout(timer);
-      reject(error);
-    });
-    child.once('close', (code, signal) => {
-      clearTimeout(timer);
+      clearTimeout(leftOver);
+      options.signal?.removeEventListener('abort', kill);
+      // Where they are still open, they must not keep this process alive.
+      for (const stream of [child.stdout, child.stderr]) (stream as Socket).unref();
       resolve({
         code,
         signal,
@@ -60,7 +62,33 @@ export const exec: Exec = (program, args, options = {}) => {
         stderr: stderr.text(),
         truncated: stdout.truncated() || stderr.truncated(),
       });
+    };
+    const kill = () => {
+      killGroup(child.pid);
+      leftOver ??= setTimeout(() => end(null, 'SIGKILL'), leftOverMs);
+    };
+    const timer = setTimeout(() => {
+      timedOut = true;
+      kill();
+    }, timeoutMs);
+    options.signal?.addEventListener('abort', kill);
+    if (options.signal?.aborted) kill();
+    // A program that does not read its input closes the pipe; its exit code tells more than EPIPE.
+    child.stdin.on('error', () => {});
+    child.stdin.end(input);
+    child.once('error', (error) => {
+      clearTimeout(timer);
+      clearTimeout(leftOver);
+      options.signal?.removeEventListener('abort', kill);
+      reject(error);
     });
+    if (options.leavesServer) {
+      child.once('exit', (code, signal) => {
+        // Its last words are still in the pipes. What the server writes later is read and thrown away.
+        leftOver ??= setTimeout(() => end(code, signal), leftOverMs / 5);
+      });
+    }
+    child.once('close', end);
   });
 };
 

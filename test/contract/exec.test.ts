@@ -25,6 +25,31 @@ describe('exec', () => {
     await expect.poll(() => isAlive(grandchild), { timeout: 5000 }).toBe(false);
   });
 
+  it('does not wait for what escaped from it and holds its output open', async () => {
+    const started = performance.now();
+    const result = await exec('sh', ['-c', 'setsid sleep 30 & echo $!; wait'], { timeoutMs: 200 });
+    process.kill(Number(result.stdout), 'SIGKILL');
+    expect(result).toMatchObject({ code: null, signal: 'SIGKILL', timedOut: true });
+    expect(performance.now() - started).toBeLessThan(20_000);
+  });
+
+  it('is ended by a signal, also by one that fired before', async () => {
+    const abort = new AbortController();
+    const running = exec('sh', ['-c', 'sleep 600 & echo $!; wait'], { signal: abort.signal });
+    setTimeout(() => abort.abort(), 200);
+    const result = await running;
+    expect(result).toMatchObject({ code: null, signal: 'SIGKILL', timedOut: false });
+    await expect.poll(() => isAlive(Number(result.stdout)), { timeout: 5000 }).toBe(false);
+    expect(await exec('sleep', ['600'], { signal: abort.signal })).toMatchObject({ signal: 'SIGKILL' });
+  });
+
+  it('returns with the end of a program that leaves a server behind, and lets that live', async () => {
+    const result = await exec('sh', ['-c', 'setsid sleep 30 & echo $!'], { timeoutMs: 25_000, leavesServer: true });
+    expect(result).toMatchObject({ code: 0, timedOut: false });
+    expect(isAlive(Number(result.stdout))).toBe(true);
+    process.kill(Number(result.stdout), 'SIGKILL');
+  });
+
   it('keeps no more output than the bound', async () => {
     const result = await exec('sh', ['-c', 'head -c 3000000 /dev/zero; echo done >&2'], { outputBytesMax: 1000 });
     expect(result).toMatchObject({ code: 0, truncated: true, stderr: 'done\n' });
