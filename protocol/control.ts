@@ -56,6 +56,24 @@ export type StreamLine =
   | { kind: 'done'; summary: string; exitCode: number; facts: Record<string, unknown> }
   | { kind: 'error'; code: string; message: string; remedy: string; exitCode: number };
 
+/** What a fence level says of the other node. */
+export type PowerState = 'on' | 'off' | 'unknown';
+
+/** What one level of `fencing` read or did; a fact of POST /fence/test. Never holds a secret. */
+export interface LevelReading {
+  /** Its place in the configuration, from 1. */
+  level: number;
+  type: 'agent' | 'command' | 'cooperative' | 'manual';
+  name: string;
+  state: PowerState;
+  /** What was seen, for people; one line. */
+  evidence: string;
+  at: string;
+  ms: number;
+  /** Why the state is not known, or not what was wanted; null when there is nothing to complain of. */
+  error: { code: string; detail: string } | null;
+}
+
 /** `mailtwin pair --json` on the primary. */
 export interface PairingOffer {
   code: string;
@@ -82,6 +100,8 @@ export interface ControlApi {
   'POST /pair/result': { body: Record<string, never>; answer: StreamLine };
   /** `released` files of a held deletion; `acceptedRoots` are those whose directory was another one than before. */
   'POST /allow-delete': { body: Record<string, never>; answer: { released: number; acceptedRoots: string[] } };
+  /** Reads the power state through each fence level and changes nothing. Facts of the last line: `readings` (LevelReading[]). */
+  'POST /fence/test': { body: Record<string, never>; answer: StreamLine };
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 

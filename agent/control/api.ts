@@ -9,5 +9,7 @@ export interface AgentApi {
   offerPairing(replace: boolean): PairingOffer;
   pairingResult(signal: AbortSignal): AsyncIterable<StreamLine>;
   allowDelete(): { released: number; acceptedRoots: string[] };
+  /** Reads the power state through each fence level; facts of the last line: `readings`. */
+  fenceTest(signal: AbortSignal): AsyncIterable<StreamLine>;
   stop(): void;
 }

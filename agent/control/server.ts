@@ -48,6 +48,7 @@ const routes: Record<string, Route> = {
   'POST /pair': { schema: pairBody, answer: (api, body: z.infer<typeof pairBody>) => api.offerPairing(body.replace) },
   'POST /pair/result': { schema: nothing, stream: (api, _body, signal) => api.pairingResult(signal) },
   'POST /allow-delete': { schema: nothing, answer: (api) => api.allowDelete() },
+  'POST /fence/test': { schema: nothing, stream: (api, _body, signal) => api.fenceTest(signal) },
   'POST /stop': {
     schema: nothing,
     answer: (api) => {

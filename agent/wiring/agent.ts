@@ -18,6 +18,7 @@ import { realFiles } from '../platform/real-files.ts';
 import type { ForeignPolicy } from '../replicate/standby/startup.ts';
 import { buildStatus, type StatusParts } from '../replicate/status.ts';
 import { agentApi } from './api.ts';
+import { makeFencing } from './fence.ts';
 import { metPeers } from './met-peers.ts';
 import { NodeState } from './node-state.ts';
 import { findServerVersion, openStore } from './parts.ts';
@@ -185,7 +186,10 @@ export class Agent {
     });
     const { port } = link;
     this.#closers.push(() => link?.stop());
-    const api = agentApi({ statusParts, running: () => running, pairing, log, stop: () => this.stop() });
+    const fence = makeFencing(config, identity, log);
+    this.#closers.push(() => fence.probe.stop());
+    fence.probe.start(this.#failed('reading the fence levels'));
+    const api = agentApi({ statusParts, running: () => running, pairing, fence, log, stop: () => this.stop() });
     const control = await startControlServer({ stateDir: config.state, api, log });
     this.#closers.push(() => control.close());
     if (config.metrics) {

@@ -8,6 +8,7 @@ import type { Log } from '../platform/log.ts';
 import type { PrimaryRole } from '../replicate/primary/role.ts';
 import type { StandbyRole } from '../replicate/standby/role.ts';
 import { buildStatus, saveLastVerify, type StatusParts } from '../replicate/status.ts';
+import { testFencing, type FenceParts } from './fence.ts';
 import { Lines } from './lines.ts';
 import type { RunningRole } from './roles.ts';
 
@@ -15,6 +16,7 @@ export interface ApiParts {
   statusParts: () => StatusParts;
   running: () => RunningRole;
   pairing: PairingServer;
+  fence: FenceParts;
   log: Log;
   stop: () => void;
 }
@@ -62,6 +64,7 @@ export function agentApi(parts: ApiParts): AgentApi {
         });
       }),
     allowDelete: () => onPrimary(running()).allowDelete(),
+    fenceTest: (signal) => Lines.of(signal, (push) => testFencing(parts.fence, signal, push)),
     stop: parts.stop,
   };
 }

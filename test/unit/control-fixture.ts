@@ -59,6 +59,9 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
       yield { kind: 'done', summary: 'paired with mail-b', exitCode: 0, facts: {} };
     },
     allowDelete: () => ({ released: 1, acceptedRoots: [] }),
+    async *fenceTest() {
+      yield { kind: 'done', summary: '1 of 1 levels can be read', exitCode: 0, facts: { readings: [] } };
+    },
     stop() {},
     ...change,
   };

@@ -4,6 +4,7 @@ import { asControlError, errorText } from './command-error.ts';
 import { allowDelete } from './commands/allow-delete.ts';
 import { demo } from './commands/demo.ts';
 import { doctor } from './commands/doctor.ts';
+import { fenceTest } from './commands/fence.ts';
 import { init, type InitFlags } from './commands/init.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
 import { status } from './commands/status.ts';
@@ -158,6 +159,15 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     ['mailtwin doctor', 'mailtwin doctor --json'],
     { json: true },
   ).action(ends((flags: CommonOptions) => doctor(context, flags)));
+
+  const fence = program.command('fence').description('What makes sure that the other node is off before this one takes over.');
+  fence
+    .command('test')
+    .description('Reads the power state of the other node through each fence level and changes nothing; exit 1 if none can read it.')
+    .option('--config <file>', 'configuration of this node', defaultConfig)
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExamples:\n  mailtwin fence test\n  mailtwin fence test --json')
+    .action(ends((flags: CommonOptions) => fenceTest(context, flags)));
 
   add('allow-delete', 'Lets a held mass deletion go to the standby.', ['mailtwin status', 'mailtwin allow-delete'], { json: true }).action(
     ends((flags: CommonOptions) => allowDelete(context, flags)),
