@@ -24,10 +24,12 @@ export function masked(text: string, secrets: readonly string[]): string {
 
 function writtenForms(secret: string): string[] {
   const bytes = Buffer.from(secret, 'utf8');
+  const inUrl = encodeURIComponent(secret).replace(/[!'()*~]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
   return [
     secret,
     encodeURIComponent(secret),
-    encodeURIComponent(secret).replaceAll('%20', '+'),
+    inUrl,
+    inUrl.replaceAll('%20', '+'),
     JSON.stringify(secret).slice(1, -1),
     secret.replaceAll("'", `'"'"'`),
     secret.replaceAll("'", String.raw`'\''`),
