@@ -7,7 +7,7 @@ export type Observation = Pick<LevelReading, 'state' | 'evidence' | 'error'>;
 /** The bounds of one attempt. */
 export interface Attempt {
   /** What is left of the level's time, in milliseconds. */
-  leftMs(): number;
+  leftMs: () => number;
   signal: AbortSignal;
 }
 

@@ -14,8 +14,8 @@ export async function fenceTest(context: Context, flags: CommonOptions): Promise
     return outcome.exitCode;
   }
   for (const reading of readings) terminal.print(readingText(reading, terminal.paint));
-  const paint = outcome.exitCode === 0 ? terminal.paint.good : terminal.paint.bad;
-  terminal.print(`\n${paint(printable(outcome.summary))}`);
+  const summary = printable(outcome.summary);
+  terminal.print(`\n${outcome.exitCode === 0 ? terminal.paint.good(summary) : terminal.paint.bad(summary)}`);
   return outcome.exitCode;
 }
 
