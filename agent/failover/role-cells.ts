@@ -169,7 +169,7 @@ export function lowEpoch(ask: number, role: NodeRole): Effect {
 }
 
 export const yieldWhileDown: Cell<'yieldTo'> = (role, { ask, epoch }) => {
-  if (epoch <= role.epoch) return { next: role, effects: [lowEpoch(ask, role)] };
+  if (epoch < role.epoch) return { next: role, effects: [lowEpoch(ask, role)] };
   const { next, effects } = note(role, epoch);
   // It is made sure of once more: the other node counts on it.
   return { next, effects: [...effects, ...down, yes(ask, `this node is ${role.role} and down`)] };

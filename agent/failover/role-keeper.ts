@@ -121,7 +121,7 @@ export class RoleKeeper {
     }
     const from = ++this.#events;
     for (const effect of effects) this.#queue.push({ effect, generation: this.#generation, event: from });
-    this.#working ??= this.#work();
+    if (this.#queue.length > 0) this.#working ??= this.#work();
   }
 
   /** An answer that never comes ends with `timeoutMs`: code `no-answer`. */
