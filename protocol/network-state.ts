@@ -48,7 +48,7 @@ const role = z.strictObject({
   addresses: z.array(prefix).max(networkLimits.addressesPerPortMax),
   /** Which of the role's service addresses are there. */
   held: z.array(address).max(networkLimits.addressesPerRoleMax),
-  /** Default gateways that are set through the port, and who answers for them; null = nobody, or not asked yet. */
+  /** The role's gateways and the default gateways that are set through the port, and who answers for them; null = nobody, or not asked yet. */
   gateways: z.array(z.strictObject({ address, mac: mac.nullable() })).max(networkLimits.gatewaysPerRoleMax),
   routes: z.array(z.strictObject({ to: prefix, via: address.nullable() })).max(networkLimits.routesPerRoleMax),
 });

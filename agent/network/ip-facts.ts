@@ -137,6 +137,22 @@ export async function readRoutes(exec: Exec): Promise<Route[]> {
   return [...parseRoutes(v4.stdout, 4), ...parseRoutes(v6.stdout, 6)];
 }
 
+const neighbourJson = z.looseObject({ dst: z.string(), dev: z.string().default(''), lladdr: z.string().optional() });
+
+/** Where the kernel's own traffic found the neighbours of a device: port by address. */
+export async function readNeighbours(exec: Exec): Promise<{ address: string; device: string; mac: string }[]> {
+  const { stdout } = await ip(exec, ['-json', 'neighbour', 'show']);
+  return z
+    .array(z.unknown())
+    .parse(JSON.parse(stdout.trim() === '' ? '[]' : stdout))
+    .flatMap((each) => {
+      const found = neighbourJson.safeParse(each);
+      const address = found.success ? parseIp(found.data.dst) : null;
+      const mac = found.success ? found.data.lladdr : undefined;
+      return found.success && address && mac !== undefined ? [{ address: address.text, device: found.data.dev, mac }] : [];
+    });
+}
+
 const ipMs = 5000;
 
 /**

@@ -25,7 +25,8 @@ export function makeNetwork(config: NetworkConfig | null, parts: NetworkParts): 
   let last: NetworkState | null = null;
 
   const noted = (proofs: SegmentProof[]): SegmentProof[] => {
-    for (const { address, answeredBy } of proofs.flatMap(({ asked }) => asked))
+    const proven = proofs.filter(({ level }) => level === 'pass');
+    for (const { address, answeredBy } of proven.flatMap(({ asked }) => asked))
       if (answeredBy !== null) gatewayMacs.set(address, answeredBy);
     return proofs;
   };
@@ -58,7 +59,7 @@ export function makeNetwork(config: NetworkConfig | null, parts: NetworkParts): 
     proveSegments: proveAll,
     take: (say) =>
       locked(async () => {
-        await take(context, say);
+        noted(await take(context, say));
         isTaken = true;
       }),
     release: () => {

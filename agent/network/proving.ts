@@ -2,11 +2,12 @@ import { sleep } from '../platform/clock.ts';
 import type { IpAddress } from '../platform/ip-address.ts';
 import { ask, silenceMs, type Answer, type Question } from './asking.ts';
 import { ip, readDevices, type Device } from './ip-facts.ts';
+import { returns } from './pinging.ts';
 import type { AddressProbe, SegmentProof } from './network.ts';
 import type { NetworkContext } from './parts.ts';
 import { deviceName, vlanSteps, type PlacedRole } from './plan.ts';
 import { deviceOfRole, mapRole, readRoleMap, type RoleMap } from './role-map.ts';
-import { judgeSegment, provingQuestions } from './segments.ts';
+import { doubtful, judgeSegment, knownMacs, provingAddresses, provingQuestions, type SegmentSeen } from './segments.ts';
 import { runSteps, undoSteps } from './steps.ts';
 
 /** What was asked and seen, and what had to be made for it. */
@@ -51,7 +52,7 @@ export async function prove(context: NetworkContext, options: ProvingOptions): P
     const proofs = options.segments
       ? mapped.map(({ role, mapped: found }) => {
           const device = found && placedDevice({ role, mapped: found }, devices);
-          return judgeSegment(role, found, device, answers.segments.get(role.name) ?? []);
+          return judgeSegment(role, found, device, answers.segments.get(role.name) ?? unseen, knownMacs(role, context.peerState()));
         })
       : [];
     const probes = options.addresses
@@ -92,40 +93,41 @@ async function switchOn(context: NetworkContext, placed: readonly PlacedRole[], 
   }
 }
 
-type ByRole = Map<string, Answer[]>;
+const unseen: SegmentSeen = { answers: [], foreign: new Set(), returned: new Set() };
 
+/** Asks every question at once; then those gateways, whose answer could come from any segment, in a way that tells. */
 async function askAll(
   context: NetworkContext,
   carrying: readonly PlacedRole[],
   devices: readonly Device[],
   options: ProvingOptions,
-): Promise<{ segments: ByRole; addresses: ByRole }> {
-  const service = context.config.roles.flatMap(({ addresses }) => addresses.map(({ address }) => address));
-  const questions: Question[] = [];
-  const places: { into: ByRole; role: string }[] = [];
-  const segments: ByRole = new Map();
-  const addresses: ByRole = new Map();
-  const put = (into: ByRole, role: string, all: readonly Question[]) =>
-    all.forEach((question) => {
-      places.push({ into, role });
-      questions.push(question);
-    });
-  for (const each of carrying) {
+): Promise<{ segments: Map<string, SegmentSeen>; addresses: Map<string, Answer[]> }> {
+  const sets = carrying.map((each) => {
     const device = deviceName(each, devices);
-    const { name } = each.role;
-    if (options.segments) put(segments, name, provingQuestions(each.role, device, devices, service));
-    if (options.addresses)
-      put(
-        addresses,
-        name,
-        each.role.addresses.map(({ address }) => silently(address, device)),
-      );
-  }
-  const answers = await ask(context, questions, ownMacs(devices));
-  answers.forEach((answer, i) => {
-    const place = places[i];
-    if (place) place.into.set(place.role, [...(place.into.get(place.role) ?? []), answer]);
+    return {
+      ...each,
+      device,
+      segment: options.segments ? provingQuestions(each.role, context.config, device, devices) : [],
+      silent: options.addresses ? each.role.addresses.map(({ address }) => silently(address, device)) : [],
+    };
   });
+  const answers = await ask(
+    context,
+    sets.flatMap(({ segment, silent }) => [...segment, ...silent]),
+    ownMacs(devices),
+  );
+  const segments = new Map<string, SegmentSeen>();
+  const addresses = new Map<string, Answer[]>();
+  for (const { role, device, segment, silent } of sets) {
+    const mine = answers.splice(0, segment.length + silent.length);
+    const proving = provingAddresses(role).length;
+    const foreign = mine.slice(proving, segment.length).flatMap(({ mac }) => (mac === null ? [] : [mac]));
+    const seen = { answers: mine.slice(0, Math.min(proving, segment.length)), foreign: new Set(foreign), returned: new Set<string>() };
+    const doubts = doubtful(role, seen, knownMacs(role, context.peerState()));
+    const returned = await Promise.all(doubts.map((text) => returns(context, device, text)));
+    segments.set(role.name, { ...seen, returned: new Set(doubts.filter((_, i) => returned[i])) });
+    addresses.set(role.name, mine.slice(segment.length));
+  }
   return { segments, addresses };
 }
 

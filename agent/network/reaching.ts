@@ -1,13 +1,12 @@
 import { parseIp, sameIp, type IpAddress } from '../platform/ip-address.ts';
-import { errnoCode } from '../platform/files.ts';
 import { ask, gatewayMs } from './asking.ts';
 import { readDevices, type Device } from './ip-facts.ts';
 import type { Reach } from './network.ts';
 import type { NetworkContext } from './parts.ts';
+import { ping } from './pinging.ts';
 import { ownMacs } from './proving.ts';
 
-const pingSeconds = 1;
-const pingMs = 5000;
+const routeMs = 5000;
 
 /** See NetworkControl.reach. Different addresses are asked at the same time. */
 export async function reachAll(context: NetworkContext, addresses: readonly string[]): Promise<Reach[]> {
@@ -29,7 +28,7 @@ async function reachOne(context: NetworkContext, devices: readonly Device[], tex
     if (seen?.mac) return answer(true, `${text} answers on ${way.device} from ${seen.mac}`);
     return answer(false, `no answer from ${text} on ${way.device}${seen?.error ? `: ${seen.error}` : ''}`);
   }
-  const result = await runPing(context, ['-n', '-q', '-c', '2', '-i', '0.3', '-W', String(pingSeconds), text]);
+  const result = await ping(context, ['-c', '2', '-i', '0.3', text]);
   if (result === null)
     return answer(false, `${text} is not on a segment of this host, and there is no ping to ask it with (package iputils-ping)`);
   return result ? answer(true, `${text} answers to ping, by ${way.via}`) : answer(false, `no answer to ping from ${text}, by ${way.via}`);
@@ -39,7 +38,7 @@ async function routeTo(
   context: NetworkContext,
   address: IpAddress,
 ): Promise<{ device: string; via: string | null; source: IpAddress | null } | null> {
-  const result = await context.exec('ip', ['-json', `-${address.family}`, 'route', 'get', address.text], { timeoutMs: pingMs });
+  const result = await context.exec('ip', ['-json', `-${address.family}`, 'route', 'get', address.text], { timeoutMs: routeMs });
   if (result.code !== 0) return null;
   const [route] = JSON.parse(result.stdout) as {
     dev?: string;
@@ -50,14 +49,4 @@ async function routeTo(
   }[];
   if (route?.dev === undefined || route.type === 'unreachable') return null;
   return { device: route.dev, via: route.gateway ?? route.via?.host ?? null, source: parseIp(route.prefsrc ?? '') };
-}
-
-/** Null when there is no such program. */
-async function runPing(context: NetworkContext, args: readonly string[]): Promise<boolean | null> {
-  try {
-    return (await context.exec('ping', args, { timeoutMs: pingMs })).code === 0;
-  } catch (error) {
-    if (errnoCode(error) === 'ENOENT') return null;
-    throw error;
-  }
 }

@@ -1,6 +1,6 @@
 import { boundState, networkLimits, type NetworkState } from '../../protocol/network-state.ts';
 import { showPrefix, sameIp } from '../platform/ip-address.ts';
-import { readDevices, readRoutes, type Device } from './ip-facts.ts';
+import { readDevices, readNeighbours, readRoutes, type Device } from './ip-facts.ts';
 import type { PortFact, RoleFact, SegmentProof } from './network.ts';
 import type { NetworkContext } from './parts.ts';
 import { deviceOfRole, isPort, mapRole, readRoleMap, type MappedPort } from './role-map.ts';
@@ -75,14 +75,16 @@ export type GatewayMacs = ReadonlyMap<string, string>;
 /** What this host's network really is now, by role. */
 export async function readState(context: NetworkContext, gatewayMacs: GatewayMacs): Promise<NetworkState> {
   const { config, node, exec, clock, ethtool, roleMap } = context;
-  const devices = await readDevices(exec);
-  const routes = await readRoutes(exec);
+  const [devices, routes, neighbours] = await Promise.all([readDevices(exec), readRoutes(exec), readNeighbours(exec)]);
   const map = readRoleMap(roleMap);
   const roles = config.roles.map((role) => {
     const mapped: MappedPort | null = mapRole(role, config, map, devices);
     const device = mapped && deviceOfRole(mapped.device, role.vlan, devices);
     const through = routes.filter((route) => route.device === device?.ifname && route.protocol !== 'kernel');
-    const gateways = through.flatMap(({ to, via }) => (to === 'default' && via ? [via] : []));
+    const gateways = [...role.gateways, ...through.flatMap(({ to, via }) => (to === 'default' && via ? [via] : []))];
+    // What real traffic found is newer than what was asked.
+    const macOf = (address: string) =>
+      neighbours.find((each) => each.address === address && each.device === device?.ifname)?.mac ?? gatewayMacs.get(address) ?? null;
     return {
       name: role.name,
       vlan: role.vlan,
@@ -93,7 +95,7 @@ export async function readState(context: NetworkContext, gatewayMacs: GatewayMac
         .map(({ address }) => address.text),
       gateways: gateways
         .filter((each, i) => gateways.findIndex((other) => sameIp(each, other)) === i)
-        .map(({ text }) => ({ address: text, mac: gatewayMacs.get(text) ?? null }))
+        .map(({ text }) => ({ address: text, mac: macOf(text) }))
         .slice(0, networkLimits.gatewaysPerRoleMax),
       routes: through
         .filter(({ to, via }) => to !== 'default' && via !== null)

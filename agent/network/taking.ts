@@ -15,10 +15,10 @@ const refused = 3;
 /** Exit code of what was taken back after it failed. */
 const rolledBack = 4;
 
-/** See NetworkControl.take. Called under the lock. */
-export async function take(context: NetworkContext, say: (text: string) => void): Promise<void> {
+/** See NetworkControl.take; gives what proved the segments. Called under the lock. */
+export async function take(context: NetworkContext, say: (text: string) => void): Promise<SegmentProof[]> {
   const { config, exec, log } = context;
-  if (config.roles.length === 0) return;
+  if (config.roles.length === 0) return [];
   // Read while the answers are awaited; whether it went well is looked at where the routes are used.
   const routes = readRoutes(exec);
   routes.catch(() => {});
@@ -50,6 +50,7 @@ export async function take(context: NetworkContext, say: (text: string) => void)
     ),
   );
   say(`${held.map(({ address }) => address).join(', ')} taken and announced`);
+  return proving.proofs;
 }
 
 export function refuseSegment(proof: SegmentProof): void {
@@ -57,7 +58,7 @@ export function refuseSegment(proof: SegmentProof): void {
   const remedies = {
     'nic-unmapped': `mailtwin nics shows the ports; mailtwin nics assign ${proof.role} PORT`,
     'no-carrier': 'plug the cable in, or assign the role to another port: mailtwin nics assign',
-    'segment-unproven': `look whether cables are swapped (mailtwin nics identify); if the gateway itself is dead: mailtwin nics assign ${proof.role} ${proof.port ?? 'PORT'} --unproven`,
+    'segment-unproven': `look whether cables are swapped (mailtwin nics identify); if the gateway itself is dead, or is a new one: mailtwin nics assign ${proof.role} ${proof.port ?? 'PORT'} --unproven`,
   };
   throw new OperatorError(proof.code, `role ${proof.role}: ${proof.evidence}`, remedies[proof.code], refused);
 }

@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import type { PortEvent } from '../../agent/network/network.ts';
+import { networkStateSchema } from '../../protocol/network-state.ts';
 import { labObstacle } from '../lab/lab.ts';
 import { Network, type HostPlan } from '../lab/namespaces.ts';
 import { networkNode } from '../lab/network-node.ts';
@@ -103,5 +105,357 @@ describe.skipIf(labObstacle() !== null)('service addresses', () => {
     expect(on('large', 'ip', 'address', 'show', 'dev', 'enp65s0f0np0')).toContain('10.77.1.100/24');
     await b.control.release();
     expect(networkOf('large')).toBe(before.b);
+  });
+
+  it('are refused where somebody else answers, and nothing is changed', async () => {
+    const net = makeNetworkOf(gateway, small, client);
+    const node = networkNode(net, 'small', { roles: [dmz, lan] });
+    const before = networkOf('small');
+    for (const address of [`${service4}/24`, `${service6}/64`]) {
+      on('client', 'ip', 'address', 'add', address, 'dev', 'wlan0', ...(address.includes(':') ? ['nodad'] : []));
+      const plain = address.replace(/\/.*/, '');
+      await expect(node.control.take(silently)).rejects.toMatchObject({
+        code: 'address-taken',
+        exitCode: 3,
+        message: `role lan: ${plain} is answered by somebody else, ${macOf('client', 'wlan0')}`,
+      });
+      expect((await node.control.probe()).filter(({ answeredBy }) => answeredBy !== null)).toEqual([
+        { address: plain, role: 'lan', answeredBy: macOf('client', 'wlan0'), error: null },
+      ]);
+      expect(networkOf('small')).toBe(before);
+      on('client', 'ip', 'address', 'delete', address, 'dev', 'wlan0');
+    }
+    expect(node.changes).toEqual([]);
+    await node.control.take(silently);
+    // What this host has itself is no answer of somebody else, also when it is taken once more.
+    await node.control.take(silently);
+    expect((await node.control.probe()).every(({ answeredBy, error }) => answeredBy === null && error === null)).toBe(true);
+  });
+
+  it('are refused on a port without a cable, and taken when it is plugged in', async () => {
+    const net = makeNetworkOf(gateway, small);
+    const node = networkNode(net, 'small', { roles: [lan] });
+    const before = networkOf('small');
+    net.plug('small', 'eth0', null);
+    await waitFor('the loss of carrier', 5000, async () =>
+      (await node.control.ports()).some(({ ifname, carrier }) => ifname === 'eth0' && !carrier),
+    );
+    await expect(node.control.take(silently)).rejects.toMatchObject({ code: 'no-carrier', exitCode: 3 });
+    expect(node.changes).toEqual([]);
+    net.plug('small', 'eth0', 0);
+    await waitFor('the carrier', 5000, async () => (await node.control.proveSegments())[0]?.level === 'pass');
+    expect(networkOf('small')).toBe(before);
+    await node.control.take(silently);
+    expect(await node.control.held()).toEqual([service4, service6]);
+  });
+
+  it('never go to the wrong segment when cables are swapped, and go to the right one after `nics swap`', async () => {
+    const net = makeNetworkOf(gateway, small, client);
+    const node = networkNode(net, 'small', { roles: [lan, dmz] });
+    const before = networkOf('small');
+    net.plug('small', 'eth0', 1);
+    net.plug('small', 'eth1', 0);
+    await waitFor('the carrier', 5000, async () => (await node.control.ports()).every(({ carrier }) => carrier));
+    await expect(node.control.take(silently)).rejects.toMatchObject({
+      code: 'segment-unproven',
+      exitCode: 3,
+      // This gateway, as Linux does, answers ARP on each of its ports for the addresses of all.
+      message: expect.stringMatching(
+        /^role lan: eth0 .*: 10\.77\.0\.1 answers from .* on every segment alike; no answer from fd77::1$/,
+      ) as string,
+    });
+    expect(node.changes).toEqual([]);
+    expect(networkOf('small')).toBe(before);
+    expect((await node.control.proveSegments()).map(({ role, port, level }) => [role, port, level])).toEqual([
+      ['lan', 'eth0', 'fail'],
+      ['dmz', 'eth1', 'fail'],
+    ]);
+    expect((await node.control.swap('lan', 'dmz')).map(({ role, port, level }) => [role, port, level])).toEqual([
+      ['lan', 'eth1', 'pass'],
+      ['dmz', 'eth0', 'pass'],
+    ]);
+    // The map is by the ports' own addresses: other names change nothing.
+    for (const [port, name] of [
+      ['eth0', 'tmp'],
+      ['eth1', 'eth0'],
+      ['tmp', 'eth1'],
+    ] as const) {
+      on('small', 'ip', 'link', 'set', port, 'down');
+      on('small', 'ip', 'link', 'set', port, 'name', name, 'up');
+    }
+    expect((await node.control.proveSegments()).map(({ role, port, mappedBy, level }) => [role, port, mappedBy, level])).toEqual([
+      ['lan', 'eth0', 'assigned', 'pass'],
+      ['dmz', 'eth1', 'assigned', 'pass'],
+    ]);
+    await node.control.take(silently);
+    expect(on('small', 'ip', 'address', 'show', 'dev', 'eth0')).toContain(`${service4}/24`);
+    expect(on('small', 'ip', 'address', 'show', 'dev', 'eth1')).toContain('10.77.1.100/24');
+    expect(await answers('client', service4)).toBe(true);
+    // The cables are put right while the node is active: the addresses move with their roles.
+    net.plug('small', 'eth0', 1);
+    net.plug('small', 'eth1', 0);
+    await waitFor('the swap', 5000, () => node.control.swap('lan', 'dmz').catch(() => null));
+    expect(on('small', 'ip', 'address', 'show', 'dev', 'eth1')).toContain(`${service4}/24`);
+    expect(on('small', 'ip', 'address', 'show', 'dev', 'eth0')).not.toContain(service4);
+    await waitFor('the client to know the new port', 2000, () => neighbour('client', service4) === macOf('small', 'eth1'));
+  });
+
+  it('go to a port that was assigned, after its segment was proven or the operator vouched for it', async () => {
+    const net = makeNetworkOf(gateway, { name: 'bare', ports: large.ports.map((port) => ({ ...port, addresses: false })) });
+    const node = networkNode(net, 'bare', { roles: [lan, dmz] });
+    // Without any address nothing tells which port it is.
+    await expect(node.control.take(silently)).rejects.toMatchObject({ code: 'nic-unmapped', exitCode: 3 });
+    for (const [port, code] of [
+      ['enp65s0f0np0', 'segment-unproven'],
+      ['eno2', 'no-carrier'],
+      ['eth0', 'no-such-port'],
+    ] as const)
+      await expect(node.control.assign('lan', port, { unproven: false })).rejects.toMatchObject({ code });
+    await expect(node.control.assign('wan', 'eno1', { unproven: false })).rejects.toMatchObject({ code: 'no-such-role' });
+    expect(node.map.text).toBeNull();
+    expect(await node.control.assign('lan', macOf('bare', 'eno1'), { unproven: false })).toMatchObject({
+      port: 'eno1',
+      mappedBy: 'assigned',
+      level: 'pass',
+    });
+    await expect(node.control.assign('dmz', 'eno1', { unproven: false })).rejects.toMatchObject({ code: 'port-in-use', exitCode: 3 });
+    // Nothing tells the two segments apart here: the host has no address in the other one, and its gateway answers on both.
+    await expect(node.control.assign('dmz', 'enp65s0f0np0', { unproven: false })).rejects.toMatchObject({ code: 'segment-unproven' });
+    expect(await node.control.assign('dmz', 'enp65s0f0np0', { unproven: true })).toMatchObject({ level: 'warn' });
+    await node.control.take(silently);
+    expect(on('bare', 'ip', 'address', 'show', 'dev', 'eno1')).toContain(service4);
+    await node.control.release();
+    net.cut('gw');
+    await expect(node.control.take(silently)).rejects.toMatchObject({ code: 'segment-unproven' });
+    expect(await node.control.assign('lan', 'eno1', { unproven: true })).toMatchObject({ level: 'warn' });
+    await node.control.take(silently);
+    expect(await node.control.held()).toEqual([service4, service6, '10.77.1.100']);
+  });
+
+  it('go where the gateway is the one that the active node knew, and nowhere else', async () => {
+    const net = makeNetworkOf(gateway, small, large);
+    const only4 = { ...lan, addresses: [`${service4}/24`], gateways: ['10.77.0.1'] };
+    const a = networkNode(net, 'small', { roles: [only4] });
+    const b = networkNode(net, 'large', { roles: [only4] });
+    await a.control.take(silently);
+    const state = await a.control.refresh();
+    await a.control.release();
+    net.plug('large', 'eno1', 1);
+    await waitFor('the carrier', 5000, async () => (await b.control.ports()).find(({ ifname }) => ifname === 'eno1')?.carrier);
+    // With one role alone only the other node can tell that this is another port of the gateway.
+    expect(await b.control.proveSegments()).toMatchObject([{ level: 'pass' }]);
+    b.peer.state = state;
+    await expect(b.control.take(silently)).rejects.toMatchObject({
+      code: 'segment-unproven',
+      message: expect.stringContaining(macOf('gw', 'lan0')) as string,
+    });
+    expect(b.changes).toEqual([]);
+    net.plug('large', 'eno1', 0);
+    await waitFor('the carrier', 5000, async () => (await b.control.proveSegments())[0]?.level === 'pass');
+    await b.control.take(silently);
+    expect(await b.control.held()).toEqual([service4]);
+  });
+
+  it('leave nothing behind, whoever put them there', async () => {
+    const net = makeNetworkOf(gateway, small);
+    on('small', 'ip', 'route', 'add', 'default', 'via', '10.77.0.1');
+    const node = networkNode(net, 'small', {
+      roles: [
+        {
+          ...lan,
+          routes: [
+            { to: '198.51.100.0/24', via: '10.77.0.1' },
+            { to: '198.51.100.7/32', via: '10.77.0.4' },
+          ],
+        },
+        dmz,
+      ],
+    });
+    const before = networkOf('small');
+    const plan = await node.control.plan();
+    await node.control.take(silently);
+    expect(node.changes).toEqual(plan.take.map((words) => words.filter((word) => !/^-[46]$/.test(word)).join(' ')));
+    expect(on('small', 'ip', 'route', 'get', '198.51.100.9')).toContain(`via 10.77.0.1 dev eth0 src ${service4}`);
+    expect(on('small', 'ip', 'route', 'get', '198.51.100.7')).toContain(`via 10.77.0.4 dev eth0 src ${service4}`);
+    // Taken once more, nothing is to be done.
+    node.changes.length = 0;
+    await node.control.take(silently);
+    expect(node.changes).toEqual([]);
+    await node.control.release();
+    expect(networkOf('small')).toBe(before);
+    node.changes.length = 0;
+    await node.control.release();
+    expect(node.changes).toEqual([]);
+
+    // An agent that was killed, and an address in the host's own configuration, on the wrong port.
+    await node.control.take(silently);
+    on('small', 'ip', 'address', 'add', `${service4}/32`, 'dev', 'eth1');
+    const next = networkNode(net, 'small', { roles: [lan, dmz] });
+    expect(await next.control.held()).toEqual([service4, service6, '10.77.1.100']);
+    await next.control.release();
+    expect(await next.control.held()).toEqual([]);
+    expect(networkOf('small')).toBe(before);
+  });
+
+  it.each(['address replace 10.77.1.100', 'route replace default via fd77::1'])(
+    'are as they were when the kernel refuses `%s`',
+    async (line) => {
+      const net = makeNetworkOf(gateway, small);
+      on('small', 'ip', 'address', 'add', `${service4}/32`, 'dev', 'eth1');
+      const before = networkOf('small');
+      const node = networkNode(net, 'small', { roles: [lan, dmz] }, new RegExp(`^${line}`));
+      await expect(node.control.take(silently)).rejects.toMatchObject({
+        code: 'ip-command',
+        exitCode: 4,
+        message: expect.stringContaining('Refused') as string,
+      });
+      expect(networkOf('small')).toBe(before);
+    },
+  );
+
+  it('that somebody else answers for later raise the alarm once, and are announced again', async () => {
+    const net = makeNetworkOf(gateway, small, client);
+    const node = networkNode(net, 'small', { roles: [lan] });
+    await node.control.take(silently);
+    const stop = new AbortController();
+    const announcing = node.control.announce(stop.signal);
+    try {
+      expect(await answers('gw', service4)).toBe(true);
+      on('client', 'ip', 'address', 'add', `${service4}/24`, 'dev', 'wlan0');
+      on('client', 'arping', '-q', '-c', '1', '-U', '-I', 'wlan0', service4);
+      await waitFor('the alarm', 5000, () => node.alarms.length > 0);
+      expect(node.alarms[0]).toMatchObject({
+        code: 'address-conflict',
+        address: service4,
+        role: 'lan',
+        text: expect.stringContaining(macOf('client', 'wlan0')) as string,
+      });
+      await waitFor('the gateway to believe this node again', 5000, () => neighbour('gw', service4) === macOf('small', 'eth0'));
+      on('client', 'ip', 'address', 'delete', `${service4}/24`, 'dev', 'wlan0');
+      await waitFor('the end of the alarm', 5000, () => node.control.alarms().length === 0);
+      expect(node.alarms).toHaveLength(1);
+      // Somebody restarts the networking of this host.
+      on('small', 'ip', 'address', 'delete', `${service6}/64`, 'dev', 'eth0');
+      await waitFor('the address to be taken again', 5000, async () => (await node.control.held()).includes(service6));
+      await waitFor('its route', 5000, () => on('small', 'ip', '-6', 'route').includes('default via fd77::1'));
+      // Released in the middle of everything, it stays so.
+      await node.control.release();
+      expect(await node.control.held()).toEqual([]);
+    } finally {
+      stop.abort();
+      await announcing;
+    }
+    expect(await node.control.held()).toEqual([]);
+  });
+
+  it('tell with witnesses and gateways whether this node is the isolated one', async () => {
+    const net = makeNetworkOf(gateway, small, client);
+    on('gw', 'ip', 'address', 'add', '203.0.113.1/32', 'dev', 'lo');
+    on('small', 'ip', 'route', 'add', 'default', 'via', '10.77.0.1');
+    const node = networkNode(net, 'small', { roles: [lan, dmz], witnesses: ['10.77.0.3', '203.0.113.1'] });
+    expect(node.control.farAddresses).toEqual(['10.77.0.1', 'fd77::1', '10.77.1.1', '10.77.0.3', '203.0.113.1']);
+    expect(
+      (await node.control.reach([...node.control.farAddresses, '10.77.0.99', '10.77.0.2'])).map(({ address, reachable }) => [
+        address,
+        reachable,
+      ]),
+    ).toEqual([
+      ['10.77.0.1', true],
+      ['fd77::1', true],
+      ['10.77.1.1', true],
+      ['10.77.0.3', true],
+      ['203.0.113.1', true],
+      ['10.77.0.99', false],
+      ['10.77.0.2', false],
+    ]);
+    net.cut('small');
+    await waitFor('the cut', 5000, async () => (await node.control.ports()).some(({ carrier }) => !carrier));
+    expect((await node.control.reach(node.control.farAddresses)).map(({ reachable }) => reachable)).toEqual([
+      false,
+      false,
+      true,
+      false,
+      false,
+    ]);
+  });
+});
+
+describe.skipIf(labObstacle() !== null)('ports', () => {
+  it('are listed with their facts and roles, here and on the peer', async () => {
+    const net = makeNetworkOf(gateway, small, large);
+    const a = networkNode(net, 'small', { roles: [lan, dmz] });
+    const b = networkNode(net, 'large', { roles: [lan, dmz] });
+    await a.control.take(silently);
+    b.peer.state = networkStateSchema.parse(JSON.parse(JSON.stringify(await a.control.refresh())));
+    expect(a.control.state()).toEqual(b.peer.state);
+    expect(b.peer.state.roles).toEqual([
+      {
+        name: 'lan',
+        vlan: 0,
+        port: 'eth0',
+        addresses: expect.arrayContaining(['10.77.0.2/24', `${service4}/24`, `${service6}/64`]) as string[],
+        held: [service4, service6],
+        gateways: [
+          { address: '10.77.0.1', mac: macOf('gw', 'lan0') },
+          { address: 'fd77::1', mac: macOf('gw', 'lan0') },
+        ],
+        routes: [],
+      },
+      {
+        name: 'dmz',
+        vlan: 0,
+        port: 'eth1',
+        addresses: expect.arrayContaining(['10.77.1.100/24']) as string[],
+        held: ['10.77.1.100'],
+        gateways: [],
+        routes: [],
+      },
+    ]);
+    const ports = await b.control.ports();
+    expect(ports).toContainEqual(
+      expect.objectContaining({
+        ifname: 'eno1',
+        mac: macOf('large', 'eno1'),
+        driver: 'veth',
+        kind: 'veth',
+        isUp: true,
+        carrier: true,
+        roles: ['lan'],
+      }),
+    );
+    expect(ports.find(({ ifname }) => ifname === 'eno2')).toMatchObject({ carrier: false, roles: [], addresses: [] });
+    expect(
+      (await b.control.roles()).map(({ name, held, proof, peerPort }) => [name, held, proof.port, proof.level, peerPort?.ifname]),
+    ).toEqual([
+      ['lan', [], 'eno1', 'pass', 'eth0'],
+      ['dmz', [], 'enp65s0f0np0', 'pass', 'eth1'],
+    ]);
+  });
+
+  it('tell which cable is pulled and plugged, also when they were switched off', async () => {
+    const net = makeNetworkOf(gateway, small, large);
+    const node = networkNode(net, 'large', { roles: [lan, dmz] });
+    on('large', 'ip', 'link', 'set', 'eno2', 'down');
+    const stop = new AbortController();
+    const seen: PortEvent[] = [];
+    const watching = (async () => {
+      for await (const event of node.control.identify(stop.signal)) seen.push(event);
+    })();
+    await waitFor('the port to be on', 5000, async () => (await node.control.ports()).every(({ isUp }) => isUp));
+    net.plug('large', 'eno1', null);
+    await waitFor('the pulled cable', 5000, () => seen.length === 1);
+    net.plug('large', 'eno1', 0);
+    await waitFor('the plugged cable', 5000, () => seen.length === 2);
+    net.plug('large', 'enp65s0f0np0', null);
+    await waitFor('the other cable', 5000, () => seen.length === 3);
+    stop.abort();
+    await watching;
+    expect(seen.map(({ ifname, what, roles }) => [ifname, what, roles])).toEqual([
+      ['eno1', 'pulled', ['lan']],
+      ['eno1', 'plugged', ['lan']],
+      ['enp65s0f0np0', 'pulled', ['dmz']],
+    ]);
+    expect((await node.control.ports()).find(({ ifname }) => ifname === 'eno2')?.isUp).toBe(false);
+    await expect(node.control.blink('eno1', 1, new AbortController().signal)).rejects.toMatchObject({ code: 'no-light' });
   });
 });

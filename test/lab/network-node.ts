@@ -21,16 +21,33 @@ export interface NetworkNode {
   peer: { state: NetworkState | null };
 }
 
-/** @param section the section `network` of the configuration, as YAML would give it. */
-export function networkNode(network: Network, host: string, section: unknown): NetworkNode {
+/**
+ * @param section the section `network` of the configuration, as YAML would give it.
+ * @param failing lines for `ip -batch` before which its work ends as if the kernel had refused them.
+ */
+export function networkNode(network: Network, host: string, section: unknown, failing?: RegExp): NetworkNode {
   const { namespace } = network.host(host);
   const changes: string[] = [];
   const alarms: NetworkAlarm[] = [];
   const map: { text: string | null } = { text: null };
   const peer: { state: NetworkState | null } = { state: null };
-  const execThere: Exec = (program, args, options) => {
-    if (args.includes('-batch')) changes.push(...String(options?.input).trimEnd().split('\n'));
-    else if (!args.includes('show') && !args.includes('get')) changes.push(args.join(' '));
+  const execThere: Exec = async (program, args, options) => {
+    const lines = args.includes('-batch') ? String(options?.input).trimEnd().split('\n') : [];
+    const bad = lines.findIndex((line) => failing?.test(line));
+    if (bad >= 0 && !args.includes('-force')) {
+      const before = lines.slice(0, bad).map((line) => `${line}\n`);
+      await execThere(program, args, { ...options, input: before.join('') });
+      return {
+        code: 1,
+        signal: null,
+        timedOut: false,
+        stdout: '',
+        stderr: `RTNETLINK answers: Refused\nCommand failed -:${bad + 1}\n`,
+        truncated: false,
+      };
+    }
+    if (args.includes('-batch')) changes.push(...lines);
+    else if (program === 'ip' && !args.includes('show') && !args.includes('get')) changes.push(args.join(' '));
     return exec('nsenter', [`--net=/run/netns/${namespace}`, '--', program, ...args], options);
   };
   const control = makeNetwork(section === null ? null : toNetworkConfig(networkSection.parse(section)), {
@@ -41,7 +58,7 @@ export function networkNode(network: Network, host: string, section: unknown): N
     openPort: (ifname, kind) => network.within(host, () => openPacketPort(ifname, kind)),
     ethtool: {
       facts: (ifname) => network.within(host, () => ethtool.facts(ifname)),
-      blink: (ifname, seconds) => ethtool.blink(ifname, seconds),
+      blink: (ifname, seconds) => network.within(host, () => ethtool.blink(ifname, seconds)),
     },
     hardware: async () => new Map(),
     roleMap: { read: () => map.text, write: (text) => void (map.text = text) },
