@@ -1,4 +1,5 @@
 import type { Role } from './messages.ts';
+import type { NicsReport, PortEvent, SegmentProof } from './nics.ts';
 
 /**
  * What the command line and the local agent say to each other: HTTP with JSON over the control socket
@@ -53,6 +54,7 @@ export interface Status {
 export type StreamLine =
   | { kind: 'progress'; done: number; total: number | null; text: string }
   | { kind: 'difference'; root: string; path: string; what: string }
+  | { kind: 'port'; event: PortEvent }
   | { kind: 'done'; summary: string; exitCode: number; facts: Record<string, unknown> }
   | { kind: 'error'; code: string; message: string; remedy: string; exitCode: number };
 
@@ -102,6 +104,13 @@ export interface ControlApi {
   'POST /allow-delete': { body: Record<string, never>; answer: { released: number; acceptedRoots: string[] } };
   /** Reads the power state through each fence level and changes nothing. Facts of the last line: `readings` (LevelReading[]). */
   'POST /fence/test': { body: Record<string, never>; answer: StreamLine };
+  /** Asks the segments of all roles; a second when a gateway is silent. */
+  'GET /nics': { body: null; answer: NicsReport };
+  /** `port`: name, permanent address or slot. `unproven`: although no gateway of the role answers there. */
+  'POST /nics/assign': { body: { role: string; port: string; unproven: boolean }; answer: SegmentProof };
+  'POST /nics/swap': { body: { first: string; second: string; unproven: boolean }; answer: SegmentProof[] };
+  /** Tells which cable is pulled or plugged (`port` lines), or blinks the light of a port, until the time is over or the client is gone. */
+  'POST /nics/identify': { body: { seconds: number; blink: string | null }; answer: StreamLine };
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 

@@ -1,3 +1,4 @@
+import type { NicsReport, SegmentProof } from '../../protocol/nics.ts';
 import type { PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
 
 /** What the control socket can ask of the running agent. main.ts hands it in. Errors are OperatorErrors. */
@@ -11,5 +12,10 @@ export interface AgentApi {
   allowDelete(): { released: number; acceptedRoots: string[] };
   /** Reads the power state through each fence level; facts of the last line: `readings`. */
   fenceTest(signal: AbortSignal): AsyncIterable<StreamLine>;
+  nics(): Promise<NicsReport>;
+  assignNic(role: string, port: string, unproven: boolean): Promise<SegmentProof>;
+  swapNics(first: string, second: string, unproven: boolean): Promise<SegmentProof[]>;
+  /** `blink`: a port whose light blinks; null watches the cables. */
+  identifyNics(seconds: number, blink: string | null, signal: AbortSignal): AsyncIterable<StreamLine>;
   stop(): void;
 }

@@ -39,6 +39,10 @@ const waitBody = z.strictObject({
     .max(30 * 86_400),
 });
 const pairBody = z.strictObject({ replace: z.boolean().default(false) });
+const word = z.string().min(1).max(128);
+const assignBody = z.strictObject({ role: word, port: word, unproven: z.boolean() });
+const swapBody = z.strictObject({ first: word, second: word, unproven: z.boolean() });
+const identifyBody = z.strictObject({ seconds: z.number().min(1).max(86_400), blink: word.nullable() });
 const verifyBody = z.strictObject({ deep: z.boolean() });
 
 const routes: Record<string, Route> = {
@@ -49,6 +53,19 @@ const routes: Record<string, Route> = {
   'POST /pair/result': { schema: nothing, stream: (api, _body, signal) => api.pairingResult(signal) },
   'POST /allow-delete': { schema: nothing, answer: (api) => api.allowDelete() },
   'POST /fence/test': { schema: nothing, stream: (api, _body, signal) => api.fenceTest(signal) },
+  'GET /nics': { schema: nothing, answer: (api) => api.nics() },
+  'POST /nics/assign': {
+    schema: assignBody,
+    answer: (api, body: z.infer<typeof assignBody>) => api.assignNic(body.role, body.port, body.unproven),
+  },
+  'POST /nics/swap': {
+    schema: swapBody,
+    answer: (api, body: z.infer<typeof swapBody>) => api.swapNics(body.first, body.second, body.unproven),
+  },
+  'POST /nics/identify': {
+    schema: identifyBody,
+    stream: (api, body: z.infer<typeof identifyBody>, signal) => api.identifyNics(body.seconds, body.blink, signal),
+  },
   'POST /stop': {
     schema: nothing,
     answer: (api) => {
@@ -118,7 +135,7 @@ async function handle(api: AgentApi, log: Log, request: IncomingMessage, respons
     const route = routes[`${request.method} ${request.url}`];
     if (!route) throw new BadRequest(404, `unknown request: ${request.method} ${String(request.url).slice(0, 100)}`);
     const body = parseBody(await readBody(request), route.schema);
-    if ('answer' in route) return sendJson(response, 200, route.answer(api, body as never));
+    if ('answer' in route) return sendJson(response, 200, await route.answer(api, body as never));
     await sendStream(response, route.stream(api, body as never, gone.signal), gone.signal, log);
   } catch (error) {
     if (gone.signal.aborted) return;

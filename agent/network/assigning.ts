@@ -58,7 +58,12 @@ export async function assign(context: NetworkContext, role: string, port: string
 }
 
 /** See NetworkControl.swap. Called under the lock. */
-export async function swap(context: NetworkContext, first: string, second: string): Promise<SegmentProof[]> {
+export async function swap(
+  context: NetworkContext,
+  first: string,
+  second: string,
+  options: { unproven: boolean },
+): Promise<SegmentProof[]> {
   checkRole(context, first);
   checkRole(context, second);
   if (first === second) throw new OperatorError('usage', 'the two roles are the same', 'name two roles', usage);
@@ -72,8 +77,8 @@ export async function swap(context: NetworkContext, first: string, second: strin
   };
   const swapped = {
     ...map,
-    [first]: assignmentOf(context, portOf(second), false),
-    [second]: assignmentOf(context, portOf(first), false),
+    [first]: assignmentOf(context, portOf(second), options.unproven),
+    [second]: assignmentOf(context, portOf(first), options.unproven),
   };
   refuseShared(context, swapped, devices);
   return change(context, swapped, [first, second]);
@@ -108,8 +113,15 @@ async function change(context: NetworkContext, map: RoleMap, roles: readonly str
   await proving.undo();
   proving.proofs.forEach(refuseSegment);
   const before = readRoleMap(context.roleMap);
+  // The operator's word counts only where it was needed: later on, the gateway of the others has to answer again.
+  const kept = Object.fromEntries(
+    Object.entries(map).map(([name, each]) => {
+      const isProven = proving.proofs.some(({ role, level }) => role === name && level === 'pass');
+      return [name, isProven ? { ...each, unproven: false } : each];
+    }),
+  );
   const isHeld = heldAddresses(context, proving.devices).some(({ role }) => roles.includes(role));
-  writeRoleMap(context.roleMap, map);
+  writeRoleMap(context.roleMap, kept);
   if (!isHeld) return proving.proofs;
   try {
     await take(context, (text) => context.log.info({}, `after a change of ports: ${text}`));

@@ -19,12 +19,13 @@ const blinkPieceSeconds = 2;
  */
 export async function* identify(context: NetworkContext, signal: AbortSignal): AsyncGenerator<PortEvent> {
   const { exec, clock, log } = context;
-  const off = (await readDevices(exec)).filter((device) => isPort(device) && !device.isUp).map(({ ifname }) => ifname);
+  const first = await readDevices(exec);
+  const off = first.filter((device) => isPort(device) && !device.isUp).map(({ ifname }) => ifname);
   try {
     for (const name of off) await ip(exec, ['link', 'set', 'dev', name, 'up']);
     // A card that was just switched on finds its link within seconds: that is no cable that somebody plugged.
     let settling = new Map(off.map((name) => [name, clock.monotonicMs() + 5000]));
-    let before = carriers(await readDevices(exec));
+    let before = carriers(first);
     while (!signal.aborted) {
       await sleep(clock, lookEveryMs, signal);
       if (signal.aborted) return;

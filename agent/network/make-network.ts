@@ -88,7 +88,7 @@ export function makeNetwork(config: NetworkConfig | null, parts: NetworkParts): 
     },
     assign: (role, port, options) =>
       configured(() => locked(async () => noted([await assign(context, role, port, options)])[0] as SegmentProof)),
-    swap: (first, second) => configured(() => locked(async () => noted(await swap(context, first, second)))),
+    swap: (first, second, options) => configured(() => locked(async () => noted(await swap(context, first, second, options)))),
     identify: (signal) => identify(context, signal),
     blink: (port, seconds, signal) => blink(context, port, seconds, signal),
   };

@@ -1,26 +1,7 @@
 import type { NetworkState } from '../../protocol/network-state.ts';
+import type { NetworkAlarm, PortEvent, PortFact, RoleFact, SegmentProof } from '../../protocol/nics.ts';
 
-/** A port of this host, for people and for the peer. */
-export interface PortFact {
-  ifname: string;
-  /** The permanent one where the port has one, otherwise the one in use. */
-  mac: string;
-  driver: string | null;
-  /** For example `0000:03:00.0`. */
-  slot: string | null;
-  /** `hardware`, or what kind of virtual device it is: `bond`, `bridge`, `veth` ... */
-  kind: string;
-  isUp: boolean;
-  carrier: boolean;
-  speedMbits: number | null;
-  /** True when the host gets the port's address by DHCP; null when that cannot be told. */
-  dhcp: boolean | null;
-  /** The bond or bridge that it is a part of. */
-  partOf: string | null;
-  addresses: string[];
-  /** Roles that are mapped to it on this node. */
-  roles: string[];
-}
+export type { NetworkAlarm, PortEvent, PortFact, RoleFact, SegmentProof } from '../../protocol/nics.ts';
 
 /** Who answers for a service address. */
 export interface AddressProbe {
@@ -32,62 +13,16 @@ export interface AddressProbe {
   error: string | null;
 }
 
-/** Whether a role's port is plugged into the role's segment. */
-export interface SegmentProof {
-  role: string;
-  /** Null when the role has no port here. */
-  port: string | null;
-  /** How the port was found: assigned, by its slot, or by the only address of the role's network. */
-  mappedBy: 'assigned' | 'slot' | 'address' | null;
-  carrier: boolean;
-  /** Gateways and other addresses that were asked. */
-  asked: { address: string; answeredBy: string | null; error: string | null }[];
-  /** `fail`: no service address goes there. `warn`: carrier alone speaks for it, or the operator. */
-  level: 'pass' | 'warn' | 'fail';
-  /** Why it is not `pass`: `nic-unmapped`, `no-carrier`, `segment-unproven`; null otherwise. */
-  code: 'nic-unmapped' | 'no-carrier' | 'segment-unproven' | null;
-  evidence: string;
-}
-
 export interface Reach {
   address: string;
   reachable: boolean;
   evidence: string;
 }
 
-/** Something that a person must know while this node holds the addresses. */
-export interface NetworkAlarm {
-  code: 'address-conflict' | 'address-missing';
-  role: string;
-  address: string;
-  text: string;
-  remedy: string;
-  /** ISO 8601. */
-  at: string;
-}
-
-export interface RoleFact {
-  name: string;
-  vlan: number;
-  addresses: string[];
-  held: string[];
-  proof: SegmentProof;
-  /** Port of the role on the peer, by the peer's last state; null when it has none or nothing is known. */
-  peerPort: { ifname: string; mac: string; carrier: boolean } | null;
-}
-
 /** Commands that `take` and `release` would run now, each as the arguments of `ip`. */
 export interface NetworkPlan {
   take: string[][];
   release: string[][];
-}
-
-export interface PortEvent {
-  ifname: string;
-  mac: string;
-  slot: string | null;
-  roles: string[];
-  what: 'pulled' | 'plugged';
 }
 
 /**
@@ -139,7 +74,7 @@ export interface NetworkControl {
    */
   assign(role: string, port: string, options: { unproven: boolean }): Promise<SegmentProof>;
   /** Exchanges the ports of two roles. @throws like `assign`. */
-  swap(first: string, second: string): Promise<SegmentProof[]>;
+  swap(first: string, second: string, options: { unproven: boolean }): Promise<SegmentProof[]>;
   /** Tells which cable is pulled or plugged until the signal fires. Ports that are switched off are on meanwhile. */
   identify(signal: AbortSignal): AsyncIterable<PortEvent>;
   /** Blinks a port's light until the signal fires, at most for the time. @throws OperatorError `no-such-port`, `no-light`. */

@@ -20,6 +20,7 @@ import { buildStatus, type StatusParts } from '../replicate/status.ts';
 import { agentApi } from './api.ts';
 import { makeFencing } from './fence.ts';
 import { metPeers } from './met-peers.ts';
+import { networkOf } from './network.ts';
 import { NodeState } from './node-state.ts';
 import { findServerVersion, openStore } from './parts.ts';
 import { enterRole, meet, type RoleParts, type RunningRole } from './roles.ts';
@@ -189,7 +190,8 @@ export class Agent {
     const fence = makeFencing(config, identity, log);
     this.#closers.push(() => fence.probe.stop());
     fence.probe.start(this.#failed('reading the fence levels'));
-    const api = agentApi({ statusParts, running: () => running, pairing, fence, log, stop: () => this.stop() });
+    const network = networkOf(config, { log, peerState: () => null });
+    const api = agentApi({ statusParts, running: () => running, pairing, fence, network, node: config.node, log, stop: () => this.stop() });
     const control = await startControlServer({ stateDir: config.state, api, log });
     this.#closers.push(() => control.close());
     if (config.metrics) {

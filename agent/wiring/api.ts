@@ -1,6 +1,7 @@
 import { exitCodes, type StreamLine } from '../../protocol/control.ts';
 import type { AgentApi } from '../control/api.ts';
 import type { PairingServer } from '../link/pairing-server.ts';
+import type { NetworkControl } from '../network/network.ts';
 import { systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { displayPath } from '../platform/files.ts';
@@ -10,6 +11,7 @@ import type { StandbyRole } from '../replicate/standby/role.ts';
 import { buildStatus, saveLastVerify, type StatusParts } from '../replicate/status.ts';
 import { testFencing, type FenceParts } from './fence.ts';
 import { Lines } from './lines.ts';
+import { nicsApi } from './nics.ts';
 import type { RunningRole } from './roles.ts';
 
 export interface ApiParts {
@@ -17,6 +19,8 @@ export interface ApiParts {
   running: () => RunningRole;
   pairing: PairingServer;
   fence: FenceParts;
+  network: NetworkControl;
+  node: string;
   log: Log;
   stop: () => void;
 }
@@ -65,6 +69,7 @@ export function agentApi(parts: ApiParts): AgentApi {
       }),
     allowDelete: () => onPrimary(running()).allowDelete(),
     fenceTest: (signal) => Lines.of(signal, (push) => testFencing(parts.fence, signal, push)),
+    ...nicsApi(parts.network, parts.node),
     stop: parts.stop,
   };
 }

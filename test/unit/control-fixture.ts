@@ -1,5 +1,6 @@
 import type { AgentApi } from '../../agent/control/api.ts';
 import type { Status } from '../../protocol/control.ts';
+import type { SegmentProof } from '../../protocol/nics.ts';
 
 /** A primary that streams to a healthy standby; tests change what they are about. */
 export function sampleStatus(change: Partial<Status> = {}): Status {
@@ -44,6 +45,21 @@ export function sampleStatus(change: Partial<Status> = {}): Status {
   };
 }
 
+/** A role whose gateway answers. */
+export function sampleProof(change: Partial<SegmentProof> = {}): SegmentProof {
+  return {
+    role: 'lan',
+    port: 'eno1',
+    mappedBy: 'assigned',
+    carrier: true,
+    asked: [{ address: '192.0.2.1', answeredBy: '02:00:00:00:00:01', error: null }],
+    level: 'pass',
+    code: null,
+    evidence: 'eno1 (02:00:00:00:00:0a): 192.0.2.1 answers from 02:00:00:00:00:01',
+    ...change,
+  };
+}
+
 /** An agent that answers from memory. */
 export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
   return {
@@ -61,6 +77,12 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     allowDelete: () => ({ released: 1, acceptedRoots: [] }),
     async *fenceTest() {
       yield { kind: 'done', summary: '1 of 1 levels can be read', exitCode: 0, facts: { readings: [] } };
+    },
+    nics: async () => ({ node: 'mail-a', at: '2026-01-02T03:04:05.000Z', ports: [], roles: [], alarms: [] }),
+    assignNic: async (role, port) => sampleProof({ role, port }),
+    swapNics: async (first, second) => [sampleProof({ role: first }), sampleProof({ role: second })],
+    async *identifyNics() {
+      yield { kind: 'done', summary: 'nothing was plugged', exitCode: 0, facts: { events: 0 } };
     },
     stop() {},
     ...change,

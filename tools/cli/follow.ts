@@ -1,4 +1,5 @@
 import { exitCodes, type StreamLine } from '../../protocol/control.ts';
+import type { PortEvent } from '../../protocol/nics.ts';
 import { CommandError } from './command-error.ts';
 import type { Context } from './context.ts';
 import { printable } from './format.ts';
@@ -20,7 +21,12 @@ export async function follow(
   context: Context,
   label: string,
   lines: AsyncIterable<StreamLine>,
-  options: { quiet: boolean; unit: string; onDifference?(line: StreamLine & { kind: 'difference' }, reporter: ProgressReporter): void },
+  options: {
+    quiet: boolean;
+    unit: string;
+    onDifference?(line: StreamLine & { kind: 'difference' }, reporter: ProgressReporter): void;
+    onPort?(event: PortEvent): void;
+  },
 ): Promise<Outcome> {
   const reporter = new ProgressReporter(context.terminal, context.monotonicMs);
   try {
@@ -32,6 +38,9 @@ export async function follow(
           break;
         case 'difference':
           options.onDifference?.(line, reporter);
+          break;
+        case 'port':
+          options.onPort?.(line.event);
           break;
         case 'done':
           return line;

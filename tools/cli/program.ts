@@ -6,6 +6,7 @@ import { demo } from './commands/demo.ts';
 import { doctor } from './commands/doctor.ts';
 import { fenceTest } from './commands/fence.ts';
 import { init, type InitFlags } from './commands/init.ts';
+import { nicsAssign, nicsIdentify, nicsShow, nicsSwap } from './commands/nics.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
 import { status } from './commands/status.ts';
 import { verify } from './commands/verify.ts';
@@ -168,6 +169,60 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExamples:\n  mailtwin fence test\n  mailtwin fence test --json')
     .action(ends((flags: CommonOptions) => fenceTest(context, flags)));
+
+  const nics = add(
+    'nics',
+    'Shows the ports of this node, which network role each carries here and on the other node, and whether its segment answers.',
+    ['mailtwin nics', 'mailtwin nics --json', 'mailtwin nics identify', 'mailtwin nics assign lan eno1', 'mailtwin nics swap lan dmz'],
+    { json: true },
+  ).action(ends((flags: CommonOptions) => nicsShow(context, flags)));
+  const addNics = (usage: string, about: string, examples: string[]): Command =>
+    nics
+      .command(usage)
+      .description(about)
+      .addHelpText('after', `\nExamples:\n${examples.map((line) => `  ${line}`).join('\n')}`);
+  /** Options of `nics` itself, which its commands share. */
+  const shared = <F extends object>(flags: F, command: Command): F & CommonOptions => ({
+    ...(command.parent?.opts<CommonOptions>() ?? { config: defaultConfig }),
+    ...flags,
+  });
+  addNics('identify', 'Tells from which port a cable is pulled or into which it is plugged, or blinks the light of one.', [
+    'mailtwin nics identify',
+    'mailtwin nics identify --seconds 60 --json',
+    'mailtwin nics identify eno1 --blink',
+  ])
+    .argument('[port]', 'with --blink: its name, permanent address or slot')
+    .option('--blink', 'blink the light of the port', false)
+    .addOption(new Option('--seconds <seconds>', 'how long').default(300).argParser(secondsArgument))
+    .action(
+      ends(async (port: string | undefined, flags: { blink: boolean; seconds: number }, command: Command) => {
+        if (flags.blink !== (port !== undefined))
+          return command.error('error: a port and --blink go together: mailtwin nics identify eno1 --blink', { exitCode: exitCodes.usage });
+        return nicsIdentify(context, port ?? null, shared(flags, command));
+      }),
+    );
+  addNics('assign', 'Gives a network role its port on this node, after a gateway of the role answered there.', [
+    'mailtwin nics assign lan eno1',
+    'mailtwin nics assign lan 52:54:00:12:34:56',
+    'mailtwin nics assign lan eno1 --unproven',
+  ])
+    .argument('<role>', 'a role of the section network')
+    .argument('<port>', 'its name, permanent address or slot')
+    .option('--unproven', 'although no gateway of the role answers there: you vouch for the cable', false)
+    .action(
+      ends((role: string, port: string, flags: { unproven: boolean }, command: Command) =>
+        nicsAssign(context, role, port, shared(flags, command)),
+      ),
+    );
+  addNics('swap', 'Exchanges the ports of two roles, after the gateways of both answered there.', ['mailtwin nics swap lan dmz'])
+    .argument('<role>')
+    .argument('<other-role>')
+    .option('--unproven', 'although the gateway of one does not answer there: you vouch for the cable', false)
+    .action(
+      ends((first: string, second: string, flags: { unproven: boolean }, command: Command) =>
+        nicsSwap(context, first, second, shared(flags, command)),
+      ),
+    );
 
   add('allow-delete', 'Lets a held mass deletion go to the standby.', ['mailtwin status', 'mailtwin allow-delete'], { json: true }).action(
     ends((flags: CommonOptions) => allowDelete(context, flags)),
