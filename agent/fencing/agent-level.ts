@@ -2,12 +2,12 @@ import type { FenceLevelConfig } from '../config/takeover-sections/fencing.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { ExecResult } from '../platform/exec.ts';
 import { errnoCode } from '../platform/files.ts';
+import { readSecret } from '../platform/secret-file.ts';
 import { parseMetadata, whyUnfit } from './agent-metadata.ts';
 import { evidenceOf, outputBytesMax } from './evidence.ts';
 import type { FencingParts } from './fencing.ts';
 import { unknownState, type Attempt, type Level, type Observation } from './level.ts';
 import { switchOff, type OffResult } from './power-switch.ts';
-import { readSecret } from './secrets.ts';
 
 type Config = FenceLevelConfig & { type: 'agent' };
 type Parts = Pick<FencingParts, 'exec' | 'files' | 'clock'>;

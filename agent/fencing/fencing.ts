@@ -35,7 +35,7 @@ export interface Fencing {
   /**
    * Looks at the levels without reaching for the other node: secrets, programs, what the fence agents can do.
    *
-   * @throws OperatorError `fence-agent-unfit`, `fence-agent-missing`, `fence-agent-metadata` or `fence-secret` of the first level that cannot be used.
+   * @throws OperatorError `fence-agent-unfit`, `fence-agent-missing`, `fence-agent-metadata` or `secret-file` of the first level that cannot be used.
    */
   check(signal: AbortSignal): Promise<void>;
   /**

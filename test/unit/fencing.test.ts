@@ -9,12 +9,12 @@ import { evidenceOf, masked } from '../../agent/fencing/evidence.ts';
 import { createFencing, type FenceAsk, type Fencing, type FenceReceipt } from '../../agent/fencing/fencing.ts';
 import { FenceProbe } from '../../agent/fencing/probe.ts';
 import { verifyReceipt } from '../../agent/fencing/receipt.ts';
-import { readSecret } from '../../agent/fencing/secrets.ts';
 import { identityFromPem, makeIdentity } from '../../agent/link/identity.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
 import type { Exec, ExecResult } from '../../agent/platform/exec.ts';
 import { silentLog } from '../../agent/platform/log.ts';
 import { realFiles } from '../../agent/platform/real-files.ts';
+import { readSecret } from '../../agent/platform/secret-file.ts';
 import { SimClock } from '../sim/sim-clock.ts';
 
 const identityOf = (node: string) => {

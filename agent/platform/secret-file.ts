@@ -1,17 +1,17 @@
-import { OperatorError } from '../platform/errors.ts';
-import { displayPath, type Files } from '../platform/files.ts';
+import { OperatorError } from './errors.ts';
+import { displayPath, type Files } from './files.ts';
 
 const secretBytesMax = 4096;
 
 /**
  * Reads a secret from its file: one line, without its line end.
  *
- * @throws OperatorError `fence-secret` when it is missing, open to others, empty or more than a line. Never tells what is in it.
+ * @throws OperatorError `secret-file` when it is missing, open to others, empty or more than a line. Never tells what is in it.
  */
 export function readSecret(files: Files, path: string, what: string): string {
   const bytes = Buffer.from(path, 'utf8').toString('latin1');
   const shown = displayPath(bytes);
-  const fail = (message: string, remedy: string) => new OperatorError('fence-secret', `${what}: ${message}`, remedy);
+  const fail = (message: string, remedy: string) => new OperatorError('secret-file', `${what}: ${message}`, remedy);
   let file: ReturnType<Files['readFile']>;
   try {
     file = files.readFile(bytes, secretBytesMax);

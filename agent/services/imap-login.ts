@@ -1,0 +1,67 @@
+import { isIP } from 'node:net';
+import { ImapFlow } from 'imapflow';
+import type { ImapCheckConfig } from '../config/takeover-sections/services.ts';
+import { OperatorError } from '../platform/errors.ts';
+import type { Files } from '../platform/files.ts';
+import { readSecret } from '../platform/secret-file.ts';
+import type { CheckResult } from './services.ts';
+
+/** Logs in by IMAP and opens INBOX for reading. Never rejects; ends when `signal` fires. */
+export type LoginCheck = (imap: ImapCheckConfig, signal: AbortSignal) => Promise<CheckResult>;
+
+const stepMs = 10_000;
+
+export function imapLogin(files: Files): LoginCheck {
+  return async (imap, signal) => {
+    const where = `${imap.user} at ${imap.host}:${imap.port}`;
+    let pass: string;
+    try {
+      pass = readSecret(files, imap.passwordFile, `login of ${imap.user}`);
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error;
+      return { ok: false, evidence: `${error.message}; ${error.remedy}` };
+    }
+    if (signal.aborted) return { ok: false, evidence: `no time was left for the login of ${where}` };
+    const client = new ImapFlow({
+      host: imap.host,
+      port: imap.port,
+      auth: { user: imap.user, pass },
+      secure: imap.tls === 'implicit',
+      doSTARTTLS: imap.tls === 'implicit' ? undefined : imap.tls === 'starttls',
+      // The certificate is for the name that clients use, never for 127.0.0.1, and on loopback nobody stands in between.
+      // To any other address it is verified.
+      tls: { rejectUnauthorized: !isLoopback(imap.host) },
+      logger: false,
+      connectionTimeout: stepMs,
+      greetingTimeout: stepMs,
+      socketTimeout: stepMs,
+    } as ConstructorParameters<typeof ImapFlow>[0]);
+    let failure: unknown = null;
+    // Without a listener an error of the connection would end the agent.
+    client.on('error', (error: unknown) => (failure ??= error));
+    const aborted = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(new Error('it took too long')), { once: true });
+    });
+    aborted.catch(() => {});
+    try {
+      await Promise.race([client.connect(), aborted]);
+      const box = await Promise.race([client.mailboxOpen('INBOX', { readOnly: true }), aborted]);
+      return { ok: true, evidence: `${where} logged in, INBOX has ${box.exists} messages, UIDVALIDITY ${String(box.uidValidity)}` };
+    } catch (error) {
+      return { ok: false, evidence: `the login of ${where} failed: ${reasonOf(error ?? failure).replaceAll(pass, '***')}` };
+    } finally {
+      client.close();
+    }
+  };
+}
+
+/** imapflow puts what the server said beside its own words. */
+function reasonOf(error: unknown): string {
+  const { responseText, code } = error as { responseText?: unknown; code?: unknown };
+  const message = error instanceof Error ? error.message : String(error);
+  return [message, responseText, code].filter((part) => typeof part === 'string' && part !== '').join(': ');
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}

@@ -1,0 +1,120 @@
+import type { ServicesConfig } from '../config/takeover-sections/services.ts';
+import { OperatorError } from '../platform/errors.ts';
+import type { ExecResult } from '../platform/exec.ts';
+import { outputOf, showStates, statesWithin, type ServiceManager } from './manager.ts';
+import { cannotStart, type ServicesParts, type ServicesState, type ServicesVerdict } from './services.ts';
+
+type Limits = Pick<ServicesConfig, 'startTimeoutSeconds' | 'stopTimeoutSeconds'>;
+
+/** Reading states is quick where systemd lives. */
+const readMs = 10_000;
+/** What SIGKILL leaves standing after this is stuck in the kernel. */
+const killedMs = 10_000;
+
+/** Services as systemd units. What counts is the state that systemd tells, not how `systemctl` ended. */
+export function systemdServices(
+  units: readonly string[],
+  limits: Limits,
+  { exec, clock }: Pick<ServicesParts, 'exec' | 'clock'>,
+): ServiceManager {
+  const systemctl = async (code: 'services-start' | 'services-stop', timeoutMs: number, ...args: string[]): Promise<ExecResult> => {
+    try {
+      return await exec('systemctl', [...args, '--', ...units], { timeoutMs });
+    } catch (error) {
+      throw cannotStart('systemctl', error, code);
+    }
+  };
+
+  const manager: ServiceManager = {
+    names: units,
+    async start() {
+      const limitMs = limits.startTimeoutSeconds * 1000;
+      const began = clock.monotonicMs();
+      // Failures of another day must not count against this start (StartLimitBurst).
+      await systemctl('services-start', readMs, 'reset-failed');
+      const result = await systemctl('services-start', limitMs, 'start');
+      const left = Math.max(0, limitMs - (clock.monotonicMs() - began));
+      // A unit whose condition does not hold is skipped without an error, so the states decide.
+      const states = result.code === 0 ? await statesWithin(manager, clock, left, isSettled) : await manager.states();
+      if (states.every(({ state }) => state === 'running')) return;
+      const said = outputOf(result);
+      throw new OperatorError(
+        'services-start',
+        `the mail services did not start within ${limits.startTimeoutSeconds} s: ${showStates(states)}${said === '' ? '' : `; systemctl said: ${said}`}`,
+        `look at \`systemctl status ${units.join(' ')}\` and their journal`,
+      );
+    },
+    async stop() {
+      const limitMs = limits.stopTimeoutSeconds * 1000;
+      const isOver = (states: ServicesState['units']) => states.every(({ state }) => state === 'stopped');
+      await systemctl('services-stop', limitMs, 'stop');
+      let states = await manager.states();
+      if (!isOver(states)) {
+        await systemctl('services-stop', readMs, 'kill', '--signal=SIGKILL');
+        // The job of `stop` is still under way, so nothing is restarted.
+        states = await statesWithin(manager, clock, killedMs, isOver);
+      }
+      if (isOver(states)) return;
+      throw new OperatorError(
+        'services-stop',
+        `mail services still run, also after SIGKILL: ${showStates(states)}`,
+        'stop them by hand before anything else; nothing may write into the mail store here',
+        5,
+      );
+    },
+    async states() {
+      const result = await systemctl('services-start', readMs, 'show', '--property=Id,LoadState,ActiveState,SubState,TasksCurrent').catch(
+        (error: unknown) => outputError(error),
+      );
+      return parseShow(result.stdout, units, outputOf(result));
+    },
+  };
+  return manager;
+}
+
+/**
+ * What `systemctl show` tells of several units: one paragraph each, in the order in which they were named.
+ * Exported for tests.
+ */
+export function parseShow(text: string, units: readonly string[], said: string): ServicesState['units'] {
+  const paragraphs = text
+    .trim()
+    .split(/\n\s*\n/)
+    .map(
+      (paragraph) =>
+        new Map(paragraph.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1).trim()])),
+    );
+  return units.map((name, i) => {
+    const facts = paragraphs.length === units.length ? paragraphs[i] : undefined;
+    const active = facts?.get('ActiveState');
+    if (!facts || active === undefined || active === '')
+      return { name, state: 'unknown', detail: `not known (${said || 'systemd does not answer'})` };
+    const load = facts.get('LoadState') ?? '';
+    const tasks = Number(facts.get('TasksCurrent'));
+    const isLeftOver = active !== 'active' && tasks > 0 && Number.isSafeInteger(tasks);
+    const state = isLeftOver ? 'partial' : stateOf(active);
+    const detail = [
+      `${active} (${facts.get('SubState') ?? ''})`,
+      ...(load === 'loaded' ? [] : [load]),
+      ...(isLeftOver ? [`${tasks} processes left`] : []),
+    ];
+    return { name, state, detail: detail.join(', ') };
+  });
+}
+
+function stateOf(active: string): ServicesVerdict {
+  if (active === 'active' || active === 'reloading') return 'running';
+  if (active === 'inactive' || active === 'failed') return 'stopped';
+  // activating, deactivating, maintenance: on its way.
+  return 'partial';
+}
+
+/** Nothing is on its way any more. */
+function isSettled(states: ServicesState['units']): boolean {
+  return states.every(({ state }) => state === 'running' || state === 'stopped');
+}
+
+function outputError(error: unknown): Pick<ExecResult, 'stdout' | 'stderr'> & ExecResult {
+  if (!(error instanceof OperatorError)) throw error;
+  return { code: null, signal: null, timedOut: false, stdout: '', stderr: error.message, truncated: false };
+}

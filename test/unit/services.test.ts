@@ -1,0 +1,189 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { ServicesConfig } from '../../agent/config/takeover-sections/services.ts';
+import type { Exec, ExecResult } from '../../agent/platform/exec.ts';
+import { silentLog } from '../../agent/platform/log.ts';
+import { realFiles } from '../../agent/platform/real-files.ts';
+import { createServices, type Services } from '../../agent/services/services.ts';
+import { parseShow } from '../../agent/services/systemd-services.ts';
+import { SimClock } from '../sim/sim-clock.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'mailtwin-services-'));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const show = (active: string, sub: string, tasks = '[not set]', load = 'loaded') =>
+  `Id=x.service\nLoadState=${load}\nActiveState=${active}\nSubState=${sub}\nTasksCurrent=${tasks}\n`;
+
+/** A systemd, or commands, of one service each; `answer` says what a call does. */
+class Bench {
+  readonly sim = new SimClock();
+  readonly gate = join(dir, `gate-${Math.random()}`, 'deep', 'active');
+  /** Each call, and whether the gate stood at that moment. */
+  readonly calls: string[] = [];
+  readonly services: Services;
+
+  constructor(change: Partial<ServicesConfig>, answer: (args: readonly string[]) => Partial<ExecResult>) {
+    const exec: Exec = async (program, args) => {
+      this.calls.push(`${program} ${args.join(' ')}${existsSync(this.gate) ? ' [gate]' : ''}`);
+      return { code: 0, signal: null, timedOut: false, stdout: '', stderr: '', truncated: false, ...answer([program, ...args]) };
+    };
+    this.services = createServices({
+      config: {
+        gate: this.gate,
+        units: [],
+        commands: null,
+        configCheck: null,
+        imap: null,
+        startTimeoutSeconds: 30,
+        stopTimeoutSeconds: 30,
+        ...change,
+      },
+      exec,
+      files: realFiles,
+      clock: this.sim.host(0),
+      log: silentLog,
+      login: async () => ({ ok: true, evidence: 'in' }),
+    });
+  }
+
+  async settle<T>(work: Promise<T>): Promise<T> {
+    let isOver = false;
+    const end = () => void (isOver = true);
+    work.then(end, end);
+    await this.sim.runWhile(() => !isOver, 600_000);
+    return work;
+  }
+}
+
+describe('services as systemd units', () => {
+  it('open the gate before they start, and close it before they stop', async () => {
+    let active = 'inactive';
+    const bench = new Bench({ units: ['dovecot.service'] }, (args) => {
+      if (args[1] === 'start') active = 'active';
+      if (args[1] === 'stop') active = 'inactive';
+      return args[1] === 'show' ? { stdout: show(active, 'x') } : {};
+    });
+    expect(await bench.services.state()).toMatchObject({ state: 'stopped' });
+    await bench.settle(bench.services.start());
+    expect(await bench.services.state()).toMatchObject({ state: 'running', units: [{ name: 'dovecot.service' }] });
+    await bench.settle(bench.services.stop());
+    const acts = bench.calls.filter((call) => /systemctl (start|stop)/.test(call));
+    expect(acts).toEqual(['systemctl start -- dovecot.service [gate]', 'systemctl stop -- dovecot.service']);
+    expect(existsSync(bench.gate)).toBe(false);
+    bench.services.gate?.close();
+  });
+
+  it('have not started when systemd skipped one without an error', async () => {
+    const bench = new Bench({ units: ['dovecot.service'] }, (args) => (args[1] === 'show' ? { stdout: show('inactive', 'dead') } : {}));
+    await expect(bench.settle(bench.services.start())).rejects.toMatchObject({
+      code: 'services-start',
+      message: expect.stringContaining('dovecot.service is inactive (dead)') as string,
+    });
+  });
+
+  it('are waited for while they start, and given up when the time is over', async () => {
+    const bench = new Bench({ units: ['a.service'], startTimeoutSeconds: 5 }, (args) =>
+      args[1] === 'show' ? { stdout: show('activating', 'start') } : {},
+    );
+    await expect(bench.settle(bench.services.start())).rejects.toMatchObject({ code: 'services-start' });
+    expect(bench.sim.now).toBeGreaterThanOrEqual(5000);
+    const late = new Bench({ units: ['a.service'] }, (args) =>
+      args[1] === 'show' ? { stdout: show(late.sim.now > 3000 ? 'active' : 'activating', 'x') } : {},
+    );
+    await late.settle(late.services.start());
+    expect(late.sim.now).toBeGreaterThan(3000);
+  });
+
+  it('are killed when they do not stop, and it is said when something still runs', async () => {
+    let active = 'deactivating';
+    const bench = new Bench({ units: ['a.service'] }, (args) => {
+      if (args[1] === 'kill') active = 'failed';
+      return args[1] === 'show' ? { stdout: show(active, 'x') } : args[1] === 'stop' ? { code: null, timedOut: true } : {};
+    });
+    await bench.settle(bench.services.stop());
+    expect(bench.calls).toContain('systemctl kill --signal=SIGKILL -- a.service');
+
+    const stuck = new Bench({ units: ['a.service'] }, (args) => (args[1] === 'show' ? { stdout: show('failed', 'failed', '2') } : {}));
+    await expect(stuck.settle(stuck.services.stop())).rejects.toMatchObject({
+      code: 'services-stop',
+      exitCode: 5,
+      message: expect.stringContaining('2 processes left') as string,
+    });
+  });
+
+  it('are partial, or unknown, when systemd says so', () => {
+    const units = ['a.service', 'b.service'];
+    const states = (text: string) => parseShow(text, units, 'no bus').map(({ state }) => state);
+    expect(states(`${show('active', 'running', '7')}\n${show('inactive', 'dead', '[not set]', 'not-found')}`)).toEqual([
+      'running',
+      'stopped',
+    ]);
+    expect(states(`${show('active', 'exited', '18446744073709551615')}\n${show('failed', 'failed', '18446744073709551615')}`)).toEqual([
+      'running',
+      'stopped',
+    ]);
+    expect(states(show('active', 'running'))).toEqual(['unknown', 'unknown']);
+    expect(states('')).toEqual(['unknown', 'unknown']);
+    expect(parseShow('', ['a.service'], 'no bus')[0]?.detail).toMatch(/no bus/);
+  });
+});
+
+describe('services as commands', () => {
+  const commands = { start: ['/srv/ctl', 'start'], stop: ['/srv/ctl', 'stop'], status: ['/srv/ctl', 'status'] };
+
+  it('are what their status says', async () => {
+    let code = 3;
+    const bench = new Bench({ commands }, (args) => {
+      if (args[1] === 'start') code = 0;
+      if (args[1] === 'stop') code = 3;
+      return args[1] === 'status' ? { code } : {};
+    });
+    expect((await bench.services.state()).state).toBe('stopped');
+    await bench.settle(bench.services.start());
+    expect((await bench.services.state()).state).toBe('running');
+    await bench.settle(bench.services.stop());
+    code = 1;
+    expect(await bench.services.state()).toMatchObject({ state: 'unknown', units: [{ name: 'ctl' }] });
+    expect(bench.calls.filter((call) => /start|stop/.test(call))).toEqual(['/srv/ctl start [gate]', '/srv/ctl stop']);
+  });
+
+  it('have failed when the command did, or the status does not follow', async () => {
+    const broken = new Bench({ commands }, (args) => (args[1] === 'start' ? { code: 1, stderr: 'no such user' } : { code: 3 }));
+    await expect(broken.settle(broken.services.start())).rejects.toMatchObject({
+      code: 'services-start',
+      message: expect.stringContaining('no such user') as string,
+    });
+    const stays = new Bench({ commands }, () => ({}));
+    await expect(stays.settle(stays.services.stop())).rejects.toMatchObject({ code: 'services-stop', exitCode: 5 });
+    expect(existsSync(stays.gate)).toBe(false);
+  });
+});
+
+describe('the checks of the mail server', () => {
+  const commands = { start: ['a'], stop: ['a'], status: ['a'] };
+
+  it('say what the configuration check said', async () => {
+    const bad = new Bench({ commands, configCheck: ['doveconf', '-n'] }, () => ({ code: 89, stderr: 'doveconf: Fatal: line 3\n' }));
+    expect(await bad.services.checkConfig()).toEqual({ ok: false, evidence: 'doveconf ended with 89: doveconf: Fatal: line 3' });
+    const good = new Bench({ commands, configCheck: ['doveconf', '-n'] }, () => ({ stdout: 'lots of output' }));
+    expect(await good.services.checkConfig()).toEqual({ ok: true, evidence: 'doveconf ended with 0' });
+  });
+
+  it('are well, and do nothing, where nothing is configured', async () => {
+    const none = createServices({
+      config: null,
+      exec: () => Promise.reject(new Error('nothing is to be called')),
+      files: realFiles,
+      clock: new SimClock().host(0),
+      log: silentLog,
+      login: () => Promise.reject(new Error('nothing is to be called')),
+    });
+    await none.start();
+    await none.stop();
+    expect(none).toMatchObject({ configured: false, gate: null });
+    expect(await none.checkConfig()).toMatchObject({ ok: true });
+    expect(await none.checkLogin(new AbortController().signal)).toMatchObject({ ok: true });
+  });
+});
