@@ -27,7 +27,7 @@ export function imapLogin(files: Files): LoginCheck {
       port: imap.port,
       auth: { user: imap.user, pass },
       secure: imap.tls === 'implicit',
-      doSTARTTLS: imap.tls === 'implicit' ? undefined : imap.tls === 'starttls',
+      ...(imap.tls === 'implicit' ? {} : { doSTARTTLS: imap.tls === 'starttls' }),
       // The certificate is for the name that clients use, never for 127.0.0.1, and on loopback nobody stands in between.
       // To any other address it is verified.
       tls: { rejectUnauthorized: !isLoopback(imap.host) },
@@ -35,7 +35,7 @@ export function imapLogin(files: Files): LoginCheck {
       connectionTimeout: stepMs,
       greetingTimeout: stepMs,
       socketTimeout: stepMs,
-    } as ConstructorParameters<typeof ImapFlow>[0]);
+    });
     let failure: unknown = null;
     // Without a listener an error of the connection would end the agent.
     client.on('error', (error: unknown) => (failure ??= error));

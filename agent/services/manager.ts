@@ -1,6 +1,7 @@
-import type { Clock } from '../platform/clock.ts';
-import { sleep } from '../platform/clock.ts';
+import { sleep, type Clock } from '../platform/clock.ts';
+import { OperatorError } from '../platform/errors.ts';
 import type { ExecResult } from '../platform/exec.ts';
+import { errnoCode } from '../platform/files.ts';
 import type { ServicesState } from './services.ts';
 
 /** What starts and stops services: systemd, or commands. */
@@ -44,4 +45,15 @@ export function outputOf(result: ExecResult, which: 'both' | 'stderr' = 'both'):
 
 export function showStates(units: ServicesState['units']): string {
   return units.map(({ name, detail }) => `${name} is ${detail}`).join(', ');
+}
+
+/** A program of the services that is not there. */
+export function cannotStart(program: string, error: unknown, code: 'services-start' | 'services-stop'): OperatorError {
+  const what = errnoCode(error) === 'ENOENT' ? 'there is no such program' : error instanceof Error ? error.message : String(error);
+  return new OperatorError(
+    code,
+    `${program} cannot be started: ${what}`,
+    'correct the section `services`',
+    code === 'services-stop' ? 5 : 1,
+  );
 }

@@ -1,8 +1,7 @@
 import type { ServicesConfig } from '../config/takeover-sections/services.ts';
 import type { Clock } from '../platform/clock.ts';
-import { OperatorError } from '../platform/errors.ts';
 import type { Exec } from '../platform/exec.ts';
-import { errnoCode, type Files } from '../platform/files.ts';
+import type { Files } from '../platform/files.ts';
 import type { Log } from '../platform/log.ts';
 import { commandServices } from './command-services.ts';
 import { Gate } from './gate.ts';
@@ -132,14 +131,3 @@ const noServices: Services = {
   checkConfig: async () => nothing,
   checkLogin: async () => ({ ...nothing, ms: 0 }),
 };
-
-/** A program of the services that is not there. */
-export function cannotStart(program: string, error: unknown, code: 'services-start' | 'services-stop'): OperatorError {
-  const what = errnoCode(error) === 'ENOENT' ? 'there is no such program' : error instanceof Error ? error.message : String(error);
-  return new OperatorError(
-    code,
-    `${program} cannot be started: ${what}`,
-    'correct the section `services`',
-    code === 'services-stop' ? 5 : 1,
-  );
-}

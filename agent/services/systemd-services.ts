@@ -1,8 +1,8 @@
 import type { ServicesConfig } from '../config/takeover-sections/services.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { ExecResult } from '../platform/exec.ts';
-import { outputOf, showStates, statesWithin, type ServiceManager } from './manager.ts';
-import { cannotStart, type ServicesParts, type ServicesState, type ServicesVerdict } from './services.ts';
+import { cannotStart, outputOf, showStates, statesWithin, type ServiceManager } from './manager.ts';
+import type { ServicesParts, ServicesState, ServicesVerdict } from './services.ts';
 
 type Limits = Pick<ServicesConfig, 'startTimeoutSeconds' | 'stopTimeoutSeconds'>;
 
