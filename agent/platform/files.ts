@@ -42,6 +42,13 @@ export interface MetaChange {
 /** Extended attributes by name; only `user.*` and POSIX ACLs are read and written. */
 export type Xattrs = ReadonlyMap<string, Buffer>;
 
+/** A file as it was while it was open once. */
+export interface FileRead {
+  stat: Stat;
+  data: Buffer;
+  xattrs: Xattrs | null;
+}
+
 /** Bytes of the file system that holds a path. */
 export interface Space {
   freeBytes: number;
@@ -63,7 +70,7 @@ export interface Files {
   /** Entries in no particular order, without `.` and `..`; null when the directory is missing. */
   readdir(path: BytePath): DirEntry[] | null;
   /** Whole content, stat and attributes of one open file; null when missing or not a regular file. Error E2BIG above `limit` bytes. */
-  readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer; xattrs: Xattrs | null } | null;
+  readFile(path: BytePath, limit: number): FileRead | null;
   /** Opens a regular file for reading; null when missing or not a regular file. */
   openRead(path: BytePath): number | null;
   /** Makes a new file, mode 0600, for writing and reading; error EEXIST when there is one. */

@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import type { BytePath, DirEntry, FileKind, Files, MetaChange, Space, Stat, Xattrs } from './files.ts';
+import type { BytePath, DirEntry, FileKind, FileRead, Files, MetaChange, Space, Stat, Xattrs } from './files.ts';
 import { errnoCode } from './files.ts';
 import * as native from './native.ts';
 import { readXattrs, readXattrsOpen, writeXattrs } from './xattrs.ts';
@@ -128,7 +128,7 @@ function allocate(size: number): Buffer {
   return part;
 }
 
-function readFile(path: BytePath, limit: number): { stat: Stat; data: Buffer; xattrs: Xattrs | null } | null {
+function readFile(path: BytePath, limit: number): FileRead | null {
   const opened = openRegular(path);
   if (opened === null) return null;
   const { fd, stat } = opened;

@@ -1,7 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { silentLog } from '../../agent/platform/log.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
+import { SimFiles } from './sim-files.ts';
 import { SimKvStore } from './sim-kv.ts';
 import { SimNetwork } from './sim-network.ts';
 import { startPrimary, startStandby } from './sim-node.ts';
@@ -48,6 +49,16 @@ async function largeMailbox(messages: number) {
 }
 
 describe('a mailbox with a large uidlist', () => {
+  it('is filled without looking at a message before it is read', async () => {
+    const lstat = vi.spyOn(SimFiles.prototype, 'lstat');
+    const box = await largeMailbox(50);
+    await box.settle();
+    const looked = lstat.mock.calls.filter(([path]) => path.startsWith('/mail/cur/17'));
+    lstat.mockRestore();
+    expect(looked).toEqual([]);
+    expect(box.differences()).toEqual([]);
+  });
+
   it('is closed again after a delivery by looking at the new lines, and its marks rise (I5, I6)', async () => {
     const box = await largeMailbox(1500);
     await box.settle();

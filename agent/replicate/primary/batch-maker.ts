@@ -386,7 +386,9 @@ export class BatchMaker {
     } else if ('seal' in item) {
       await this.#sealInScan(making, running, item.seal, check);
     } else {
-      const outcome = await this.#looker.look(making, root, item.look);
+      // Between two fills a new name is mostly a rename, whose content nobody needs.
+      const isNewFile = running.fill && item.isNewFile === true;
+      const outcome = await (isNewFile ? this.#looker.lookAtNew(making, root, item.look) : this.#looker.look(making, root, item.look));
       check();
       if (outcome === 'alone') {
         running.again = item;

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { limits } from '../../../protocol/limits.ts';
 import type { Op } from '../../../protocol/ops.ts';
 import { chooseDelta, chunkFileBytesMin } from '../../delta/choose.ts';
@@ -6,7 +6,7 @@ import { decodeChunks, encodeChunks } from '../../delta/chunk-code.ts';
 import { ContentScan, scanFile, type ScanResult } from '../../delta/scan.ts';
 import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import { ChannelClosed } from '../../link/channel.ts';
-import { errnoCode, joinPath, type BytePath, type Stat, type Xattrs } from '../../platform/files.ts';
+import { errnoCode, joinPath, type BytePath, type FileRead, type Stat, type Xattrs } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { isRacy, metaOf, sameAttributes, type Making, type Outcome, type PrimaryParts } from './context.ts';
 
@@ -27,14 +27,15 @@ const readBytes = 1024 * 1024;
 /** Content at least this long is looked for on the standby before it is sent. */
 const copyBytesMin = 16 * 1024;
 
-/** Reads a file and sends the least that makes the standby's copy the same. */
-export async function sendFile(p: PrimaryParts, making: Making, at: FileAt, stat: Stat): Promise<Outcome> {
+/** Reads a file, unless it was just `read`, and sends the least that makes the standby's copy the same. */
+export async function sendFile(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, read: FileRead | null): Promise<Outcome> {
   const path = absolute(at.root, joinPath(at.dir, at.name));
   try {
+    if (read) return await sendBytes(p, making, at, read.stat, read.data, read.xattrs);
     if (stat.size <= limits.inlineFileBytesMax) {
-      const read = p.files.readFile(path, limits.inlineFileBytesMax * 2);
-      if (!read || read.data.length !== read.stat.size) return 'later';
-      return await sendBytes(p, making, at, read.stat, read.data, read.xattrs);
+      const now = p.files.readFile(path, limits.inlineFileBytesMax * 2);
+      if (!now || now.data.length !== now.stat.size) return 'later';
+      return await sendBytes(p, making, at, now.stat, now.data, now.xattrs);
     }
     return await sendLarge(p, making, at, path);
   } catch (error) {
@@ -122,7 +123,7 @@ function scanBytes(p: PrimaryParts, at: FileAt, data: Buffer): ScanResult {
 }
 
 function plainScan(data: Buffer): ScanResult {
-  return { size: data.length, content: createHash('sha256').update(data).digest(), chunks: null, comparable: null, keepsPrefix: false };
+  return { size: data.length, content: hash('sha256', data, 'buffer'), chunks: null, comparable: null, keepsPrefix: false };
 }
 
 function xattrsAt(p: PrimaryParts, at: FileAt): Xattrs | null {
@@ -187,7 +188,7 @@ function chooseOp(
 }
 
 async function emit(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, op: ContentOp, scanned: ScanResult): Promise<void> {
-  const xattrs = xattrsDigest(new Map(op.meta.xattrs ?? []));
+  const xattrs = xattrsDigest(op.meta.xattrs ? new Map(op.meta.xattrs) : null);
   const entry: Entry = {
     ...entryOf(stat, scanned.content, xattrs, 0),
     size: scanned.size,

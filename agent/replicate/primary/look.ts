@@ -4,7 +4,7 @@ import { linkStaysInside } from '../../mailstore/links.ts';
 import type { Classified } from '../../mailstore/format.ts';
 import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { FoundEntry } from '../../journal/replica-index.ts';
-import { errnoCode, joinPath, type BytePath, type Stat } from '../../platform/files.ts';
+import { errnoCode, joinPath, type BytePath, type FileRead, type Files, type Stat } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { sendFile, type FileAt } from './content.ts';
 import { isRacy, metaOf, sameAttributes, sameContent, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
@@ -28,8 +28,12 @@ export class Looker {
   async look(making: Making, root: Root, path: BytePath, sealing = false): Promise<Outcome> {
     // A directory has moved: what is in it comes with the next batch.
     if (making.writer.endsHere) return 'alone';
+    return this.#orTrouble(root, path, this.#look(making, root, path, sealing));
+  }
+
+  async #orTrouble(root: Root, path: BytePath, looking: Promise<Outcome>): Promise<Outcome> {
     try {
-      return await this.#look(making, root, path, sealing);
+      return await looking;
     } catch (error) {
       const code = errnoCode(error);
       // Renamed or removed between two calls, before anything of it was sent: a hint says where it is now.
@@ -37,6 +41,20 @@ export class Looker {
       if (code === 'EACCES' || code === 'EPERM' || code === 'EIO') return this.#unreadable(root, path, error);
       throw error;
     }
+  }
+
+  /**
+   * Like `look`, for what a fill takes for a file that the standby does not have. A message is read at once, which also
+   * tells what it is; nobody looks at it twice. Of other files a later change may hide behind the same mtime.
+   */
+  async lookAtNew(making: Making, root: Root, path: BytePath): Promise<Outcome> {
+    const p = this.#p;
+    const class_ = root.format.classify(path, 'file');
+    if (class_.immutable && !making.writer.endsHere && path.length <= limits.replicatedPathBytesMax && !p.index.at(root.name, path)) {
+      const read = readSmall(p.files, absolute(root, path));
+      if (read) return this.#orTrouble(root, path, this.#arrived(making, root, path, read.stat, undefined, class_, read));
+    }
+    return this.look(making, root, path);
   }
 
   async #look(making: Making, root: Root, path: BytePath, sealing: boolean): Promise<Outcome> {
@@ -148,28 +166,36 @@ export class Looker {
     return known ? this.#remove(making, root, path, known) : 'done';
   }
 
-  async #arrived(making: Making, root: Root, path: BytePath, stat: Stat, known: Entry | undefined, class_: Classified): Promise<Outcome> {
+  async #arrived(
+    making: Making,
+    root: Root,
+    path: BytePath,
+    stat: Stat,
+    known: Entry | undefined,
+    class_: Classified,
+    read: FileRead | null = null,
+  ): Promise<Outcome> {
     const { dir, name } = splitPath(path);
     const dirNumber = await this.#parents(making, root, dir);
     if (dirNumber === null) return 'done';
     if (dirNumber === 'alone') return 'alone';
     if (stat.kind === 'dir') return this.#dir(making, root, dir, name, dirNumber, stat, known);
     if (stat.kind === 'symlink') return this.#symlink(making, root, dir, name, dirNumber, stat, known);
-    return this.#file(making, { root, dir, name, dirNumber, known, immutable: class_.immutable }, stat, class_);
+    return this.#file(making, { root, dir, name, dirNumber, known, immutable: class_.immutable }, stat, class_, read);
   }
 
-  async #file(making: Making, at: FileAt, stat: Stat, class_: Classified): Promise<Outcome> {
+  async #file(making: Making, at: FileAt, stat: Stat, class_: Classified, read: FileRead | null): Promise<Outcome> {
     if (at.known && sameContent(at.known, stat)) return this.#attributes(making, at, stat, at.known);
     if (at.known?.ino !== stat.ino) {
       const elsewhere = await this.#identity(making, at, stat, class_);
       if (elsewhere) return elsewhere;
     }
-    return this.#content(making, at, stat);
+    return this.#content(making, at, stat, read);
   }
 
-  async #content(making: Making, at: FileAt, stat: Stat): Promise<Outcome> {
+  async #content(making: Making, at: FileAt, stat: Stat, read: FileRead | null = null): Promise<Outcome> {
     const ops = making.writer.ops;
-    const outcome = await sendFile(this.#p, making, at, stat);
+    const outcome = await sendFile(this.#p, making, at, stat, read);
     if (outcome === 'done' && making.writer.ops > ops) await this.#otherNames(making, at, stat);
     return outcome;
   }
@@ -456,5 +482,16 @@ export class Looker {
     if (code === undefined) throw error;
     this.#p.unproven.add(root.name, path, `cannot be read: ${code}`);
     return 'unreadable';
+  }
+}
+
+/** A file that can go inside its op, whole; null for anything else, and for what cannot be read: a look says what that is. */
+function readSmall(files: Files, path: BytePath): FileRead | null {
+  try {
+    const read = files.readFile(path, limits.inlineFileBytesMax);
+    return read && read.data.length === read.stat.size ? read : null;
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return null;
   }
 }

@@ -4,9 +4,12 @@ import { errnoCode, joinPath, type BytePath, type Files, type Stat } from '../..
 import { absolute, type Root } from '../root.ts';
 import { isRacy, racyNs, sameAttributes, sameContent } from './context.ts';
 
-/** Something that a scan found worth a look. `seal` and `proven` come after all looks that they depend on. */
+/**
+ * Something that a scan found worth a look. `seal` and `proven` come after all looks that they depend on; `isNewFile`: the
+ * directory said that it is a regular file, and the index does not know it.
+ */
 export type ScanItem =
-  | { look: BytePath }
+  | { look: BytePath; isNewFile?: true }
   | { seal: BytePath }
   | { proven: BytePath; mtimeNs: bigint }
   | { unreadable: BytePath; reason: string }
@@ -89,6 +92,7 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
       if (now && sameContent(known, now) && sameAttributes(known, now) && known.ctimeNs === now.ctimeNs) continue;
     }
     if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index')) seal = true;
+    else if (kind === 'file' && !known) yield { look: child, isNewFile: true };
     else yield { look: child };
   }
   // Messages before what names them; then the folders inside.

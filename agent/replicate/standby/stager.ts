@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto';
+import { createHash, hash, type Hash } from 'node:crypto';
 import type { Meta, Op, Piece } from '../../../protocol/ops.ts';
 import { contentBytes, entryOf, replicatedMode, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
@@ -25,6 +25,7 @@ export type Staged = 'done' | 'streaming' | 'settle-first';
 
 const copyPieceBytes = 1024 * 1024;
 const noBytes = Buffer.alloc(0);
+const otherContent = 'the content that arrived has another SHA-256 than was announced';
 
 /**
  * Turns ops into staged files, index changes and steps. Nothing below a root is touched here: what an op brings is
@@ -172,8 +173,24 @@ export class Stager {
   }
 
   #put(batch: Batch, dir: BatchDir, op: Op & { op: 'put' }, to: BytePath): Staged | Promise<Staged> {
-    const writer = this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content);
-    return this.#content(batch, writer, op.bytes, op.size);
+    if (op.bytes || op.size === 0) return this.#putWhole(batch, dir, op, op.bytes ?? noBytes, to);
+    return this.#content(batch, this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content), undefined, op.size);
+  }
+
+  /** A small file, which is most of a mail store: its content is proved (I8) before anything is written. */
+  #putWhole(batch: Batch, dir: BatchDir, op: Op & { op: 'put' }, bytes: Buffer, to: BytePath): Staged {
+    const { files } = this.#p;
+    if (bytes.length !== op.size) throw new OpRefused('content', `content has ${bytes.length} of ${op.size} bytes`);
+    if (!hash('sha256', bytes, 'buffer').equals(op.content)) throw new OpRefused('content', otherContent);
+    const staged = this.#name(batch, dir.root);
+    const fd = files.create(staged);
+    try {
+      if (bytes.length > 0) files.write(fd, bytes, 0);
+      this.#finish(batch, dir, op.at.name, to, op.meta, op.content, staged, fd);
+    } finally {
+      files.close(fd);
+    }
+    return 'done';
   }
 
   #patch(batch: Batch, dir: BatchDir, op: Op & { op: 'patch' }, to: BytePath): Staged | Promise<Staged> {
@@ -192,16 +209,7 @@ export class Stager {
   }
 
   #content(batch: Batch, writer: StagedWriter | Patcher, bytes: Buffer | undefined, expected: number): Staged | Promise<Staged> {
-    if (bytes || expected === 0) {
-      if (writer instanceof Patcher) return finishLater(writer, bytes);
-      try {
-        if (bytes) writer.write(bytes);
-        writer.finish();
-      } finally {
-        writer.abandon();
-      }
-      return 'done';
-    }
+    if (writer instanceof Patcher && (bytes || expected === 0)) return finishLater(writer, bytes);
     batch.stream = {
       expected,
       received: 0,
@@ -214,18 +222,21 @@ export class Stager {
 
   #writer(batch: Batch, dir: BatchDir, name: string, to: BytePath, meta: Meta, size: number, content: Buffer): StagedWriter {
     const staged = this.#name(batch, dir.root);
-    return new StagedWriter(this.#p.files, staged, size, content, (fd) => {
-      const stat = this.#p.files.fstat(fd);
-      const change: MetaChange = { mtimeNs: mtimeNsOf(meta) };
-      const mode = replicatedMode('file', meta.mode);
-      const isOwned = stat.uid === meta.uid && stat.gid === meta.gid;
-      if (!isOwned) Object.assign(change, { uid: meta.uid, gid: meta.gid });
-      // A new owner may take bits of the mode away.
-      if (!isOwned || stat.mode !== mode) change.mode = mode;
-      if (meta.xattrs) change.xattrs = new Map(meta.xattrs);
-      this.#p.files.setMetaOpen(fd, change);
-      this.#place(batch, dir, name, staged, to, { ...entryOf(stat, content, noBytes, 0), ...attributes(meta, 'file') });
-    });
+    return new StagedWriter(this.#p.files, staged, size, content, (fd) => this.#finish(batch, dir, name, to, meta, content, staged, fd));
+  }
+
+  /** Gives a staged file whose content is proved its attributes, and a step that puts it into place. */
+  #finish(batch: Batch, dir: BatchDir, name: string, to: BytePath, meta: Meta, content: Buffer, staged: BytePath, fd: number): void {
+    const stat = this.#p.files.fstat(fd);
+    const change: MetaChange = { mtimeNs: mtimeNsOf(meta) };
+    const mode = replicatedMode('file', meta.mode);
+    const isOwned = stat.uid === meta.uid && stat.gid === meta.gid;
+    if (!isOwned) Object.assign(change, { uid: meta.uid, gid: meta.gid });
+    // A new owner may take bits of the mode away.
+    if (!isOwned || stat.mode !== mode) change.mode = mode;
+    if (meta.xattrs) change.xattrs = new Map(meta.xattrs);
+    this.#p.files.setMetaOpen(fd, change);
+    this.#place(batch, dir, name, staged, to, Object.assign(entryOf(stat, content, noBytes, 0), attributes(meta, 'file')));
   }
 
   /** A patcher that owns `old`, also when the new file cannot be made. */
@@ -358,8 +369,7 @@ class StagedWriter {
 
   finish(): void {
     if (this.#written !== this.#size) throw new OpRefused('content', `content ends after ${this.#written} of ${this.#size} bytes`);
-    if (!this.#hash.digest().equals(this.#content))
-      throw new OpRefused('content', 'the content that arrived has another SHA-256 than was announced');
+    if (!this.#hash.digest().equals(this.#content)) throw new OpRefused('content', otherContent);
     this.#done(this.#fd);
     this.abandon();
   }
@@ -437,10 +447,15 @@ function attributes(meta: Meta, kind: FileKind) {
     uid: meta.uid,
     gid: meta.gid,
     ...(kind === 'dir' ? {} : { mtimeNs: mtimeNsOf(meta) }),
-    xattrs: xattrsDigest(new Map(meta.xattrs ?? [])),
+    xattrs: meta.xattrs ? xattrsDigest(new Map(meta.xattrs)) : noBytes,
   };
 }
 
 function dirAttributes(meta: Meta) {
-  return { mode: replicatedMode('dir', meta.mode), uid: meta.uid, gid: meta.gid, xattrs: xattrsDigest(new Map(meta.xattrs ?? [])) };
+  return {
+    mode: replicatedMode('dir', meta.mode),
+    uid: meta.uid,
+    gid: meta.gid,
+    xattrs: meta.xattrs ? xattrsDigest(new Map(meta.xattrs)) : noBytes,
+  };
 }
