@@ -3,7 +3,7 @@ import type { Position } from '../../../protocol/position.ts';
 import type { Change } from '../../journal/changes.ts';
 import type { Layer } from '../../journal/layer.ts';
 import type { Channel } from '../../link/channel.ts';
-import type { BytePath } from '../../platform/files.ts';
+import { joinPath, type BytePath } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { BatchWriter } from './batch-writer.ts';
 import { Abandoned, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
@@ -116,12 +116,24 @@ export class BatchMaker {
     index.settle(layer);
   }
 
-  /** Gives up what is being made; its changes wait again, scans begin anew. */
-  abandon(): void {
+  /**
+   * Gives up what is being made and batches that were sent; their changes wait again, scans begin anew. So does every
+   * place that they were to change: a look at one name leads to the others of its file, but not when that name has become
+   * another file by the time it is looked at again.
+   */
+  abandon(sent: readonly MadeBatch[] = []): void {
+    const { changes, clock } = this.#p;
     this.#generation++;
-    for (const change of this.#making?.changes ?? []) this.#p.changes.giveBack(change);
+    const batches = this.#making ? [...sent, this.#making] : sent;
+    const open = [...batches.flatMap((batch) => batch.changes), ...this.#scans.map(({ change }) => change)];
     this.#making = null;
-    for (const running of this.#scans.splice(0)) this.#p.changes.giveBack(running.change);
+    this.#scans.length = 0;
+    for (const change of open) changes.giveBack(change);
+    const oldest = open.toSorted((a, b) => a.seq - b.seq)[0];
+    for (const { root, dir, name, from } of batches.flatMap(({ writer }) => writer.places)) {
+      changes.record(root, joinPath(dir, name), 'path', clock.monotonicMs(), oldest);
+      if (from) changes.record(root, joinPath(from.dir, from.name), 'path', clock.monotonicMs(), oldest);
+    }
     this.#sealer.forgetProven();
   }
 
@@ -194,6 +206,7 @@ export class BatchMaker {
       }
       if (this.#mayBeRenamed(change)) continue;
       p.changes.take(change);
+      making.changes.push(change);
       const root = p.roots.find(({ name }) => name === change.root);
       if (root && change.kind === 'scan') {
         // A directory that appeared may be one that the standby has under another name: that goes before its removal there.
@@ -201,15 +214,15 @@ export class BatchMaker {
         const outcome = isNew ? await this.#looker.look(making, root, change.path) : 'scan';
         check();
         if (outcome === 'alone') {
-          p.changes.giveBack(change);
+          this.#giveBack(making, [change], 0);
           this.#alone = change;
           return endHere();
         }
+        making.changes.splice(making.changes.indexOf(change), 1);
         this.#startScan(root, change, filling && change.path === '');
         if (making.writer.endsHere) return endHere();
         continue;
       }
-      making.changes.push(change);
       if (!root) continue;
       await this.#keywordsFirst(making, root, change.path, keywords);
       const outcome = await this.#looker.look(making, root, change.path);
@@ -338,7 +351,12 @@ export class BatchMaker {
 
   #startScan(root: Root, change: Change, fill: boolean): void {
     const items = scan(
-      { files: this.#p.files, index: this.#p.index, wallMs: () => this.#p.clock.wallMs(), thorough: change.deferrals < 0 },
+      {
+        files: this.#p.files,
+        index: this.#p.index,
+        wallMs: () => this.#p.clock.wallMs(),
+        thorough: change.deferrals < 0,
+      },
       root,
       change.path,
     );

@@ -472,9 +472,8 @@ export class Sender {
 
   /** Nothing that is under way counts: all of it is made again from what the index and the disk say. */
   #abandonAll(): void {
-    for (const batch of this.#inFlight) for (const change of batch.changes) this.#p.changes.giveBack(change);
+    this.#maker.abandon(this.#inFlight);
     this.#inFlight = [];
-    this.#maker.abandon();
     this.#p.index.discardLayers();
     this.#position = this.#durable;
   }
