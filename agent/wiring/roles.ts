@@ -23,6 +23,7 @@ import { realFiles } from '../platform/real-files.ts';
 import { PeerView } from '../replicate/peer-view.ts';
 import { countFiles } from '../replicate/primary/count.ts';
 import { DeletionGuard } from '../replicate/primary/guard.ts';
+import { RelivedTime } from '../replicate/primary/relived-time.ts';
 import { PrimaryRole } from '../replicate/primary/role.ts';
 import { checkRoots } from '../replicate/primary/root-check.ts';
 import { Unproven } from '../replicate/primary/unproven.ts';
@@ -120,6 +121,7 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
       index,
       changes: new Changes(kv, systemClock.monotonicMs()),
       unproven: new Unproven(kv),
+      relived: new RelivedTime(kv, systemClock),
       guard: new DeletionGuard({ share: config.limits.massDeleteShare, filesMin: config.limits.massDeleteFilesMin }),
       hash: await loadHash64(hashSeed(kv)),
       roots,

@@ -25,6 +25,7 @@ const remembered: readonly (readonly [seed: number, fault: string])[] = [
   [2297, "half a batch that had been given up was in the standby's answers"],
   [3663, 'a copy within a mailbox took the copied message away'],
   [4271, 'a change came through a name that was gone before anybody had looked at it'],
+  [6697, 'a clock that was set back gave a file the times of its last version once more'],
   [8899, 'a batch was given up, and the name that had led to what it brought was another file by then'],
 ];
 

@@ -8,6 +8,7 @@ import { silentMeter } from '../../agent/observe/meter.ts';
 import type { Kv } from '../../agent/platform/kv.ts';
 import type { Log } from '../../agent/platform/log.ts';
 import { DeletionGuard } from '../../agent/replicate/primary/guard.ts';
+import { RelivedTime } from '../../agent/replicate/primary/relived-time.ts';
 import { PrimaryRole } from '../../agent/replicate/primary/role.ts';
 import { Unproven } from '../../agent/replicate/primary/unproven.ts';
 import type { Root } from '../../agent/replicate/root.ts';
@@ -113,6 +114,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     index: new ReplicaIndex(kv, { findByIdentity: true }),
     changes: new Changes(kv, clock.monotonicMs()),
     unproven: new Unproven(kv),
+    relived: new RelivedTime(kv, clock),
     guard: new DeletionGuard({ share: 0.9, filesMin: 100_000 }),
     hash: simHash,
     roots,

@@ -355,6 +355,7 @@ export class BatchMaker {
         files: this.#p.files,
         index: this.#p.index,
         wallMs: () => this.#p.clock.wallMs(),
+        relived: this.#p.relived,
         thorough: change.deferrals < 0,
       },
       root,

@@ -12,6 +12,7 @@ import type { Log } from '../../platform/log.ts';
 import type { Root } from '../root.ts';
 import type { BatchWriter } from './batch-writer.ts';
 import type { DeletionGuard } from './guard.ts';
+import type { RelivedTime } from './relived-time.ts';
 import type { Unproven } from './unproven.ts';
 
 /** What every part of the primary's side works with. */
@@ -25,6 +26,7 @@ export interface PrimaryParts {
   changes: Changes;
   unproven: Unproven;
   guard: DeletionGuard;
+  relived: RelivedTime;
   hash: Hash64;
   roots: readonly Root[];
   settleMs: number;
@@ -57,7 +59,7 @@ export function isRacy(mtimeNs: bigint, wallMs: number): boolean {
   return mtimeNs + racyNs > BigInt(Math.floor(wallMs)) * 1_000_000n;
 }
 
-/** Whether an entry still describes what lstat shows, as far as content goes. */
+/** Whether an entry still describes what lstat shows, as far as content goes; its times may be of `RelivedTime`. */
 export function sameContent(entry: Entry, stat: Stat): boolean {
   return (
     entry.kind === stat.kind &&

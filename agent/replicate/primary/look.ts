@@ -185,7 +185,8 @@ export class Looker {
   }
 
   async #file(making: Making, at: FileAt, stat: Stat, class_: Classified, read: FileRead | null): Promise<Outcome> {
-    if (at.known && sameContent(at.known, stat)) return this.#attributes(making, at, stat, at.known);
+    const provesNothing = !at.immutable && this.#p.relived.has(stat.mtimeNs);
+    if (at.known && !provesNothing && sameContent(at.known, stat)) return this.#attributes(making, at, stat, at.known);
     if (at.known?.ino !== stat.ino) {
       const elsewhere = await this.#identity(making, at, stat, class_);
       if (elsewhere) return elsewhere;
@@ -463,8 +464,10 @@ export class Looker {
 
   /** Whether a name in the index is or was a name of the file that is here now. */
   #isSameFile(at: FileAt, other: FoundEntry, stat: Stat): boolean {
-    const { index, files, clock } = this.#p;
+    const { index, files, clock, relived } = this.#p;
     if (!sameContent(other.entry, stat) || other.entry.btimeNs !== stat.btimeNs) return false;
+    const isMessage = at.immutable && at.root.format.baseOf(other.name) === at.root.format.baseOf(at.name);
+    if (!isMessage && (relived.has(stat.mtimeNs) || relived.has(stat.btimeNs))) return this.#hasContent(at, other.entry);
     if (stat.btimeNs !== 0n && !isRacy(stat.btimeNs, clock.wallMs())) return true;
     const path = absolute(at.root, joinPath(index.pathOf(other.dir).path, other.name));
     return files.lstat(path)?.ino === stat.ino || this.#hasContent(at, other.entry);

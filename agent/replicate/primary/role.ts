@@ -151,9 +151,11 @@ export class PrimaryRole {
 
   /** Background work until `signal` aborts: saves the journal, looks again at what is in doubt. */
   async run(signal: AbortSignal, rescanHours: number): Promise<void> {
-    const { changes, kv, clock, unproven } = this.#p;
+    const { changes, kv, clock, unproven, relived, log, meter } = this.#p;
     let retriedAt = clock.monotonicMs();
     let rescannedAt = clock.monotonicMs();
+    /** The comparison that ends with this change is the first one since no time passes twice any more. */
+    let provenWith: number | null = null;
     while (!signal.aborted) {
       await sleep(clock, saveEveryMs, signal);
       const now = clock.monotonicMs();
@@ -161,6 +163,13 @@ export class PrimaryRole {
       this.#saveGuard();
       // Nothing tells that a file system was unmounted, least of all when no mail comes.
       this.sender.checkRoots();
+      if (!relived.isOver) provenWith = null;
+      else if (provenWith === null) {
+        log.info({}, 'the clock was set back and has passed that time now; comparing again');
+        meter.rescanned('clock');
+        this.start();
+        provenWith = changes.head;
+      } else if (changes.durableSeq >= provenWith) relived.forget();
       if (now - retriedAt >= unprovenRetryMs) {
         retriedAt = now;
         for (const { root, path } of unproven.list()) changes.record(root, path, 'scan', now);

@@ -3,6 +3,7 @@ import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { errnoCode, joinPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { isRacy, racyNs, sameAttributes, sameContent } from './context.ts';
+import type { RelivedTime } from './relived-time.ts';
 
 /**
  * Something that a scan found worth a look. `seal` and `proven` come after all looks that they depend on; `isNewFile`: the
@@ -19,6 +20,7 @@ export interface ScanParts {
   files: Files;
   index: ReplicaIndex;
   wallMs: () => number;
+  relived: RelivedTime;
   /** Do not trust directory times: look at every file. */
   thorough: boolean;
 }
@@ -61,7 +63,8 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
     entry?.kind === 'dir' &&
     entry.ino === stat.ino &&
     entry.mtimeNs === stat.mtimeNs &&
-    entry.mtimeNs !== 0n
+    entry.mtimeNs !== 0n &&
+    !parts.relived.has(stat.mtimeNs)
   )
     return;
   let names;
@@ -89,7 +92,8 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
     const known = number === null ? undefined : index.get(number, name);
     if (known) {
       const now = lstatOrNull(files, `${dir}/${name}`);
-      if (now && sameContent(known, now) && sameAttributes(known, now) && known.ctimeNs === now.ctimeNs) continue;
+      const isSame = now && sameContent(known, now) && sameAttributes(known, now) && known.ctimeNs === now.ctimeNs;
+      if (isSame && (class_.immutable || !parts.relived.has(now.mtimeNs))) continue;
     }
     if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index')) seal = true;
     else if (kind === 'file' && !known) yield { look: child, isNewFile: true };

@@ -174,7 +174,7 @@ export class Sealer {
       const at = this.#fileAt(root, mailbox, file.name);
       // The directory is gone or not there yet: its own change says so.
       if (at === null) return { kind: 'busy' };
-      if (at.known && sameContent(at.known, file.stat)) {
+      if (at.known && sameContent(at.known, file.stat) && !p.relived.has(file.stat.mtimeNs)) {
         if (!sameAttributes(at.known, file.stat) || at.known.ctimeNs !== file.stat.ctimeNs)
           await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
       } else await sendBytes(p, making, at, { ...file.stat, size: file.data.length }, file.data, file.xattrs);

@@ -360,9 +360,9 @@ export class Sender {
   #settleFirst(): void {
     const batch = this.#inFlight.shift();
     if (!batch) return;
-    const { kv, index, changes, meter, clock } = this.#p;
+    const { kv, index, changes, meter, clock, relived } = this.#p;
     for (const change of batch.changes) changes.settle(change);
-    const writes: KvWrite[] = [...index.writesOf(batch.layer), ...changes.save()];
+    const writes: KvWrite[] = [...index.writesOf(batch.layer), ...changes.save(), relived.save()];
     if (batch.to) {
       this.#durable = batch.to;
       this.#lastDurableWallMs = clock.wallMs();
