@@ -1,5 +1,5 @@
 import type { NetworkConfig, NetworkRoleConfig } from '../config/takeover-sections/network.ts';
-import { sameIp, showPrefix, type IpAddress } from '../platform/ip-address.ts';
+import { inNetwork, networkOf, sameIp, showPrefix, type IpAddress } from '../platform/ip-address.ts';
 import type { Device, Route } from './ip-facts.ts';
 import { deviceOfRole, type MappedPort } from './role-map.ts';
 
@@ -126,20 +126,46 @@ function routeSteps(placed: readonly PlacedRole[], devices: readonly Device[], r
     const device = deviceName(each, devices);
     const defaults = role.isDefault ? firstOfEach(role.gateways).map((via) => ({ to: 'default', via })) : [];
     const further = role.routes.map(({ to, via }) => ({ to: showPrefix(to), via }));
-    return [...defaults, ...further].map(({ to, via }) => ({ to, via, device, source: sourceOf(role, via.family) }));
+    const beyond = [...defaults, ...further].map(({ to, via }) => ({
+      to,
+      via,
+      family: via.family,
+      device,
+      source: sourceOf(role, via.family),
+    }));
+    return [...ownNetworks(each, device, devices), ...beyond];
   });
   const ours = routes.filter(({ protocol }) => protocol === routeProtocol);
   const isThere = ({ to, via, device }: (typeof wanted)[number]) =>
-    ours.some((route) => sameTarget(route.to, to) && route.device === device && route.via !== null && sameIp(route.via, via));
+    ours.some(
+      (route) =>
+        sameTarget(route.to, to) &&
+        route.device === device &&
+        (via === null ? route.via === null : route.via !== null && sameIp(route.via, via)),
+    );
   if (ours.length === wanted.length && wanted.every(isThere)) return [];
-  const add = wanted.map(({ to, via, device, source }) => {
-    const way = [to, 'via', via.text, 'dev', device, 'protocol', routeProtocol];
+  const add = wanted.map(({ to, via, family, device, source }) => {
+    const way = [to, ...(via === null ? [] : ['via', via.text]), 'dev', device, 'protocol', routeProtocol];
     const from = source === null ? [] : ['src', source.text];
-    return via.family === 4
+    return family === 4
       ? { run: ['-4', 'route', 'prepend', ...way, ...from], undo: ['-4', 'route', 'delete', ...way] }
       : { run: ['-6', 'route', 'replace', ...way, ...from, 'metric', metric6], undo: ['-6', 'route', 'delete', ...way, 'metric', metric6] };
   });
   return [...flushRoutes(routes).map((run) => ({ run, undo: null })), ...add];
+}
+
+/**
+ * A host whose own address of the same network is on another port, because its cables were swapped, would answer through
+ * that port: the role's network goes through the role's port first.
+ */
+function ownNetworks({ role }: PlacedRole, device: string, devices: readonly Device[]) {
+  const others = devices.filter(({ ifname, isLoopback }) => ifname !== device && !isLoopback);
+  const isElsewhere = (own: IpAddress, network: { address: IpAddress; length: number }) =>
+    others.some(({ addresses }) => addresses.some(({ address }) => inNetwork(address, network) && !sameIp(address, own)));
+  const networks = role.addresses
+    .filter((own) => isElsewhere(own.address, own))
+    .map((own) => ({ to: networkOf(own), via: null, family: own.address.family, device, source: sourceOf(role, own.address.family) }));
+  return networks.filter((each, i) => networks.findIndex(({ to }) => to === each.to) === i);
 }
 
 /** Several gateways of one family are for the proof; the first is the default. */

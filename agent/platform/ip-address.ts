@@ -60,6 +60,12 @@ export function inNetwork(address: IpAddress, network: IpPrefix): boolean {
   });
 }
 
+/** The network of a prefix, with all bits of the host 0: `192.0.2.0/24`. */
+export function networkOf({ address, length }: IpPrefix): string {
+  const bytes = Buffer.from(address.bytes.map((byte, i) => byte & (0xff00 >> Math.min(8, Math.max(0, length - i * 8)))));
+  return `${ipOf(bytes).text}/${length}`;
+}
+
 /** Why no host can have this address for its own; null when one can. */
 export function whyNoHost(address: IpAddress): string | null {
   const [first = 0, second = 0] = address.bytes;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { inNetwork, parseIp, parsePrefix, showPrefix, whyNoHost } from '../../agent/platform/ip-address.ts';
+import { inNetwork, networkOf, parseIp, parsePrefix, showPrefix, whyNoHost } from '../../agent/platform/ip-address.ts';
 
 describe('an address', () => {
   it.each([
@@ -55,3 +55,11 @@ describe('a network', () => {
 it.each(['127.0.0.1', '0.0.0.0', '224.0.0.1', '255.255.255.255', '::1', '::', 'ff02::1', 'fe80::1'])('%s cannot move', (text) => {
   expect(whyNoHost(parseIp(text)!)).not.toBeNull();
 });
+
+it.each([
+  ['192.0.2.10/24', '192.0.2.0/24'],
+  ['192.0.2.130/25', '192.0.2.128/25'],
+  ['192.0.2.10/32', '192.0.2.10/32'],
+  ['192.0.2.10/0', '0.0.0.0/0'],
+  ['2001:db8::10/64', '2001:db8::/64'],
+])('the network of %s is %s', (prefix, network) => expect(networkOf(parsePrefix(prefix)!)).toBe(network));

@@ -128,6 +128,18 @@ describe('what take would run', () => {
   });
 });
 
+it('the network of a role goes through its port, although the host has an address of it elsewhere', () => {
+  const config = configOf(lan);
+  const two = devicesOf(device('eno1', '02:00:00:00:00:01'), device('eno2', '02:00:00:00:00:02', {}, '192.0.2.2/24', '2001:db8::2/64'));
+  const routes = lines(takeSteps(config, placed(config, two, { lan: assigned('02:00:00:00:00:01') }), two, [])).filter((line) =>
+    / route /.test(line),
+  );
+  expect(routes.slice(0, 2)).toEqual([
+    '-4 route prepend 192.0.2.0/24 dev eno1 protocol 77 src 192.0.2.10',
+    '-6 route replace 2001:db8::/64 dev eno1 protocol 77 src 2001:db8::10 metric 64',
+  ]);
+});
+
 describe('a role finds its port', () => {
   const config = configOf(lan);
   const role = config.roles[0]!;
