@@ -1,13 +1,13 @@
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
-import { metaKey, tables } from '../../journal/keys.ts';
+import { metaKey } from '../../journal/keys.ts';
 import { packNumber } from '../../journal/replica-index.ts';
 import type { Channel } from '../../link/channel.ts';
 import { sleep } from '../../platform/clock.ts';
-import { displayPath, joinPath } from '../../platform/files.ts';
-import type { KvWrite } from '../../platform/kv.ts';
+import { displayPath } from '../../platform/files.ts';
 import { audit, type AuditDifference } from '../audit.ts';
 import { PeerView } from '../peer-view.ts';
 import { Answers } from './answers.ts';
+import { markWrites } from './marks.ts';
 import { Receiver, type ReceiverParts } from './receiver.ts';
 
 type Hello = MessageOf<'hello'>;
@@ -82,11 +82,9 @@ export class StandbyRole {
 
   /** Marks are kept before the data that reaches them arrives: after a lossy takeover they say what was issued (I5). */
   #keepMarks(message: MessageOf<'watermarks'>): void {
-    const writes: KvWrite[] = message.items.map(([root, mailbox, uidValidity, uidNext, highestModseq]) => [
-      Buffer.concat([Buffer.from([tables.watermark]), Buffer.from(joinPath(root, mailbox).slice(0, 1900), 'latin1')]),
-      Buffer.concat([packNumber(uidValidity), packNumber(uidNext), packNumber(highestModseq)]),
-    ]);
-    writes.push([watermarksKey, packNumber(this.#p.clock.wallMs())]);
+    const wallMs = this.#p.clock.wallMs();
+    const writes = markWrites(this.#p.kv, message.items, wallMs);
+    writes.push([watermarksKey, packNumber(wallMs)]);
     this.#p.kv.commit(writes);
   }
 

@@ -1,0 +1,148 @@
+import type { BytePath, Files } from '../platform/files.ts';
+import type { MailboxMarks } from './format.ts';
+import { appendToLog, freshLog } from './index-log-write.ts';
+import { readIndexHeader } from './index-header.ts';
+import { readIndexLog } from './index-log.ts';
+import { mailboxesBelow, readNumbering, type MailboxDir } from './mailbox-walk.ts';
+import { maildirFormat } from './maildir.ts';
+import { StagedFiles } from './staged-files.ts';
+import { checkUidlist, raiseUidNext } from './uidlist.ts';
+import { raiseValidityCounter } from './uidvalidity-counter.ts';
+
+/**
+ * Raises the numbers of every mailbox of a maildir root above what the lost primary can have issued (I5).
+ *
+ * Only before any service starts, and only when something may be lost. File by file, because a program for each of
+ * thousands of mailboxes takes minutes: UIDNEXT in the uidlist's header, UIDNEXT and HIGHESTMODSEQ at the end of the
+ * index log. Everything is staged first, then synced, then renamed into place, then synced: killed at any moment and
+ * done again, no number is ever lower than before. The index of what is on this disk does not know the new files; the
+ * node finds them when it scans its roots as the new primary.
+ */
+export interface RaiseTarget {
+  name: string;
+  /** Absolute path of the root. */
+  path: BytePath;
+  /** Absolute, outside of the root, on the same file system, and nobody else's. Made here; `clearStaged` removes it. */
+  staging: BytePath;
+}
+
+export interface MailboxRaise {
+  root: string;
+  mailbox: BytePath;
+  /** 0 when its files do not tell. */
+  uidValidity: number;
+  /** Null when there is nothing to raise it in (an index without uidlist in its root tells its own). */
+  uidNext: { before: number; after: number } | null;
+  highestModseq: { before: number; after: number } | null;
+  /** What a person should know: null when all that there is was raised above the watermark. */
+  skipped: string | null;
+}
+
+export interface RaiseOptions {
+  /** Seconds since the epoch, for the number of a new index log. */
+  nowSeconds: number;
+  /** Called between slices of work. @throws to stop; nothing is in place yet then, or all of it is named in no report. */
+  breathe: () => Promise<void>;
+}
+
+/** UIDs end at 2^32 - 2, and one must be left for the next message. */
+const uidNextMax = 0xfffffffe;
+const modseqMax = 2 ** 53 - 1;
+const mailboxesPerSlice = 64;
+const noMargin = 'the mailbox has no UIDs left for the margin';
+
+export async function raiseRoot(
+  files: Files,
+  root: RaiseTarget,
+  marks: (mailbox: BytePath) => MailboxMarks | null,
+  margin: (mailbox: BytePath) => { uids: number; modseqs: number },
+  { nowSeconds, breathe }: RaiseOptions,
+): Promise<MailboxRaise[]> {
+  const stage = new StagedFiles(files, root.staging);
+  const reports: MailboxRaise[] = [];
+  for (const dir of mailboxesBelow(files, root.path, new Set(['.mailtwin']))) {
+    if (dir.isMailbox) reports.push(raiseMailbox(stage, root.name, dir, marks(dir.mailbox), margin(dir.mailbox), nowSeconds));
+    raiseValidityCounter(stage, dir, margin(dir.mailbox).uids);
+    if (reports.length % mailboxesPerSlice === 0) await breathe();
+  }
+  await stage.place(root.path, breathe);
+  return reports;
+}
+
+function raiseMailbox(
+  stage: StagedFiles,
+  root: string,
+  dir: MailboxDir,
+  watermark: MailboxMarks | null,
+  margin: { uids: number; modseqs: number },
+  nowSeconds: number,
+): MailboxRaise {
+  const found = readNumbering(stage.files, dir);
+  const report: MailboxRaise = { root, mailbox: dir.mailbox, uidValidity: 0, uidNext: null, highestModseq: null, skipped: null };
+  const lists = [found.uidlist, found.courier].filter((list) => list !== undefined);
+  const own = maildirFormat.marks(buffers(found));
+  if (!own && lists.length === 0)
+    return { ...report, skipped: 'no uidlist here: it is in another root, or the server makes one when the mailbox is first opened' };
+  report.uidValidity = own?.uidValidity ?? 0;
+  // A watermark of another UIDVALIDITY says nothing about the UIDs that will be given under this one.
+  const known = watermark && own && watermark.uidValidity === own.uidValidity ? watermark : null;
+  if (watermark && !known) report.skipped = `the last known UIDVALIDITY is ${watermark.uidValidity}, and that mailbox is not here`;
+  const courier = found.courier ? checkUidlist(found.courier.data) : null;
+  const uidBefore = Math.max(own?.uidNext ?? 1, courier?.ok ? courier.uidNext : 1);
+  const uidAfter = Math.max(uidBefore, known?.uidNext ?? 1) + margin.uids;
+  if (uidAfter > uidNextMax) return { ...report, skipped: noMargin };
+  for (const list of lists) {
+    const check = checkUidlist(list.data);
+    if (check.ok) stage.replace(list, raiseUidNext(list.data.subarray(0, check.length), uidAfter));
+    else report.skipped = `its uidlist cannot be read: ${check.reason}`;
+  }
+  const modseqBefore = own?.highestModseq ?? 1;
+  const modseqAfter = Math.max(modseqBefore, known?.highestModseq ?? 1) + margin.modseqs;
+  if (modseqAfter > modseqMax) return { ...report, skipped: 'the modification sequence is at its end' };
+  const trouble = raiseLog(stage, dir, found, { uidAfter, modseqAfter, expected: (watermark?.highestModseq ?? 1) > 1, nowSeconds });
+  report.uidNext = { before: uidBefore, after: uidAfter };
+  if (trouble === null) report.highestModseq = { before: modseqBefore, after: modseqAfter };
+  else if (trouble !== notHere) report.skipped ??= trouble;
+  return report;
+}
+
+/** Index files lie in another root, or the server is one that has none. */
+const notHere = '';
+
+function raiseLog(
+  stage: StagedFiles,
+  dir: MailboxDir,
+  found: ReturnType<typeof readNumbering>,
+  to: { uidAfter: number; modseqAfter: number; expected: boolean; nowSeconds: number },
+): string | null {
+  const { log, index, uidlist } = found;
+  const header = index ? readIndexHeader(index.data) : null;
+  if (!log) {
+    if (index) return 'its index has no log: HIGHESTMODSEQ stays';
+    // Without one the server would begin at 1 again, below what clients have seen.
+    if (!uidlist || !dir.hasMessages || !to.expected) return notHere;
+    stage.add(`${dir.dir}/dovecot.index.log`, freshLog(to.nowSeconds >>> 0 || 1, to.modseqAfter), uidlist);
+    return null;
+  }
+  const facts = readIndexLog(log.data);
+  if (!facts) return 'its index log cannot be read: HIGHESTMODSEQ stays';
+  if (header && header.indexId === facts.indexId && header.logSeq === facts.seq && header.logHeadOffset > facts.length)
+    return 'its index is ahead of its log: HIGHESTMODSEQ stays';
+  const older = found.log2 ? readIndexLog(found.log2.data) : null;
+  const knowsValidity = (header?.uidValidity ?? 0) !== 0 || facts.uidValidity !== 0 || (older?.uidValidity ?? 0) !== 0;
+  const raised = appendToLog(log.data, { nextUid: knowsValidity ? to.uidAfter : null, highestModseq: to.modseqAfter });
+  if (!raised) return 'its index log does not count modification sequences';
+  stage.replace(log, raised);
+  return null;
+}
+
+function buffers(found: ReturnType<typeof readNumbering>): Parameters<typeof maildirFormat.marks>[0] {
+  const { index, log, log2 } = found;
+  const uidlist = found.uidlist ?? found.courier;
+  return {
+    ...(uidlist && { uidlist: uidlist.data }),
+    ...(index && { index: index.data }),
+    ...(log && { log: log.data }),
+    ...(log2 && { log2: log2.data }),
+  };
+}
