@@ -185,8 +185,8 @@ export class Looker {
   }
 
   async #file(making: Making, at: FileAt, stat: Stat, class_: Classified, read: FileRead | null): Promise<Outcome> {
-    const provesNothing = !at.immutable && this.#p.relived.has(stat.mtimeNs);
-    if (at.known && !provesNothing && sameContent(at.known, stat)) return this.#attributes(making, at, stat, at.known);
+    const isSame = at.known && sameContent(at.known, stat) && (at.immutable || !this.#p.relived.has(stat.mtimeNs));
+    if (at.known && isSame) return this.#attributes(making, at, stat, at.known);
     if (at.known?.ino !== stat.ino) {
       const elsewhere = await this.#identity(making, at, stat, class_);
       if (elsewhere) return elsewhere;
