@@ -8,6 +8,7 @@ import { makeStore } from '../../tools/mailgen/make.ts';
 import { Random } from '../../tools/mailgen/random.ts';
 import { AgentPair } from '../lab/agents.ts';
 import { ownerMark } from '../lab/ownership.ts';
+import { keep } from '../lab/keep.ts';
 import { differentTrees } from '../lab/trees.ts';
 
 export type Victim = 'primary' | 'standby';
@@ -39,6 +40,7 @@ export async function killUnderLoad(options: {
   const result: KillResult = { kills: 0, changes: 0, confirmed: 0, problems: [] };
   const over = new AbortController();
   const [left, right] = [join(dir, 'a/mail'), join(dir, 'b/mail')];
+  const logs: Record<string, string> = {};
   try {
     mkdirSync(join(dir, 'a'));
     makeStore({ seed, dir: left, messages: 400, users: 2, mailboxesPerUser: 6 });
@@ -58,17 +60,22 @@ export async function killUnderLoad(options: {
     try {
       const at = { pair, left, right, victim };
       await killAgain(at, times, new Random(`${seed}/kills`), result, (line) => say(`seed ${seed} ${victim} ${line}`));
-    } finally {
       over.abort();
       await load;
+      await pair.wait();
+      result.problems.push(...differentTrees(left, right), ...(await pair.verify(true)));
+      result.problems.push(...[...pair.primary.errors(), ...pair.standby.errors()]);
+    } finally {
+      over.abort();
+      await load.catch(() => {});
+      logs['primary.log'] = pair.primary.output;
+      logs['standby.log'] = pair.standby.output;
     }
-    await pair.wait();
-    result.problems.push(...differentTrees(left, right), ...(await pair.verify(true)));
-    result.problems.push(...[...pair.primary.errors(), ...pair.standby.errors()]);
   } catch (error) {
     // A long run goes on with the next store.
     result.problems.push(error instanceof Error ? error.message : String(error));
   } finally {
+    if (result.problems.length > 0) keep(`kill-${seed}-${victim}`, { dir }, { ...logs, 'problems.txt': result.problems.join('\n') });
     rmSync(dir, { recursive: true, force: true });
   }
   result.problems = result.problems.map((each) => `seed ${seed} ${victim}: ${each}`);
@@ -108,6 +115,12 @@ export async function killAgain(at: Place, times: number, random: Random, result
       missing = lostFrom(messagesIn(right), messagesIn(left), missing);
     }
     result.problems.push(...missing.map((name) => `kill ${kill}: ${name} is missing, which wait had confirmed`));
+    if (missing.length > 0)
+      keep(
+        `missing-${at.victim}-${kill}-${Date.now()}`,
+        { left, right },
+        { 'primary.log': pair.primary.output, 'standby.log': pair.standby.output },
+      );
     result.kills++;
     result.confirmed += confirmed.size;
     say(`kill ${kill}: ${confirmed.size} messages confirmed, ${missing.length} missing`);

@@ -7,6 +7,7 @@ import { runLoad, usualUsers } from '../lab/imap-load.ts';
 import { ImapSession, messageIdOf, sha256 } from '../lab/imap-session.ts';
 import { createLab } from '../lab/lab.ts';
 import type { Acknowledged, LoadRecord } from '../lab/load-record.ts';
+import { keep } from '../lab/keep.ts';
 import { run } from '../lab/processes.ts';
 import { TcpProxy } from '../lab/tcp-proxy.ts';
 import { readCopy } from './torn-copy.ts';
@@ -101,6 +102,10 @@ async function cutsOnOneStore(seed: string, times: number, result: TornResult, s
         const lost = [...lasting].filter((each) => !has(each)).length;
         if (lost > 0) result.behind++;
         result.problems.push(...problems.map((each) => `${name}: ${each}`));
+        if (problems.length > 0) {
+          const texts = { 'primary.log': pair.primary.output, 'standby.log': pair.standby.output, 'problems.txt': problems.join('\n') };
+          keep(`torn ${name}`, { replica, copy: b.storeDir, primary: a.storeDir, state: `${b.disk}/agent` }, texts);
+        }
         const verdict = problems.length === 0 ? 'all right' : problems.slice(0, 5).join('; ');
         say(`${name}: ${found.messageIds.size} messages on the copy, ${lost} of the primary not there yet: ${verdict}`);
         link.refusing = false;
