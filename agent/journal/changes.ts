@@ -49,6 +49,14 @@ export class Changes {
       const [root = '', path = ''] = value.toString('latin1', 7).split('\0');
       this.#nextId = Math.max(this.#nextId, id + 1);
       const change: Change = { id, seq, root, path, kind: value[0] === 1 ? 'scan' : 'path', at: now, notBefore: 0, deferrals: 0 };
+      // One was under way and another one waited: from now on they are one.
+      const other = this.#waiting.get(keyOf(root, path));
+      if (other) {
+        change.seq = Math.min(change.seq, other.seq);
+        if (other.kind === 'scan') change.kind = 'scan';
+        this.#unsaved.set(other.id, null);
+        this.#unsaved.set(id, change);
+      }
       this.#waiting.set(keyOf(root, path), change);
       this.#head = Math.max(this.#head, seq);
     }
@@ -157,6 +165,7 @@ export class Changes {
       this.#unsaved.set(newer.id, null);
       change.seq = Math.min(change.seq, newer.seq);
       if (newer.kind === 'scan') change.kind = 'scan';
+      this.#unsaved.set(change.id, change);
     }
     change.notBefore = notBefore;
     this.#waiting.set(key, change);

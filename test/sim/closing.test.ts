@@ -13,7 +13,7 @@ const header = '3 V1700000000 N1 G0123456789abcdef0123456789abcdef\n';
 const message = (n: number) => `1700000000.M${n}P1.host`;
 
 /** A pair over a store that the test changes by hand. */
-function makePair() {
+function makePair(delayMs?: readonly [number, number]) {
   const clock = new SimClock();
   const random = new SimRandom(3);
   const roots = [{ name: 'mail', path: '/mail', format: 'maildir' }] as const;
@@ -23,10 +23,12 @@ function makePair() {
   const copy = b.disk.open(clock.host(wall));
   server.mkdir('/mail', 0o700);
   copy.mkdir('/mail', 0o700);
-  const options = { watcherRandom: random, overflowShare: 0, log: silentLog };
+  const options = { watcherRandom: random, overflowShare: 0, log: silentLog, ...(delayMs ? { delayMs } : {}) };
   const network = new SimNetwork(clock, random.fork('network'));
   const removed: unknown[] = [];
+  let batches = 0;
   network.tap = (sent) => {
+    if (sent.type === 'commit') batches++;
     if (sent.type === 'ops') removed.push(...sent.ops.filter((op) => op.op === 'remove'));
     return sent;
   };
@@ -52,7 +54,14 @@ function makePair() {
     server,
     copy,
     removed,
+    disk: a.disk,
+    batches: () => batches,
     makeMailbox,
+    /** As a server writes a file anew: aside, then renamed. */
+    replace(path: string, content: string) {
+      server.writeFile('/aside', content);
+      server.rename('/aside', path);
+    },
     start() {
       primary = startPrimary(a, clock.host(wall + clock.now), options);
       standby = startStandby(b, clock.host(wall + clock.now), options);
@@ -95,6 +104,35 @@ describe('a folder that is renamed', () => {
     expect(Array.from({ length: 20 }, (_, n) => inode(`/mail/.New ${n}/cur/${message(2)}:2,`))).toEqual(before);
   });
 
+  it('is not removed while the hint of its newest name is still on its way (I1)', async () => {
+    const pair = makePair([340, 350]);
+    pair.makeMailbox('/mail/.Old', 3);
+    pair.start();
+    await pair.settle();
+    const before = pair.copy.lstat('/mail/.Old')?.ino;
+    pair.server.rename('/mail/.Old', '/mail/.Mid');
+    await pair.clock.runFor(339);
+    pair.server.rename('/mail/.Mid', '/mail/.New');
+    await pair.settle();
+    expect(pair.differences()).toEqual([]);
+    expect(pair.removed).toEqual([]);
+    expect(pair.copy.lstat('/mail/.New')?.ino).toBe(before);
+  });
+
+  it('to another parent while nobody watched is not removed before it is found there (I1)', async () => {
+    const pair = makePair();
+    for (const user of ['b', 'c']) pair.server.mkdir(`/mail/${user}`, 0o700);
+    pair.makeMailbox('/mail/b/.Box', 3);
+    pair.start();
+    await pair.settle();
+    const before = pair.copy.lstat('/mail/b/.Box')?.ino;
+    await pair.restart(() => pair.server.rename('/mail/b/.Box', '/mail/c/.Box'));
+    await pair.settle();
+    expect(pair.differences()).toEqual([]);
+    expect(pair.removed).toEqual([]);
+    expect(pair.copy.lstat('/mail/c/.Box')?.ino).toBe(before);
+  });
+
   it('does not keep other mailboxes from being closed', async () => {
     const pair = makePair();
     for (let n = 0; n < 10; n++) pair.makeMailbox(`/mail/.Box ${n}`, 2);
@@ -107,6 +145,89 @@ describe('a folder that is renamed', () => {
     }
     await pair.settle();
     expect(pair.differences()).toEqual([]);
+  });
+});
+
+describe('a message', () => {
+  const list = (...numbers: number[]) => `${header}${numbers.map((n) => `${n} :${message(n)}\n`).join('')}`;
+
+  it('that moved to another mailbox while nobody watched is there before it goes (I1)', async () => {
+    const pair = makePair();
+    for (const name of ['A', 'B']) pair.makeMailbox(`/mail/.${name}`, 3);
+    pair.start();
+    await pair.settle();
+    await pair.restart(() => {
+      pair.server.rename(`/mail/.A/cur/${message(2)}:2,`, `/mail/.B/cur/${message(7)}:2,`);
+      pair.replace('/mail/.A/dovecot-uidlist', list(1, 3));
+      pair.server.append('/mail/.B/dovecot-uidlist', `7 :${message(7)}\n`);
+    });
+    const isThere = (path: string) => pair.copy.lstat(path) !== null;
+    await pair.clock.runWhile(() => {
+      expect(isThere(`/mail/.A/cur/${message(2)}:2,`) || isThere(`/mail/.B/cur/${message(7)}:2,`)).toBe(true);
+      return pair.differences().length > 0;
+    }, 60_000);
+    expect(pair.differences()).toEqual([]);
+  });
+
+  it('with another name goes with the uidlist that no longer names it, although that name would not hold still (I6)', async () => {
+    const pair = makePair();
+    for (const name of ['A', 'B']) pair.makeMailbox(`/mail/.${name}`, 3);
+    pair.server.link(`/mail/.A/cur/${message(2)}:2,`, `/mail/.B/cur/${message(7)}:2,`);
+    pair.start();
+    await pair.settle();
+    pair.disk.fail({ operation: 'xattrs', code: 'ENOENT', times: 2, path: /^\/mail\/\.B\/cur\// });
+    pair.server.unlink(`/mail/.A/cur/${message(2)}:2,`);
+    pair.replace('/mail/.A/dovecot-uidlist', list(1, 3));
+    const end = pair.clock.now + 5000;
+    await pair.clock.runWhile(() => {
+      const names = pair.copy.readFile('/mail/.A/dovecot-uidlist', 1000)?.data.toString() ?? '';
+      if (!names.includes(message(2))) expect(pair.copy.lstat(`/mail/.A/cur/${message(2)}:2,`)).toBeNull();
+      return pair.clock.now < end;
+    }, 60_000);
+    expect(pair.differences()).toEqual([]);
+  });
+
+  it('stays in the uidlist while the index that names it cannot follow, and new ones still come (I6)', async () => {
+    const pair = makePair();
+    pair.makeMailbox('/mail/.Box', 3);
+    pair.server.writeFile('/mail/.Box/dovecot.index', 'names 1 2 3');
+    pair.start();
+    await pair.settle();
+    pair.server.writeFile('/mail/.Box/dovecot-uidlist.lock', '');
+    pair.server.unlink(`/mail/.Box/cur/${message(2)}:2,`);
+    pair.replace('/mail/.Box/dovecot-uidlist', list(1, 3, 4));
+    pair.server.writeFile(`/mail/.Box/cur/${message(4)}:2,`, 'message 4');
+    await pair.clock.runFor(8000);
+    expect(pair.copy.lstat(`/mail/.Box/cur/${message(4)}:2,`)).not.toBeNull();
+    expect(pair.copy.readFile('/mail/.Box/dovecot-uidlist', 1000)?.data.toString()).toBe(list(1, 2, 3));
+    pair.replace('/mail/.Box/dovecot.index', 'names 1 3 4');
+    pair.server.unlink('/mail/.Box/dovecot-uidlist.lock');
+    await pair.settle();
+    expect(pair.differences()).toEqual([]);
+  });
+});
+
+describe('a scan after a restart', () => {
+  it('comes to its end while mail comes in without a pause', async () => {
+    const pair = makePair();
+    pair.makeMailbox('/mail/.Box', 3);
+    pair.start();
+    await pair.settle();
+    let number = 1000;
+    let isOver = false;
+    const deliver = (): void => {
+      if (isOver) return;
+      pair.server.writeFile(`/mail/.Box/new/${message(number++)}`, 'live');
+      pair.clock.after(2, deliver);
+    };
+    await pair.restart(() => {
+      for (let n = 100; n < 500; n++) pair.server.writeFile(`/mail/.Box/new/${message(n)}`, `while nobody watched ${n}`);
+      deliver();
+    });
+    const before = pair.batches();
+    await pair.settle();
+    isOver = true;
+    expect(pair.batches() - before).toBeLessThan(150);
   });
 });
 

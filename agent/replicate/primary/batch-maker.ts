@@ -51,8 +51,14 @@ const looksAtOnceMax = 4096;
 const sliceMs = 8;
 const busyRetryMs = 3;
 const busyRetryMsMax = 50;
-/** The two names of a renamed directory are told within this time of each other. */
+/** Where no watcher can be asked, the two names of a renamed directory are told within this time of each other. */
 const renameTellMs = 100;
+/** For a watcher to tell all that it knows; one that cannot has lost hints, and all is compared. */
+const barrierMs = 10_000;
+const goneRetryMs = 20;
+const goneMax = 10_000;
+/** Ops of a scan that go with a batch although live changes wait: on a busy machine there are always some. */
+const scanTurnOps = 32;
 const apartRetryMs = 20;
 const sealRoundsMax = 4;
 
@@ -68,11 +74,19 @@ export class BatchMaker {
   #lastYield = 0;
   /** A change that needs a batch of its own: the next one begins with it. */
   #alone: Change | null = null;
+  /** Directories that are gone here, by root and path: whether every hint from before that was seen has been told. */
+  readonly #gone = new Map<string, { told: boolean }>();
+  #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
 
   constructor(parts: PrimaryParts, skipped: Skipped) {
     this.#p = parts;
     this.#looker = new Looker(parts, skipped);
     this.#sealer = new Sealer(parts, this.#looker);
+  }
+
+  /** Resolves when all changes made before the call have been recorded. */
+  watch(barrier: (timeoutMs: number) => Promise<void>): void {
+    this.#barrier = barrier;
   }
 
   get scanning(): boolean {
@@ -261,14 +275,50 @@ export class BatchMaker {
     }
   }
 
-  /** A directory that has just gone: its new name may be about to be told. The change waits a moment. */
+  /**
+   * A directory that is gone here may have another name by now. Its removal waits until the watcher has told all it
+   * knew when this was seen, and until every scan is done, which may find the new name where nobody watched: taken away
+   * first and sent again, what is in it would be missing in between (I1).
+   */
   #mayBeRenamed(change: Change): boolean {
-    const { index, clock } = this.#p;
-    const due = change.at + renameTellMs;
-    if (clock.monotonicMs() >= due || !this.#isGone(change) || index.at(change.root, change.path)?.entry.kind !== 'dir') return false;
-    this.#p.changes.take(change);
-    this.#p.changes.giveBack(change, due);
+    const { changes, clock } = this.#p;
+    const key = `${change.root}\0${change.path}`;
+    if (!this.#isGoneDir(change)) {
+      this.#gone.delete(key);
+      return false;
+    }
+    change.kind = 'path';
+    if (this.#isTold(key) && !this.#scansAhead()) {
+      this.#gone.delete(key);
+      return false;
+    }
+    changes.take(change);
+    changes.giveBack(change, clock.monotonicMs() + goneRetryMs);
     return true;
+  }
+
+  #isGoneDir(change: Change): boolean {
+    return this.#isGone(change) && this.#p.index.at(change.root, change.path)?.entry.kind === 'dir';
+  }
+
+  #isTold(key: string): boolean {
+    const known = this.#gone.get(key);
+    if (known) return known.told;
+    if (this.#gone.size >= goneMax) this.#gone.clear();
+    const gone = { told: false };
+    this.#gone.set(key, gone);
+    const told = () => {
+      gone.told = true;
+    };
+    if (this.#barrier) this.#barrier(barrierMs).then(told, told);
+    else this.#p.clock.after(renameTellMs, told);
+    return false;
+  }
+
+  #scansAhead(): boolean {
+    if (this.#scans.length > 0) return true;
+    for (const change of this.#p.changes.waiting()) if (change.kind === 'scan' && !this.#isGone(change)) return true;
+    return false;
   }
 
   /** Files what became of a look. True when the batch must end. */
@@ -366,6 +416,7 @@ export class BatchMaker {
 
   async #runScans(making: MadeBatch, check: () => void): Promise<void> {
     const p = this.#p;
+    const opsBefore = making.writer.ops;
     while (!making.writer.isFull) {
       const running = this.#scans[0];
       if (!running) return;
@@ -379,12 +430,12 @@ export class BatchMaker {
         }
         item = next.value;
       }
-      const ops = making.writer.ops;
       const ended = await this.#scanItem(making, running, item, check);
       await this.#slice(check);
       if (ended) return;
       // What people are waiting for does not queue behind a long fill.
-      if (making.writer.ops > 0 && making.writer.ops !== ops && hasLive(p.changes.ready(p.clock.monotonicMs()))) return;
+      const turnOps = running.fill ? 1 : scanTurnOps;
+      if (making.writer.ops - opsBefore >= turnOps && hasLive(p.changes.ready(p.clock.monotonicMs()))) return;
     }
   }
 
@@ -403,7 +454,11 @@ export class BatchMaker {
         p.index.put(making.layer, root.name, at.dir, at.name, { ...at.entry, mtimeNs: item.mtimeNs });
       }
     } else if ('seal' in item) {
-      await this.#sealInScan(making, running, item.seal, check);
+      // Messages that are gone may turn up in another mailbox: those are closed when all has been seen.
+      if (!running.gone.has(item.seal)) await this.#sealInScan(making, running, item.seal, check);
+    } else if (this.#isGoneDir({ ...running.change, path: item.look })) {
+      trouble.add(item.look);
+      p.changes.record(root.name, item.look, 'path', p.clock.monotonicMs(), running.change);
     } else {
       // Between two fills a new name is mostly a rename, whose content nobody needs.
       const isNewFile = running.fill && item.isNewFile === true;
@@ -445,7 +500,10 @@ export class BatchMaker {
   }
 
   async #endScan(making: MadeBatch, running: RunningScan, check: () => void): Promise<void> {
-    for (const mailbox of [...running.gone.keys()]) await this.#sealInScan(making, running, mailbox, check);
+    for (const mailbox of [...running.gone.keys()]) {
+      if (making.writer.isFull) return;
+      await this.#sealInScan(making, running, mailbox, check);
+    }
     this.#scans.shift();
     making.changes.push(running.change);
     // What was put off is recorded as a change of its own and waited for; it is no longer a matter of lost hints.

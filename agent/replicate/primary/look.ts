@@ -73,10 +73,7 @@ export class Looker {
     const known = p.index.at(root.name, path);
     const class_ = root.format.classify(path, stat?.kind ?? known?.entry.kind ?? null);
     if (class_.ignored) return 'done';
-    if (known?.entry.linked && stat?.ino !== known.entry.ino) {
-      const others = await this.#namesLeft(making, root, known.entry.ino, path);
-      if (others !== 'done') return others;
-    }
+    if (known?.entry.linked && stat?.ino !== known.entry.ino) await this.#namesLeft(making, root, known.entry.ino, path);
     const above = !stat && known ? this.#missingAbove(root, path) : null;
     if (above !== null) {
       // With its directory: piece by piece, a mailbox's index would outlive what it names.
@@ -116,10 +113,7 @@ export class Looker {
     const tree = known.entry.kind === 'dir';
     const linked = new Set<bigint>();
     const files = tree ? this.#countFiles(known.entry.dir, linked) : 1;
-    for (const ino of linked) {
-      const others = await this.#namesLeft(making, root, ino, path);
-      if (others !== 'done') return others;
-    }
+    for (const ino of linked) await this.#namesLeft(making, root, ino, path);
     if (files > 0 && !p.guard.ask(root.name, files, p.index.totals(root.name).files, p.clock.monotonicMs())) return 'held';
     const { dir, name } = splitPath(path);
     p.index.remove(making.layer, root.name, known.dir, known.name);
@@ -141,9 +135,10 @@ export class Looker {
 
   /**
    * A name of a file with several is gone. What was changed through it before has to be found by the names that are
-   * left, for which no hint comes.
+   * left, for which no hint comes. Those that would not hold still are looked at later: a mailbox that is being closed
+   * must lose what its index calls removed all the same.
    */
-  async #namesLeft(making: Making, root: Root, ino: bigint, gone: BytePath): Promise<Outcome> {
+  async #namesLeft(making: Making, root: Root, ino: bigint, gone: BytePath): Promise<void> {
     const p = this.#p;
     const rootNumber = p.index.root(root.name);
     for (const other of rootNumber === null ? [] : p.index.namesOf(rootNumber, ino)) {
@@ -151,9 +146,8 @@ export class Looker {
       if (path === gone || path.startsWith(`${gone}/`)) continue;
       if (p.files.lstat(absolute(root, path))?.ino !== ino) continue;
       const outcome = await this.look(making, root, path);
-      if (outcome === 'later' || outcome === 'alone') return outcome;
+      if (outcome === 'later' || outcome === 'alone') p.changes.record(root.name, path, 'path', p.clock.monotonicMs());
     }
-    return 'done';
   }
 
   #nothing(root: Root, path: BytePath): Outcome {

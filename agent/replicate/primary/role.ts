@@ -111,6 +111,7 @@ export class PrimaryRole {
   /** The watcher stands: `barrier` resolves when all changes made before it were given to `hints`. */
   watch(barrier: (timeoutMs: number) => Promise<void>): void {
     this.#barrier = barrier;
+    this.sender.watch(barrier);
   }
 
   /** Takes hints in the order in which the watcher gives them. */

@@ -131,7 +131,7 @@ export class Sealer {
 
   /**
    * `gone` are paths of the mailbox that vanished here. With `mayForce` a mailbox that does not rest is taken as it is:
-   * messages and uidlist, closed, but no index.
+   * messages and what its uidlist gained, but no index and nothing that the standby's index may name is taken away.
    */
   async seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], mayForce: boolean): Promise<SealOutcome> {
     try {
@@ -174,6 +174,8 @@ export class Sealer {
       const at = this.#fileAt(root, mailbox, file.name);
       // The directory is gone or not there yet: its own change says so.
       if (at === null) return { kind: 'busy' };
+      // Written anew it may have lost lines, and the index that the standby has until this mailbox rests names them.
+      if (force && root.format.isUidlist(file.name) && at.known && at.known.ino !== file.stat.ino) continue;
       if (at.known && sameContent(at.known, file.stat) && !p.relived.has(file.stat.mtimeNs)) {
         if (!sameAttributes(at.known, file.stat) || at.known.ctimeNs !== file.stat.ctimeNs)
           await this.#looker.look(making, root, joinPath(mailbox, file.name), true);

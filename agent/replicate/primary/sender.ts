@@ -107,6 +107,11 @@ export class Sender {
     return mailboxes.size;
   }
 
+  /** Resolves when all changes made before the call have been recorded. */
+  watch(barrier: (timeoutMs: number) => Promise<void>): void {
+    this.#maker.watch(barrier);
+  }
+
   /** Something was recorded, or may go on: look again. */
   wake(): void {
     this.#wake?.();
