@@ -30,6 +30,9 @@ export interface AuditProgress {
   bytes: number;
 }
 
+/** What these say is not that somebody changed anything: what is known to be doubtful, and what nobody can read. */
+export const undecided: ReadonlySet<string> = new Set(['has unknown content', 'cannot be read']);
+
 const readBytes = 1024 * 1024;
 const sliceMs = 10;
 
@@ -50,6 +53,25 @@ export async function* audit(
     const number = parts.index.root(root.name);
     yield* auditDir(parts, root, '', number, deep, progress, signal, pacer);
   }
+}
+
+/** Compares one place and all below it by what `lstat` shows. */
+export async function* auditBelow(
+  parts: AuditParts,
+  rootName: string,
+  path: BytePath,
+  signal: AbortSignal,
+): AsyncGenerator<AuditDifference> {
+  const root = parts.roots.find(({ name }) => name === rootName);
+  if (!root) return;
+  const progress = { files: 0, bytes: 0 };
+  const number = parts.index.dirAt(rootName, path);
+  if (path !== '') {
+    yield* auditPlaces(parts, [[rootName, path]], false, progress);
+    // Below a directory that is on one side only there is nothing to compare.
+    if (number === null || lstatOf(parts, root, path)?.kind !== 'dir') return;
+  }
+  yield* auditDir(parts, root, path, number, false, progress, signal, new Pacer(parts.clock));
 }
 
 /** Looks at single places once more. */
@@ -123,6 +145,8 @@ async function* auditDir(
 
 /** What is not replicated, and so is not expected in the index. */
 function isLeftOut(parts: AuditParts, root: Root, path: BytePath, kind: FileKind | null): boolean {
+  // The standby's root may be a file system of its own where the primary's is not.
+  if (path === 'lost+found' && !parts.leavesOutLinks) return true;
   if (kind === 'other' || root.format.classify(path, kind).ignored) return true;
   if (kind !== 'symlink' || !parts.leavesOutLinks) return false;
   try {
@@ -140,6 +164,11 @@ function lstat(parts: AuditParts, root: Root, path: BytePath): Stat | null | 'un
     if (errnoCode(error) === undefined) throw error;
     return 'unreadable';
   }
+}
+
+function lstatOf(parts: AuditParts, root: Root, path: BytePath): Stat | null {
+  const stat = lstat(parts, root, path);
+  return stat === 'unreadable' ? null : stat;
 }
 
 /** Null when the directory cannot be read; empty when it is not there. */

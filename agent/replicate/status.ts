@@ -144,7 +144,7 @@ function standbyReplication(p: StatusParts, fresh: PeerReading | null): Status['
     : !standby?.peer.connected
       ? 'disconnected'
       : (phases.find((known) => known === heartbeat?.phase) ?? 'comparing');
-  const trouble = standby?.receiver.trouble;
+  const stuck = standby?.receiver.stuck ?? null;
   const appliedAt = standby?.receiver.lastAppliedWallMs ?? null;
   return {
     phase,
@@ -153,9 +153,9 @@ function standbyReplication(p: StatusParts, fresh: PeerReading | null): Status['
     lagSeconds: heartbeat ? heartbeat.lagMs / 1000 : null,
     lagChanges: heartbeat?.lagChanges ?? null,
     lagBytes: heartbeat?.lagBytes ?? null,
-    unproven: [...(trouble?.foreign ?? [])].slice(0, unprovenShownMax).map(([path, reason]) => ({ root: '', path, reason })),
+    unproven: (standby?.foreign() ?? []).slice(0, unprovenShownMax).map(({ path, what }) => ({ root: '', path, reason: what })),
     fill: phase === 'initial' ? { ...emptyFill, ...fillOf(p) } : null,
-    held: trouble?.stuck ? { code: 'stuck', detail: trouble.stuck } : null,
+    held: stuck === null ? null : { code: 'stuck', detail: stuck },
     lastDurableAt: appliedAt === null ? null : new Date(appliedAt).toISOString(),
   };
 }
@@ -214,7 +214,7 @@ function warningsOf(p: StatusParts, status: Status, fresh: PeerReading | null): 
     const foreign = p.standby !== null;
     warnings.push({
       code: foreign ? 'foreign-write' : 'unproven',
-      text: `${replication.unproven.length} places ${foreign ? 'were changed by somebody else on this standby' : 'are in doubt'}, for example ${where}`,
+      text: `${p.standby?.foreignCount ?? replication.unproven.length} places ${foreign ? 'were changed by somebody else on this standby' : 'are in doubt'}, for example ${where}`,
       remedy: foreign
         ? 'stop what writes there, then run `mailtwin verify` on the primary'
         : 'mend what is named; it is tried again every minute',

@@ -330,8 +330,8 @@ export class SimPair {
       const clock = this.#clockOf('b');
       try {
         this.#standby = startStandby(this.#b, clock, {
-          watcherRandom: this.#random,
-          overflowShare: 0,
+          watcherRandom: this.#random.fork(`watch b ${this.clock.now}`),
+          overflowShare: this.#options.overflowShare,
           log: this.#log,
           breakage: this.#breakage,
         });
@@ -409,7 +409,7 @@ export class SimPair {
 
   #note(process: SimProcess): void {
     for (const error of process.errors) this.violate(`a process failed: ${textOf(error)}`);
-    for (const [path, what] of process.standby?.receiver.trouble.foreign ?? [])
+    for (const { path, what } of process.standby?.foreign() ?? [])
       this.violate(`a foreign write was reported where nobody else writes: ${path}: ${what}`);
   }
 

@@ -51,6 +51,8 @@ const epoch = 1;
 export interface ProcessOptions {
   watcherRandom: SimRandom;
   overflowShare: number;
+  /** Of the primary's hints; the watcher's own bounds when not given. */
+  delayMs?: readonly [number, number];
   log: Log;
   breakage?: Breakage;
 }
@@ -80,7 +82,7 @@ function helloOf(
   };
 }
 
-function heartbeatOf(role: Role, clock: HostClock): MessageOf<'heartbeat'> {
+function heartbeatOf(role: Role, clock: HostClock, phase: string): MessageOf<'heartbeat'> {
   return {
     type: 'heartbeat',
     wallMs: Math.floor(clock.wallMs()),
@@ -90,7 +92,7 @@ function heartbeatOf(role: Role, clock: HostClock): MessageOf<'heartbeat'> {
     lagChanges: 0,
     lagBytes: 0,
     lagMs: 0,
-    phase: 'streaming',
+    phase,
     active: role === 'primary',
     space: [],
     unproven: 0,
@@ -121,7 +123,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     settleMs: 3,
     restMaxMs: 1000,
   };
-  const primary = new PrimaryRole(parts, epoch, () => heartbeatOf('primary', clock));
+  const primary: PrimaryRole = new PrimaryRole(parts, epoch, () => heartbeatOf('primary', clock, primary.sender.phase));
   const watcher = new SimWatcher(
     host.disk,
     files,
@@ -134,7 +136,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
       onHints: (hints) => primary.hints(hints),
       onFailure: (error) => errors.push(error),
     },
-    { overflowShare: options.overflowShare },
+    { overflowShare: options.overflowShare, ...(options.delayMs ? { delayMs: options.delayMs } : {}) },
   );
   void watcher.start();
   primary.watch((timeoutMs) => watcher.barrier(timeoutMs));
@@ -177,8 +179,27 @@ export function startStandby(host: SimHost, clock: HostClock, options: ProcessOp
     roots,
     freeBytesMin: 0,
   };
-  const standby = new StandbyRole(parts, () => heartbeatOf('standby', clock));
+  const standby = new StandbyRole(parts, () => heartbeatOf('standby', clock, 'streaming'));
   const ready = standby.start();
+  const watcher = new SimWatcher(
+    host.disk,
+    files,
+    clock,
+    options.watcherRandom,
+    {
+      roots,
+      barrierDir: '/barrier',
+      ignores: (name, path) => roots.find((root) => root.name === name)?.format.classify(path, null).ignored ?? true,
+      onHints: (hints) => standby.hints(hints),
+      onFailure: (error) => errors.push(error),
+    },
+    // The harder case: every change of its own comes back as a hint, and must not look like somebody else's (I2).
+    { overflowShare: options.overflowShare, hearsItself: true },
+  );
+  void ready.then(
+    () => watcher.start().then(() => standby.watched('chokidar')),
+    () => {},
+  );
   standby.run(new AbortController().signal).catch((error: unknown) => errors.push(error));
   const process: SimProcess = {
     clock,

@@ -9,6 +9,8 @@ export interface SimWatcherOptions {
   delayMs?: readonly [number, number];
   /** Share of events at which the queue overflows: what waits is lost, and said to be. */
   overflowShare?: number;
+  /** Tells of its own process's changes too, as inotify does. */
+  hearsItself?: boolean;
 }
 
 /** Hints about a simulated disk: late, in order, deaf to its own process, and at times lost, which it says (I10). */
@@ -21,6 +23,7 @@ export class SimWatcher implements Watcher {
   readonly #options: WatchOptions;
   readonly #delayMs: readonly [number, number];
   readonly #overflowShare: number;
+  readonly #hearsItself: boolean;
   #queue: (Hint | (() => void))[] = [];
   #scheduled = false;
   #running = false;
@@ -35,6 +38,7 @@ export class SimWatcher implements Watcher {
     this.#options = watch;
     this.#delayMs = options.delayMs ?? [0.1, 5];
     this.#overflowShare = options.overflowShare ?? 0;
+    this.#hearsItself = options.hearsItself ?? false;
   }
 
   readonly #listen: DiskListener = (event) => {
@@ -42,7 +46,7 @@ export class SimWatcher implements Watcher {
       this.#disk.listeners.delete(this.#listen);
       return;
     }
-    if (event.by === this.#own || !this.#disk.isAlive(this.#own)) return;
+    if ((event.by === this.#own && !this.#hearsItself) || !this.#disk.isAlive(this.#own)) return;
     const place = this.#placeOf(event.path);
     if (!place) return;
     this.#events++;

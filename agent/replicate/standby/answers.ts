@@ -4,16 +4,19 @@ import type { Channel } from '../../link/channel.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { kindNumber, TreeDigests } from '../../journal/tree-digest.ts';
 import type { Clock } from '../../platform/clock.ts';
+import type { BytePath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import { audit, auditPlaces, type AuditDifference, type AuditParts } from '../audit.ts';
+import { absolute } from '../root.ts';
 import { disown } from './disown.ts';
+import type { ForeignRecord } from './foreign-record.ts';
 
 export interface AnswerParts extends AuditParts {
   kv: Kv;
   index: ReplicaIndex;
   clock: Clock;
-  /** The disk was compared with the index, and what differed will be brought again: foreign writes are dealt with (I2). */
-  proven: () => void;
+  /** What is known of foreign writes (I2): a comparison with the disk deals with them, because what differs is brought again. */
+  foreign: ForeignRecord;
 }
 
 const progressEveryMs = 500;
@@ -25,6 +28,8 @@ export class Answers {
   #queue: Promise<void> = Promise.resolve();
   #queued = 0;
   #abort = new AbortController();
+  /** Foreign writes that were known when the last walk over the whole disk began. */
+  #walkMark = -1;
 
   constructor(parts: AnswerParts) {
     this.#p = parts;
@@ -34,6 +39,7 @@ export class Answers {
   /** A new connection: what was known may be old, what is running is of no use. */
   reset(): void {
     this.#digests.forget();
+    this.#walkMark = -1;
     this.#abort.abort();
     this.#abort = new AbortController();
   }
@@ -88,6 +94,8 @@ export class Answers {
 
   async #audit(channel: Channel, message: MessageOf<'audit'>, signal: AbortSignal): Promise<void> {
     const progress = { files: 0, bytes: 0 };
+    if (message.places.length === 0) this.#walkMark = this.#p.foreign.mark();
+    const mark = this.#walkMark;
     const differences: MessageOf<'audited'>['differences'] = [];
     let total = 0;
     let last = this.#p.clock.monotonicMs();
@@ -110,8 +118,13 @@ export class Answers {
       if (found.length >= 1000) this.#disown(found.splice(0));
     }
     this.#disown(found);
-    if (!signal.aborted && (message.mend || (total === 0 && message.places.length === 0))) this.#p.proven();
+    if (!signal.aborted && (message.mend || (total === 0 && message.places.length === 0)))
+      this.#p.foreign.forget(mark, this.#absolute(message.places));
     if (!signal.aborted) channel.sendControl({ type: 'audited', id: message.id, ...progress, differences, total });
+  }
+
+  #absolute(places: MessageOf<'audit'>['places']): BytePath[] {
+    return places.flatMap(([name, path]) => this.#p.roots.filter((root) => root.name === name).map((root) => absolute(root, path)));
   }
 }
 

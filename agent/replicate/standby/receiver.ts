@@ -13,6 +13,7 @@ import type { Log } from '../../platform/log.ts';
 import type { Root } from '../root.ts';
 import { OpRefused, type Batch } from './batch.ts';
 import { checkParents } from './confine.ts';
+import { ForeignRecord } from './foreign-record.ts';
 import { decodeSteps, doStep, encodeSteps, isSuperseded, StepBlocked, type Step } from './steps.ts';
 import { Stager } from './stager.ts';
 
@@ -30,7 +31,6 @@ export interface ReceiverParts {
 
 const redoKey = Buffer.from([tables.redo]);
 const positionKey = metaKey('position');
-const foreignMax = 100;
 const stepsBetweenYields = 128;
 
 /**
@@ -51,11 +51,13 @@ export class Receiver {
   readonly #queued: Batch[] = [];
   #applying: Promise<void> | null = null;
   #stuck: string | null = null;
-  readonly #foreign = new Map<string, string>();
+  /** Foreign writes met so far (I2). */
+  readonly foreign: ForeignRecord;
   #lastAppliedWallMs: number | null = null;
 
   constructor(parts: ReceiverParts) {
     this.#p = parts;
+    this.foreign = new ForeignRecord(parts.kv, parts.log);
     this.#rootByName = new Map(parts.roots.map((root) => [root.name, root]));
     this.#durable = this.#accepted = readPosition(parts.kv);
     this.#stager = new Stager({
@@ -73,9 +75,9 @@ export class Receiver {
     return this.#durable;
   }
 
-  /** Foreign writes met so far (I2), and what keeps the last batch from being put into place. */
-  get trouble(): { stuck: string | null; foreign: ReadonlyMap<string, string> } {
-    return { stuck: this.#stuck, foreign: this.#foreign };
+  /** What keeps the last batch from being put into place. */
+  get stuck(): string | null {
+    return this.#stuck;
   }
 
   get lastAppliedWallMs(): number | null {
@@ -87,14 +89,9 @@ export class Receiver {
     this.#durable = this.#accepted = readPosition(this.#p.kv);
   }
 
-  noteForeign(path: BytePath, what: string): void {
-    if (this.#foreign.size < foreignMax) this.#foreign.set(displayPath(path), what);
-    this.#p.log.warn({ path: displayPath(path), what }, 'somebody else wrote below a replicated root');
-  }
-
-  /** A comparison with the disk has dealt with foreign writes. */
-  forgetForeign(): void {
-    this.#foreign.clear();
+  /** Whether a batch that is not in place yet changes this place (absolute) or one above it. */
+  isUnderWay(path: BytePath): boolean {
+    return this.#isPending(path) || (this.#current !== null && touches(this.#current, path));
   }
 
   /** Does again the steps of a batch whose renames may have been lost, and empties staging. Before anything else runs. */
@@ -105,13 +102,13 @@ export class Receiver {
     if (record) await this.#p.kv.flushed();
     for (const [number, step] of steps.entries()) {
       try {
-        doStep(this.#p.files, step, (path, what) => this.noteForeign(path, what), true);
+        doStep(this.#p.files, step, (path, what) => this.foreign.note(path, what), true);
       } catch (error) {
         const isMissing = ['ENOENT', 'ENOTDIR'].includes(errnoCode(error) ?? '');
         if (!(error instanceof StepBlocked) && !isMissing) throw error;
         if (isSuperseded(steps, number)) continue;
         // What is gone from both places was taken away by somebody else: the comparison will bring it back.
-        this.noteForeign(step.path, error instanceof Error ? error.message : String(error));
+        this.foreign.note(step.path, error instanceof Error ? error.message : String(error));
       }
     }
     if (steps.length > 0) this.#p.log.info({ steps: steps.length }, 'the last batch was put into place again after a restart');
@@ -339,7 +336,7 @@ export class Receiver {
       if (!step) break;
       try {
         checkParents(files, this.#p.roots, step, safe);
-        doStep(files, step, (path, what) => this.noteForeign(path, what));
+        doStep(files, step, (path, what) => this.foreign.note(path, what));
         this.#stuck = null;
         i++;
         if (i % stepsBetweenYields === 0) await clock.yield();
@@ -347,7 +344,7 @@ export class Receiver {
         const reason = error instanceof Error ? error.message : String(error);
         if (error instanceof StepBlocked) {
           // Somebody else took it away or stands in the way. The index says what belongs there; verify finds the rest.
-          this.noteForeign(error.path, reason);
+          this.foreign.note(error.path, reason);
           if (step.do !== 'mkdir') {
             i++;
             continue;
@@ -377,11 +374,7 @@ export class Receiver {
   }
 
   #isPending(path: BytePath): boolean {
-    return this.#queued.some((batch) => {
-      for (let at: BytePath = path; at.length > 1; at = at.slice(0, Math.max(0, at.lastIndexOf('/'))))
-        if (batch.touched.has(at)) return true;
-      return false;
-    });
+    return this.#queued.some((batch) => touches(batch, path));
   }
 
   /** Nothing of an unfinished batch remains. */
@@ -401,6 +394,12 @@ export class Receiver {
     this.#p.kv.commit(writes);
     return this.#p.kv.flushed().then(() => channel.sendControl({ type: 'rebased', position }));
   }
+}
+
+/** Whether a batch's steps touch a path (absolute) or a directory above it. */
+function touches(batch: Batch, path: BytePath): boolean {
+  for (let at: BytePath = path; at.length > 1; at = at.slice(0, Math.max(0, at.lastIndexOf('/')))) if (batch.touched.has(at)) return true;
+  return false;
 }
 
 export function packPosition(position: Position): Buffer {

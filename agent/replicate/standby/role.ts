@@ -1,4 +1,5 @@
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
+import type { Hint } from '../../capture/watcher.ts';
 import { metaKey } from '../../journal/keys.ts';
 import { packNumber } from '../../journal/replica-index.ts';
 import type { Channel } from '../../link/channel.ts';
@@ -7,6 +8,7 @@ import { displayPath } from '../../platform/files.ts';
 import { audit, type AuditDifference } from '../audit.ts';
 import { PeerView } from '../peer-view.ts';
 import { Answers } from './answers.ts';
+import { ForeignWatch } from './foreign-watch.ts';
 import { markWrites } from './marks.ts';
 import { Receiver, type ReceiverParts } from './receiver.ts';
 
@@ -14,6 +16,7 @@ type Hello = MessageOf<'hello'>;
 
 const pruneEveryMs = 60_000;
 const watermarksKey = metaKey('watermarks-at');
+const filledKey = metaKey('filled-here');
 
 /** The standby: receives the stream, answers the primary's questions, keeps history in bounds. */
 export class StandbyRole {
@@ -23,12 +26,20 @@ export class StandbyRole {
   readonly peer: PeerView;
   #serving: Promise<void> | null = null;
   #digestsAt = -1;
+  readonly #foreignWatch: ForeignWatch;
+  #hintsAreForeign = false;
 
   constructor(parts: ReceiverParts, heartbeat: () => MessageOf<'heartbeat'>) {
     this.#p = parts;
     this.receiver = new Receiver(parts);
-    this.answers = new Answers({ ...parts, proven: () => this.receiver.forgetForeign() });
+    this.answers = new Answers({ ...parts, foreign: this.receiver.foreign });
     this.peer = new PeerView(parts.clock, heartbeat);
+    this.#foreignWatch = new ForeignWatch({
+      ...parts,
+      record: this.receiver.foreign,
+      isUnderWay: (path) => this.receiver.isUnderWay(path),
+      hintsAreForeign: () => this.#hintsAreForeign,
+    });
   }
 
   /** Brings the roots to where the durable state says they are. Before anything connects. */
@@ -57,7 +68,33 @@ export class StandbyRole {
     await this.#serving;
   }
 
+  /** Background work until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#prune(signal), this.#foreignWatch.run(signal)]);
+  }
+
+  /**
+   * A watcher stands over the roots from now on, and its hints come to `hints`; what happened before is found by
+   * comparing. `kind` fanotify never tells of what this process itself does.
+   */
+  watched(kind: 'fanotify' | 'chokidar'): void {
+    this.#hintsAreForeign = kind === 'fanotify';
+    this.#foreignWatch.compareAll();
+  }
+
+  hints(hints: readonly Hint[]): void {
+    this.#foreignWatch.hints(hints);
+  }
+
+  /**
+   * The first fill was complete, as the primary said last; durable. Without it this copy is a part of the store, not a
+   * copy of it.
+   */
+  get filled(): boolean {
+    return this.#p.kv.get(filledKey) !== undefined && this.receiver.position.epoch > 0;
+  }
+
+  async #prune(signal: AbortSignal): Promise<void> {
     const { clock, keeper, files, roots } = this.#p;
     while (!signal.aborted) {
       await sleep(clock, pruneEveryMs, signal);
@@ -71,6 +108,7 @@ export class StandbyRole {
   }
 
   #other(channel: Channel, message: Message): void {
+    if (message.type === 'heartbeat') this.#noteFill(message.phase);
     if (this.peer.take(message)) return;
     // Digests hold until a batch changes what they were computed from.
     const { revision } = this.#p.index;
@@ -78,6 +116,14 @@ export class StandbyRole {
     this.#digestsAt = revision;
     if (this.answers.take(channel, message)) return;
     if (message.type === 'watermarks') this.#keepMarks(message);
+  }
+
+  /** Before this standby has a position of the primary's, the primary speaks of another standby. */
+  #noteFill(phase: string): void {
+    const { kv } = this.#p;
+    if (this.receiver.position.epoch === 0 || (phase !== 'initial' && phase !== 'streaming')) return;
+    const filled = phase === 'streaming';
+    if (filled !== (kv.get(filledKey) !== undefined)) kv.commit([[filledKey, filled ? Buffer.from([1]) : null]]);
   }
 
   /** Marks are kept before the data that reaches them arrives: after a lossy takeover they say what was issued (I5). */
@@ -88,9 +134,14 @@ export class StandbyRole {
     this.#p.kv.commit(writes);
   }
 
-  /** Foreign writes found, for status. */
+  /** Places where somebody else wrote (I2), also before a restart, until a comparison dealt with them. They block a takeover. */
   foreign(): { path: string; what: string }[] {
-    return [...this.receiver.trouble.foreign].map(([path, what]) => ({ path: displayPath(path), what }));
+    return this.receiver.foreign.list().map(({ path, what }) => ({ path: displayPath(path), what }));
+  }
+
+  /** How many such places there are; more than are named, when there are very many. */
+  get foreignCount(): number {
+    return this.receiver.foreign.count;
   }
 }
 
