@@ -47,6 +47,9 @@ export class Sender {
   #paused = 0;
   #phase: SenderPhase = 'disconnected';
   #filled: boolean;
+  /** While the fill is not complete: whether every root was compared with the index, and the last change that belongs to it. */
+  #scanned = false;
+  #fillHead = 0;
   #lastDurableWallMs: number | null = null;
   #nextAsk = 1;
   readonly #asked = new Map<number, (message: Message | null) => void>();
@@ -217,6 +220,9 @@ export class Sender {
     for (let i = 0; i <= last; i++) this.#settleFirst();
     const known = last >= 0 || samePosition(peer, this.#durable);
     this.#abandonAll();
+    // Epoch 0 is nobody's: this standby is new, or adopted files that no primary sent it.
+    if (!known && this.#filled && peer.epoch === 0) this.#fillAnew();
+    this.#fillHead = this.#p.changes.head;
     if (known && !this.#mustCompare) return;
     this.#p.log.info(
       { standby: showPosition(peer), primary: showPosition(this.#durable) },
@@ -225,14 +231,25 @@ export class Sender {
     await this.#compare(channel);
   }
 
+  /** Another standby than the one that was filled: until it has all that is here the pair is no pair. */
+  #fillAnew(): void {
+    this.#filled = false;
+    // The index tells what the former standby had, and comparing it with this one's tells the rest.
+    this.#scanned = true;
+    this.#p.kv.commit([[filledKey, null]]);
+    this.#p.log.warn({}, 'this standby is new; it is filled before it counts as a standby');
+  }
+
   async #compare(channel: Channel): Promise<void> {
     this.#phase = 'comparing';
     const { total } = await this.reconcile();
+    this.#fillHead = this.#p.changes.head;
     this.#p.meter.rescanned('compare');
     this.#p.log.info({ differences: total }, 'compared with the standby');
     const rebased = await this.#exchange('rebase', () => channel.sendControl({ type: 'rebase', position: this.#position }));
     if (rebased === null) throw new Abandoned();
     this.#mustCompare = false;
+    this.#p.kv.commit(this.#fillEnds());
     this.#phase = this.#filled ? 'streaming' : 'initial';
   }
 
@@ -374,14 +391,19 @@ export class Sender {
       writes.push([positionKey, packPosition(batch.to)]);
       meter.batchSeconds((clock.monotonicMs() - batch.sentAt) / 1000);
     }
-    if (batch.completesFill && !this.#filled) {
-      this.#filled = true;
-      this.#phase = 'streaming';
-      writes.push([filledKey, Buffer.from([1])]);
-      this.#p.log.info({}, 'the initial fill is complete');
-    }
+    this.#scanned ||= batch.completesFill;
+    writes.push(...this.#fillEnds());
     kv.commit(writes);
     index.settle(batch.layer);
+  }
+
+  /** What to write when all that was there when the fill began has become durable on the standby. */
+  #fillEnds(): KvWrite[] {
+    if (this.#filled || !this.#scanned || this.#p.changes.durableSeq < this.#fillHead) return [];
+    this.#filled = true;
+    if (this.#phase === 'initial') this.#phase = 'streaming';
+    this.#p.log.info({}, 'the initial fill is complete');
+    return [[filledKey, Buffer.from([1])]];
   }
 
   /** Batches that turned out to need nothing sent are settled as soon as all before them are. */
