@@ -104,6 +104,16 @@ export function note(role: NodeRole, seenEpoch: number): Outcome {
   return { next, effects: [persist(next)] };
 }
 
+/** A node that is no primary hears of an epoch that somebody is primary of: it is never its own to take. */
+export function adopt(role: NodeRole, epoch: number): Outcome {
+  if (epoch <= role.epoch) return { next: role, effects: [] };
+  const next = { ...role, epoch, seenEpoch: Math.max(role.seenEpoch, epoch) };
+  return { next, effects: [persist(next)] };
+}
+
+export const heardWhileDown: Cell<'peerSaid'> = (role, peer) =>
+  peer.role === 'primary' ? adopt(role, peer.epoch) : note(role, peer.epoch);
+
 export function settleAgain(role: NodeRole, code: string, because: string, remedy: string): Outcome {
   return go(role, 'held', because, [say('error', code, because, remedy), { do: 'retryLater' }]);
 }

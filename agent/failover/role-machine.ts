@@ -78,7 +78,10 @@ function assertInvariants(before: NodeRole, event: RoleEvent, { next, effects }:
   if (next.role !== 'primary')
     assert(!effects.some((effect) => activates.has(effect.do)), `${what}: a ${next.role} does not activate anything`);
   if (before.role === 'standby' && next.role === 'primary')
-    assert(event.is === 'takeOver' && next.epoch > before.epoch && next.epoch >= before.seenEpoch, `${what}: activates without a takeover`);
+    assert(
+      event.is === 'takeOver' && event.proof.epoch === next.epoch && next.epoch > before.epoch && next.epoch >= before.seenEpoch,
+      `${what}: activates without a takeover`,
+    );
   if (before.role === 'fenced') {
     const left = next.role === 'standby' && event.is === 'rejoin';
     assert(next.role === 'fenced' || left, `${what}: a fenced node comes back by rejoin alone`);

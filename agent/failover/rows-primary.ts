@@ -1,5 +1,6 @@
 import { judgePeer } from './boot.ts';
 import {
+  adopt,
   answeredBeforeActive,
   down,
   fence,
@@ -7,6 +8,7 @@ import {
   go,
   heardBeforeActive,
   heardInService,
+  heardWhileDown,
   impossible,
   isPrimary,
   lowEpoch,
@@ -57,8 +59,9 @@ export const starting: RoleTable['starting'] = {
       return go(role, 'active', 'active since before the agent was restarted', [{ do: 'becomePrimary' }, { do: 'announce' }]);
     return go(role, 'settling', 'waiting for the word of the other node', [...down, { do: 'settle' }]);
   },
-  peerSaid: (role, peer) => note(role, peer.epoch),
-  higherEpochSeen: (role, { epoch }) => note(role, epoch),
+  // What a primary hears now fences it when it boots.
+  peerSaid: (role, peer) => (role.role === 'primary' ? note(role, peer.epoch) : heardWhileDown(role, peer)),
+  higherEpochSeen: (role, { epoch }) => (role.role === 'primary' ? note(role, epoch) : adopt(role, epoch)),
   peerSilentTooLong: impossible,
   addressAnswered: stay,
   quiesce: refuseWhileStarting,

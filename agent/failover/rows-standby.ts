@@ -1,17 +1,18 @@
 import {
+  adopt,
   busyDown,
   busyTaking,
   down,
   fencedBy,
   go,
   heardInService,
+  heardWhileDown,
   impossible,
   isFenced,
   lowEpoch,
   no,
   notFenced,
   notPrimary,
-  note,
   persist,
   refuse,
   say,
@@ -26,8 +27,8 @@ import type { Effect, NodeRole, RoleTable } from './role-types.ts';
 
 export const steppingDown: RoleTable['steppingDown'] = {
   boot: impossible,
-  peerSaid: (role, peer) => note(role, peer.epoch),
-  higherEpochSeen: (role, { epoch }) => note(role, epoch),
+  peerSaid: heardWhileDown,
+  higherEpochSeen: (role, { epoch }) => adopt(role, epoch),
   peerSilentTooLong: stay,
   addressAnswered: stay,
   quiesce: busyDown,
@@ -65,12 +66,8 @@ export const steppingDown: RoleTable['steppingDown'] = {
 
 export const passive: RoleTable['passive'] = {
   boot: impossible,
-  peerSaid(role, peer) {
-    if (peer.role !== 'primary' || peer.epoch <= role.epoch) return note(role, peer.epoch);
-    const next = { ...role, epoch: peer.epoch, seenEpoch: Math.max(role.seenEpoch, peer.epoch) };
-    return { next, effects: [persist(next), say('info', 'epoch', `${peer.node} is primary of epoch ${peer.epoch}`)] };
-  },
-  higherEpochSeen: (role, { epoch }) => note(role, epoch),
+  peerSaid: heardWhileDown,
+  higherEpochSeen: (role, { epoch }) => adopt(role, epoch),
   peerSilentTooLong: stay,
   addressAnswered: stay,
   quiesce: notPrimary,
@@ -92,9 +89,9 @@ export const passive: RoleTable['passive'] = {
   takeOver(role, { ask, takeover, epoch, proof }) {
     if (proof.epoch !== epoch)
       return { next: role, effects: [no(ask, 'wrong-proof', `the proof is for epoch ${proof.epoch}, not ${epoch}`, 'plan again')] };
-    // An epoch that was heard of is taken only when the other node stepped down to this very one.
-    const free = epoch > role.epoch && (epoch > role.seenEpoch || (epoch === role.seenEpoch && proof.kind === 'stepped-down'));
-    if (!free) return { next: role, effects: [lowEpoch(ask, role)] };
+    // An epoch that was heard of may be the one that the other node stepped down to, or was fenced to, for this takeover.
+    // Had somebody been primary of it, this node's own epoch would have risen to it.
+    if (epoch <= role.epoch || epoch < role.seenEpoch) return { next: role, effects: [lowEpoch(ask, role)] };
     const next: NodeRole = {
       ...role,
       state: 'takingOver',
@@ -166,8 +163,8 @@ export const takingOver: RoleTable['takingOver'] = {
 
 export const fenced: RoleTable['fenced'] = {
   boot: impossible,
-  peerSaid: (role, peer) => note(role, peer.epoch),
-  higherEpochSeen: (role, { epoch }) => note(role, epoch),
+  peerSaid: heardWhileDown,
+  higherEpochSeen: (role, { epoch }) => adopt(role, epoch),
   peerSilentTooLong: stay,
   addressAnswered: stay,
   quiesce: isFenced,

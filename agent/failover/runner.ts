@@ -419,7 +419,7 @@ export class TakeoverRunner {
         order,
         'incomplete',
         code,
-        `${plan.target} is off and ${plan.node} has not taken over: ${cause.message}`,
+        `${plan.target} was proven off by fencing, and ${plan.node} has not taken over: ${cause.message}`,
         `${remedy === '' ? '' : `${remedy}; `}then run \`mailtwin failover\` again`,
         resumed,
       );

@@ -17,7 +17,7 @@ import type { SimRandom } from './sim-random.ts';
 
 export interface WorldOptions {
   /** Left out on purpose, to see that it is noticed. */
-  without?: 'confirm' | 'raise' | 'gate' | 'persist' | 'fresh-proof';
+  without?: readonly ('confirm' | 'raise' | 'gate' | 'persist')[];
 }
 
 export const startAloneMs = 60_000;
@@ -35,6 +35,8 @@ export class TakeoverWorld {
   readonly hosts: [Host, Host];
   readonly violations: string[] = [];
   readonly story: string[] = [];
+  /** How each command ended. */
+  readonly ends: string[] = [];
   linkCut = false;
   fenceMode: FenceMode = 'works';
   /** Called when a step begins; kills somebody, perhaps. */
@@ -49,6 +51,10 @@ export class TakeoverWorld {
     this.hosts = [new Host(this, 'mail-a', 'primary'), new Host(this, 'mail-b', 'standby')];
     for (const host of this.hosts) host.powerOn();
     this.#mail();
+  }
+
+  lacks(what: NonNullable<WorldOptions['without']>[number]): boolean {
+    return this.options.without?.includes(what) ?? false;
   }
 
   other(host: Host): Host {
@@ -107,6 +113,8 @@ export class Host {
   powered = false;
   lanCut = false;
   bootId = 0;
+  /** The epoch that the other node was told last. */
+  toldEpoch = 0;
   agent: SimAgent | null = null;
   readonly #configured: 'primary' | 'standby';
   #activeSince: number | null = null;
@@ -175,7 +183,6 @@ export class SimAgent {
   readonly runner: TakeoverRunner;
   #heardMs = -Infinity;
   #settleFrom: number | null = null;
-  #epoch: number;
   readonly #startedMs: number;
 
   constructor(host: Host, configured: 'primary' | 'standby') {
@@ -185,8 +192,7 @@ export class SimAgent {
     this.#startedMs = this.clock.monotonicMs();
     if (readRole(this.kv) === null) this.kv.commit(roleWrites({ role: configured, epoch: 1, seenEpoch: 1 }));
     const durable = readRole(this.kv)!;
-    this.#epoch = durable.epoch;
-    if (host.world.options.without === 'persist') this.kv.flushed = async () => {};
+    if (host.world.lacks('persist')) this.kv.flushed = async () => {};
     this.runner = new TakeoverRunner({
       kv: this.kv,
       clock: this.clock,
@@ -229,8 +235,9 @@ export class SimAgent {
   #beat(): void {
     const { clock, random } = this.#world;
     const word = this.keeper.word();
-    if (word.epoch < this.#epoch) this.#world.break(`the epoch of ${this.host.name} fell from ${this.#epoch} to ${word.epoch}`);
-    this.#epoch = word.epoch;
+    const { host } = this;
+    if (word.epoch < host.toldEpoch) this.#world.break(`${host.name} told of epoch ${host.toldEpoch}, and of ${word.epoch} later (I3)`);
+    host.toldEpoch = word.epoch;
     const mark = this.host.disk.uidNext;
     const serves = this.host.serves;
     // Under way is under way: a word that was sent arrives, also when its sender dies meanwhile.
@@ -273,7 +280,7 @@ export class SimAgent {
 
   #roleActions(): RoleActions {
     const { host } = this;
-    const gate = this.#world.options.without !== 'gate';
+    const gate = !this.#world.lacks('gate');
     const act = async (ms: number, what: () => void) => {
       await this.#delay(ms / 4, ms);
       if (this.alive) what();
@@ -391,14 +398,13 @@ export class SimAgent {
           if (answer?.ok) return answer.text;
           throw error;
         });
-        const lifeMs = this.#world.options.without === 'fresh-proof' ? Infinity : receiptMs;
-        return { proof: { kind: 'receipt', id: `r${plan.epoch}`, epoch: plan.epoch, evidence }, lifeMs };
+        return { proof: { kind: 'receipt', id: `r${plan.epoch}`, epoch: plan.epoch, evidence }, lifeMs: receiptMs };
       },
       confirmFenced: async () => {
         step('confirm-fenced');
         const since = this.clock.monotonicMs();
         await this.#delay(2500, 3000);
-        if (this.#world.options.without === 'confirm') return 'not looked';
+        if (this.#world.lacks('confirm')) return 'not looked';
         const [answered] = this.#probe();
         if (answered) throw new OperatorError('address-answered', `${answered.by} answers`, 'find it', 3);
         const peer = this.#world.other(host).agent;
@@ -420,14 +426,13 @@ export class SimAgent {
       raise: async () => {
         step('raise');
         await this.#delay(10, 200);
-        if (this.#world.options.without !== 'raise' && this.alive)
-          host.disk.uidNext = Math.max(host.disk.uidNext, host.disk.mark + marginMin);
+        if (!this.#world.lacks('raise') && this.alive) host.disk.uidNext = Math.max(host.disk.uidNext, host.disk.mark + marginMin);
         return 'raised';
       },
       addresses: async () => {
         step('addresses');
         if (this.keeper.role.state !== 'takingOver' && this.keeper.role.state !== 'active') throw new Error(this.keeper.role.because);
-        if (!host.holds) await this.#take(this.#world.options.without !== 'gate');
+        if (!host.holds) await this.#take(!this.#world.lacks('gate'));
         return 'up';
       },
       services: async () => {

@@ -19,6 +19,7 @@ async function command(world: TakeoverWorld, host: Host, kind: TakeoverKind): Pr
   await world.clock.runWhile(() => result === null && agent.alive, 600_000);
   const ended = (result ?? (agent.alive ? 'never ended' : 'killed')) as TakeoverReport | string;
   world.tell(`${kind} on ${host.name}: ${typeof ended === 'string' ? ended : `${ended.outcome} (${ended.code}) ${ended.summary}`}`);
+  world.ends.push(typeof ended === 'string' ? ended.replace(/:.*/s, '') : `${ended.outcome} ${ended.code} ${ended.resumed ?? ''}`.trim());
   if (typeof ended === 'string' && /^(crashed|never)/.test(ended)) world.break(ended);
   else if (typeof ended !== 'string') judge(world, host, ended);
   return ended;
@@ -64,7 +65,14 @@ async function history({ seed, kind }: Trouble, options: WorldOptions = {}): Pro
     const backMs = chance.between(2000, 60_000);
     world.clock.after(chance.chance(0.3) ? 0 : chance.between(0, 3000), () => (power ? victim.powerCut(backMs) : victim.killAgent()));
   };
-  if (chance.chance(0.5)) world.clock.after(chance.between(0, 15_000), () => (world.linkCut = !world.linkCut));
+  // Cuts of all lengths, short ones that a command lives through among them.
+  if (chance.chance(0.5)) {
+    const lengthMs = chance.pick([500, 5000, 60_000, 600_000]);
+    world.clock.after(chance.between(0, 15_000), () => {
+      world.linkCut = !world.linkCut;
+      world.clock.after(lengthMs, () => (world.linkCut = false));
+    });
+  }
   if (chance.chance(0.2) && world.fenceMode !== 'wrong-host') world.clock.after(chance.between(0, 15_000), () => (a.lanCut = !a.lanCut));
   for (let tries = 0; tries < 3; tries++) {
     const runs = [command(world, b, kind)];
@@ -111,11 +119,31 @@ describe('two nodes and a takeover', () => {
     async (kind) => {
       console.log(`${kind}: first seed ${first}`);
       const failed: string[] = [];
+      const ends = new Map<string, number>();
       for (let seed = first; seed < first + count && failed.length < 5; seed++) {
         const world = await history({ seed, kind });
+        for (const end of world.ends) ends.set(end, (ends.get(end) ?? 0) + 1);
         if (world.violations.length > 0) failed.push(`seed ${seed}\n  ${world.violations.join('\n  ')}\n  ${world.story.join('\n  ')}`);
       }
+      console.log(`${kind}: ${JSON.stringify(Object.fromEntries([...ends].sort()))}`);
       expect(failed.join('\n\n')).toBe('');
     },
   );
+});
+
+describe('the check of a takeover', () => {
+  it.each([
+    ['UIDs are not raised after a loss (I5)', 'failover', ['raise'], '(I5)'],
+    ['fencing lies, and nobody asks who answers for the addresses (I3)', 'failover', ['confirm', 'gate'], '(I3)'],
+    ['role and epoch are told before they are durable (I3)', 'switchover', ['persist'], '(I3)'],
+  ] as const)('sees it when %s', async (_what, kind, without, says) => {
+    for (let seed = first; seed < first + 600; seed++) {
+      const world = await history({ seed, kind }, { without });
+      if (world.violations.some((text) => text.includes(says))) {
+        console.log(`without ${without.join(' and ')}: seen in seed ${seed}: ${world.violations[0]}`);
+        return;
+      }
+    }
+    expect.fail(`nothing was noticed without ${without.join(' and ')}`);
+  });
 });

@@ -331,16 +331,19 @@ describe('a primary that is not active yet', () => {
 describe('a takeover', () => {
   const take = (role: NodeRole, change: Partial<EventOf<'takeOver'>>) => cell(role, { ...events.takeOver, ...change });
 
-  it('needs an epoch above every one that was heard of (I3)', () => {
-    expect(take(at('passive', { seenEpoch: 6 }), {})).toBe('passive no:old-epoch');
+  it('needs an epoch above every one that somebody was primary of (I3)', () => {
+    const heard = transition(at('passive'), { ...events.peerSaid, role: 'primary', epoch: 6 }).next;
+    expect(take(heard, {})).toBe('passive no:old-epoch');
+    expect(take(transition(at('passive'), events.higherEpochSeen).next, {})).toBe('passive no:old-epoch');
+    expect(take(at('passive', { seenEpoch: 7 }), {})).toBe('passive no:old-epoch');
     expect(take(at('passive'), { epoch: 5, proof: { ...proof, epoch: 5 } })).toBe('passive no:old-epoch');
-    expect(take(at('passive', { seenEpoch: 6 }), { epoch: 7, proof: { ...proof, epoch: 7 } })).toBe('takingOver persist yes');
+    expect(take(heard, { epoch: 7, proof: { ...proof, epoch: 7 } })).toBe('takingOver persist yes');
   });
 
-  it('takes an epoch that it has heard of only from the node that stepped down to it (I3)', () => {
-    const stepped = { kind: 'stepped-down', epoch: 6, evidence: '' } as const;
-    expect(take(at('passive', { seenEpoch: 6 }), { proof: stepped })).toBe('takingOver persist yes');
-    expect(take(at('passive', { seenEpoch: 7 }), { proof: stepped })).toBe('passive no:old-epoch');
+  it.each(['standby', 'fenced'] as const)('takes the epoch that the other node went down to, and tells of: %s', (role) => {
+    const heard = transition(at('passive'), { ...events.peerSaid, role, epoch: 6 }).next;
+    expect(take(heard, {})).toBe('takingOver persist yes');
+    expect(take(heard, { proof: { kind: 'stepped-down', epoch: 6, evidence: '' } })).toBe('takingOver persist yes');
   });
 
   it('takes no proof for another epoch (I3)', () => {
