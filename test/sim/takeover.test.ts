@@ -125,7 +125,7 @@ describe('two nodes and a takeover', () => {
         for (const end of world.ends) ends.set(end, (ends.get(end) ?? 0) + 1);
         if (world.violations.length > 0) failed.push(`seed ${seed}\n  ${world.violations.join('\n  ')}\n  ${world.story.join('\n  ')}`);
       }
-      console.log(`${kind}: ${JSON.stringify(Object.fromEntries([...ends].sort()))}`);
+      console.log(`${kind}: ${JSON.stringify(Object.fromEntries([...ends].toSorted(([a], [b]) => (a < b ? -1 : 1))))}`);
       expect(failed.join('\n\n')).toBe('');
     },
   );
