@@ -70,6 +70,11 @@ const specs: GaugeSpec[] = [
   },
   { name: 'unproven_directories', help: 'Directories whose replica may differ', read: (s) => [[s.replication.unproven.length]] },
   {
+    name: 'foreign_writes',
+    help: 'Places below the roots that somebody else changed on this standby',
+    read: (s) => [[s.role === 'standby' ? s.replication.unproven.length : null]],
+  },
+  {
     name: 'held',
     help: '1 while sending stands still, by reason',
     labels: ['code'],

@@ -117,6 +117,7 @@ async function verifyStandby(
   let found = 0;
   let last = 0;
   const before = standby.receiver.position.checksum;
+  const mark = standby.receiver.foreign.mark();
   for await (const { root, path, what } of standby.audit(deep, progress, signal)) {
     found++;
     if (found <= shownMax) push({ kind: 'difference', root, path: displayPath(path), what: `on the standby it ${what}` });
@@ -129,6 +130,8 @@ async function verifyStandby(
       'run `mailtwin verify` on the primary: it compares both nodes at rest',
     );
   }
+  // All is as the index says: what somebody wrote was undone or replaced.
+  if (found === 0) standby.receiver.foreign.forget(mark);
   conclude(
     status,
     deep,

@@ -1,10 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import type { Status } from '../../protocol/control.ts';
 import type { MessageOf, Role } from '../../protocol/messages.ts';
 import type { Position } from '../../protocol/position.ts';
-import { chooseWatcher } from '../capture/choose-watcher.ts';
-import type { Watcher } from '../capture/watcher.ts';
 import type { Config } from '../config/config.ts';
 import { loadHash64 } from '../delta/xxhash.ts';
 import { HistoryKeeper } from '../history/keeper.ts';
@@ -15,7 +12,7 @@ import { indexOf, ownDiskKey, turnRound } from '../journal/turn-round.ts';
 import type { Channel } from '../link/channel.ts';
 import type { Hello } from '../link/handshake.ts';
 import type { Meter } from '../observe/meter.ts';
-import { sleep, systemClock } from '../platform/clock.ts';
+import { systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
@@ -32,6 +29,7 @@ import { packPosition, readPosition } from '../replicate/standby/receiver.ts';
 import { StandbyRole } from '../replicate/standby/role.ts';
 import { acceptOwnDisk } from '../replicate/standby/own-disk.ts';
 import { checkForeign, type ForeignPolicy } from '../replicate/standby/startup.ts';
+import { keepWatching } from './keep-watching.ts';
 import { heartbeatOf, type Health } from './heartbeat.ts';
 import { hashSeed, makeRoots } from './parts.ts';
 
@@ -69,7 +67,6 @@ export interface RunningRole {
   stop(): Promise<void>;
 }
 
-const watcherRetryMs = 5000;
 const noCapture: Status['capture'] = { watcher: 'none', watches: 0, overflows: 0 };
 
 /**
@@ -138,7 +135,17 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
       }),
   );
   const stopping = new AbortController();
-  const watching = await watch(parts, roots, role, stopping.signal, failed);
+  const watching = await keepWatching({
+    config,
+    log,
+    roots,
+    onHints: (hints) => role.hints(hints),
+    mustStart: true,
+    signal: stopping.signal,
+    failed,
+  });
+  role.sender.onRootsBack(() => watching.anew('the root was away'));
+  role.watch((timeoutMs) => watching.barrier(timeoutMs));
   let total: number | null = null;
   return {
     role: 'primary',
@@ -166,75 +173,6 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
   };
 }
 
-/** Keeps a watcher on the roots while the role lasts; whatever happened while none stood is found by comparing (I10). */
-async function watch(
-  { config, log }: RoleParts,
-  roots: readonly Root[],
-  role: PrimaryRole,
-  signal: AbortSignal,
-  failed: (error: unknown) => void,
-): Promise<{ capture(): Status['capture']; stop(): Promise<void> }> {
-  const barrierDir = `${config.state}/barrier`;
-  mkdirSync(barrierDir, { recursive: true, mode: 0o700 });
-  let watcher: Watcher | null = null;
-  const begin = async (): Promise<void> => {
-    watcher = await chooseWatcher(
-      config.capture.watcher,
-      {
-        roots,
-        barrierDir,
-        ignores: (name, path) => roots.find((root) => root.name === name)?.format.classify(path, null).ignored ?? true,
-        onHints: (hints) => role.hints(hints),
-        onFailure: (error) => {
-          log.error({ error: error.message }, 'the watcher failed; starting it anew');
-          beginAnew(`the watcher failed: ${error.message}`, watcherRetryMs).catch(failed);
-        },
-      },
-      log,
-    );
-  };
-  let renewing = false;
-  const beginAnew = async (reason: string, afterMs: number): Promise<void> => {
-    if (renewing) return;
-    renewing = true;
-    const old = watcher;
-    watcher = null;
-    const doubt = () => role.hints(roots.map((root) => ({ kind: 'lost', root: root.name, path: '', reason })));
-    doubt();
-    await old?.stop();
-    for (let waitMs = afterMs; ; waitMs = watcherRetryMs) {
-      if (waitMs > 0) await sleep(systemClock, waitMs, signal);
-      if (signal.aborted) return;
-      try {
-        await begin();
-        break;
-      } catch (error) {
-        if (!(error instanceof OperatorError)) throw error;
-        log.error({ code: error.code }, `the watcher cannot be started: ${error.message}`);
-      }
-    }
-    renewing = false;
-    doubt();
-  };
-  await begin();
-  // Watches end with the file system that was unmounted, and what is mounted now has none.
-  role.sender.onRootsBack(() => void beginAnew('the root was away', 0).catch(failed));
-  role.watch(async (timeoutMs) => {
-    const deadline = systemClock.monotonicMs() + timeoutMs;
-    // While it is started anew it is waited for.
-    while (!watcher) {
-      if (systemClock.monotonicMs() >= deadline || signal.aborted) throw new Error('the watcher does not run');
-      await sleep(systemClock, 20, signal);
-    }
-    await watcher.barrier(Math.max(1, deadline - systemClock.monotonicMs()));
-  });
-  return {
-    capture: () =>
-      watcher ? { watcher: watcher.kind, watches: watcher.stats().watches, overflows: watcher.stats().overflows } : noCapture,
-    stop: async () => watcher?.stop(),
-  };
-}
-
 async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: ForeignPolicy): Promise<RunningRole> {
   const { config, log, kv, meter } = parts;
   const failed = parts.failed('the standby');
@@ -257,8 +195,12 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   );
   await role.start();
   const startup = { files: realFiles, kv, clock: systemClock, index, roots };
-  const { adopted, movedAside } =
-    kv.get(ownDiskKey) !== undefined ? { adopted: await acceptOwnDisk(startup), movedAside: 0 } : await checkForeign(startup, foreign);
+  const isOwnDisk = kv.get(ownDiskKey) !== undefined;
+  // What was foreign in an earlier life as a standby is this node's own store by now.
+  if (isOwnDisk) role.receiver.foreign.forget(role.receiver.foreign.mark());
+  const { adopted, movedAside } = isOwnDisk
+    ? { adopted: await acceptOwnDisk(startup), movedAside: 0 }
+    : await checkForeign(startup, foreign);
   if (adopted > 0) {
     // A position that no primary made: the next connection begins with a comparison.
     kv.commit([[metaKey('position'), packPosition({ epoch: 0, seq: 0, checksum: randomBytes(8).toString('hex') })]]);
@@ -268,6 +210,17 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   kv.commit([[ownDiskKey, null]]);
   if (movedAside > 0) log.info({ movedAside }, 'files that were there were moved aside');
   const stopping = new AbortController();
+  // Nobody but the receiver writes here (I2): whoever does all the same is seen.
+  const watching = await keepWatching({
+    config,
+    log,
+    roots,
+    onHints: (hints) => role.hints(hints),
+    onBegun: (kind) => role.watched(kind),
+    mustStart: false,
+    signal: stopping.signal,
+    failed,
+  });
   return {
     role: 'standby',
     roots,
@@ -276,13 +229,14 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
     peer: role.peer,
     index,
     position: () => role.receiver.position,
-    capture: () => noCapture,
+    capture: () => watching.capture(),
     fillTotal: () => null,
     serve: (channel, hello, address) => void role.serve(channel, hello, address).catch(failed),
     idle: () => role.idle(),
     start: () => void role.run(stopping.signal).catch(failed),
     async stop() {
       stopping.abort();
+      await watching.stop();
       await role.idle();
     },
   };

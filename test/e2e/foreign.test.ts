@@ -1,0 +1,101 @@
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { ChangeLoop, changesAtRate } from '../../tools/mailgen/change.ts';
+import { makeStore } from '../../tools/mailgen/make.ts';
+import { exactTree, treeDifferences } from '../lab/exact-tree.ts';
+import { SmallPair, type SmallNode } from '../lab/small-pair.ts';
+
+const isRoot = process.getuid?.() === 0;
+const watchers = isRoot ? (['fanotify', 'chokidar'] as const) : (['chokidar'] as const);
+const seed = process.env['MAILTWIN_SEED'] ?? 'foreign';
+
+let over: AbortController | null = null;
+afterEach(() => over?.abort());
+
+async function foreignMetric(node: SmallNode): Promise<number> {
+  const port = [...node.log.matchAll(/"port":(\d+),"msg":"metrics are served"/g)].at(-1)?.[1] ?? '';
+  const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  return Number(/^mailtwin_foreign_writes (\d+)$/m.exec(text)?.[1] ?? Number.NaN);
+}
+
+const foreignPaths = (node: SmallNode) => async () => (await node.status()).replication.unproven.map(({ path }) => path).toSorted();
+
+describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (watcher) => {
+  it('shows within seconds, outlives a restart, and is mended and forgotten by verify', { timeout: 120_000 }, async () => {
+    await using pair = await SmallPair.create({ metrics: true, set: { watcher } });
+    const { primary, standby } = pair;
+    for (const name of ['one', 'two', 'three']) writeFileSync(`${primary.root}/${name}`, name);
+    mkdirSync(`${primary.root}/dir`);
+    await primary.start();
+    await pair.introduce();
+    await standby.start();
+    await pair.settled();
+    expect((await standby.status()).capture.watcher).toBe(watcher);
+    expect(await foreignMetric(standby)).toBe(0);
+
+    appendFileSync(`${standby.root}/one`, '!');
+    rmSync(`${standby.root}/two`);
+    writeFileSync(`${standby.root}/dir/new`, 'x');
+    const wrong = ['dir/new', 'one', 'two'].map((name) => `${standby.root}/${name}`);
+    await standby.until('the foreign writes', (s) => s.replication.unproven.length === 3, 10_000);
+    expect(await foreignPaths(standby)()).toEqual(wrong);
+    expect(await foreignMetric(standby)).toBe(3);
+    const { warnings } = await standby.status();
+    expect(warnings.find(({ code }) => code === 'foreign-write')?.text).toMatch(/^3 places were changed by somebody else/);
+    await primary.until('what the standby tells', (s) => s.warnings.some(({ code, text }) => code === 'peer' && text.includes('/one')));
+
+    // What it would refuse to start on is taken away again; that it was there is not forgotten.
+    rmSync(`${standby.root}/dir/new`);
+    await standby.kill();
+    await standby.start();
+    expect(await foreignPaths(standby)()).toEqual(wrong);
+    await pair.settled();
+    expect((await primary.cli('verify')).code).toBe(1);
+    await pair.settled();
+    expect((await primary.cli('verify')).code).toBe(0);
+    await standby.until('a clean standby', (s) => s.replication.unproven.length === 0 && s.warnings.length === 0);
+    expect(treeDifferences(exactTree(primary.root), exactTree(standby.root))).toEqual([]);
+  });
+
+  it('is found by the comparison at the start when it was done while nobody watched', { timeout: 60_000 }, async () => {
+    await using pair = await SmallPair.running({ set: { watcher } });
+    writeFileSync(`${pair.primary.root}/one`, 'one');
+    await pair.settled();
+    await pair.standby.stop();
+    writeFileSync(`${pair.standby.root}/one`, 'two!');
+    await pair.standby.start();
+    const status = await pair.standby.until('the foreign write', (s) => s.replication.unproven.length > 0, 15_000);
+    expect(status.replication.unproven[0]?.reason).toBe('has 4 bytes, not 3');
+  });
+
+  it('is never what replication itself writes under load', { timeout: 120_000 }, async () => {
+    await using pair = await SmallPair.create({ format: 'maildir', set: { watcher, massDelete: '100%' }, base: tmpdir() });
+    const { primary, standby } = pair;
+    rmSync(primary.root, { recursive: true });
+    makeStore({ seed, dir: primary.root, messages: 300, users: 2, mailboxesPerUser: 5 });
+    await primary.start();
+    await pair.introduce();
+    await standby.start();
+    await pair.settled();
+    over = new AbortController();
+    let changes = 0;
+    const loop = new ChangeLoop({ seed: `${seed}/changes`, dir: primary.root });
+    const load = (async () => {
+      for await (const _ of changesAtRate(loop, 150, 12, over?.signal)) changes++;
+    })();
+    // A restart in between: its redone steps and its comparison are not foreign either.
+    await new Promise((resolve) => setTimeout(resolve, 4000));
+    await standby.kill();
+    await standby.start();
+    await load;
+    await pair.settled();
+    // Every hint of what was written has been looked at when one that came last has been.
+    writeFileSync(join(standby.root, 'last'), 'foreign');
+    await standby.until('the last write', (s) => s.replication.unproven.some(({ path }) => path.endsWith('/last')), 15_000);
+    expect(await foreignPaths(standby)()).toEqual([`${standby.root}/last`]);
+    expect(changes).toBeGreaterThan(1000);
+    expect(standby.log.match(/somebody else wrote/g)).toHaveLength(1);
+  });
+});
