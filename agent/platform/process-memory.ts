@@ -11,31 +11,35 @@ const largeBytes = 1024 * 1024;
 /** What may lie free at the end of the heap before it is given back at once. */
 const spareBytes = 16 * 1024 * 1024;
 const arenasMax = 2;
-const lookEveryMs = 10_000;
+const lookEveryMs = 5000;
 /** Less of a core than this is rest. */
 const restShare = 0.05;
 /** Work that leaves something worth collecting behind. */
 const workSeconds = 5;
+/** More than what the young part of the heap holds between two of its own collections. */
+const heapGrowthBytesMax = 48 * 1024 * 1024;
 
 /**
  * Keeps memory that is no longer used from staying in the process.
  *
  * By itself glibc raises the size from which it returns memory at once to that of the largest buffer that it saw, and
- * keeps an arena a thread; V8 collects the old part of its heap only when more is wanted. After a fill that was half of
- * the agent's memory. Where the C library is another one, its part is left as it is.
+ * keeps an arena a thread; V8 collects the old part of its heap only when more is wanted. During and after a fill that was
+ * half of the agent's memory. Where the C library is another one, its part is left as it is.
  */
 export function boundMemory(): void {
   const trim = boundAllocator();
   let last = process.cpuUsage();
   let lastMs = performance.now();
   let worked = 0;
+  let heapKept = heapBytes();
   const look = (): void => {
     const { user, system } = process.cpuUsage(last);
     const usedSeconds = (user + system) / 1e6;
     const isAtRest = usedSeconds < ((performance.now() - lastMs) / 1000) * restShare;
     worked += usedSeconds;
-    if (isAtRest && worked > workSeconds) {
+    if (isWorthCollecting({ isAtRest, worked, heapGrowth: heapBytes() - heapKept })) {
       collectGarbage();
+      heapKept = heapBytes();
       worked = 0;
     }
     // About a millisecond; what little blocks leave free between them goes back to the system.
@@ -44,6 +48,15 @@ export function boundMemory(): void {
     lastMs = performance.now();
   };
   setInterval(look, lookEveryMs).unref();
+}
+
+/** `worked`: seconds of processor time, and `heapGrowth`: bytes, both since the last collection. */
+export function isWorthCollecting({ isAtRest, worked, heapGrowth }: { isAtRest: boolean; worked: number; heapGrowth: number }): boolean {
+  return (isAtRest && worked > workSeconds) || heapGrowth > heapGrowthBytesMax;
+}
+
+function heapBytes(): number {
+  return v8.getHeapStatistics().used_heap_size;
 }
 
 function boundAllocator(): (pad: number) => number {
