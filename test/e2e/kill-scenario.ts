@@ -25,6 +25,8 @@ const changesPerSecond = 80;
 const killAfterMsMax = 1200;
 const downMsMax = 300;
 const filledMs = 60_000;
+/** A machine that others use as well may take this long; what it takes is no promise of this test. */
+const waitSeconds = 240;
 
 /** Kills an agent of a pair at random moments while a generated store changes, and starts it again. */
 export async function killUnderLoad(options: {
@@ -62,7 +64,7 @@ export async function killUnderLoad(options: {
       await killAgain(at, times, new Random(`${seed}/kills`), result, (line) => say(`seed ${seed} ${victim} ${line}`));
       over.abort();
       await load;
-      await pair.wait();
+      await pair.wait(waitSeconds);
       result.problems.push(...differentTrees(left, right), ...(await pair.verify(true)));
       result.problems.push(...[...pair.primary.errors(), ...pair.standby.errors()]);
     } finally {
@@ -95,10 +97,10 @@ export async function killAgain(at: Place, times: number, random: Random, result
   const agent = pair[at.victim];
   let confirmed = new Set<string>();
   for (let kill = 0; kill < times; kill++) {
-    await pair.wait();
+    await pair.wait(waitSeconds);
     // The kill may hit this one while it waits: then it confirms nothing.
     const here = messagesIn(left);
-    const waiting = pair.wait(filledMs / 1000).then(
+    const waiting = pair.wait(waitSeconds).then(
       () => void (confirmed = here),
       () => {},
     );

@@ -74,8 +74,8 @@ export class BatchMaker {
   #lastYield = 0;
   /** A change that needs a batch of its own: the next one begins with it. */
   #alone: Change | null = null;
-  /** Directories that are gone here, by root and path: whether every hint from before that was seen has been told. */
-  readonly #gone = new Map<string, { told: boolean }>();
+  /** Directories that are gone here, by root and path: the number of the last change by which all hints from before that was seen had been told. */
+  readonly #gone = new Map<string, { toldAt: number | null }>();
   #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
 
   constructor(parts: PrimaryParts, skipped: Skipped) {
@@ -277,8 +277,8 @@ export class BatchMaker {
 
   /**
    * A directory that is gone here may have another name by now. Its removal waits until the watcher has told all it
-   * knew when this was seen, and until every scan is done, which may find the new name where nobody watched: taken away
-   * first and sent again, what is in it would be missing in between (I1).
+   * knew when this was seen, and until every scan from before then is done, which may find the new name where nobody
+   * watched: taken away first and sent again, what is in it would be missing in between (I1).
    */
   #mayBeRenamed(change: Change): boolean {
     const { changes, clock } = this.#p;
@@ -288,7 +288,8 @@ export class BatchMaker {
       return false;
     }
     change.kind = 'path';
-    if (this.#isTold(key) && !this.#scansAhead()) {
+    const toldAt = this.#toldAt(key);
+    if (toldAt !== null && !this.#scansUpTo(toldAt)) {
       this.#gone.delete(key);
       return false;
     }
@@ -301,23 +302,25 @@ export class BatchMaker {
     return this.#isGone(change) && this.#p.index.at(change.root, change.path)?.entry.kind === 'dir';
   }
 
-  #isTold(key: string): boolean {
+  /** Null while the watcher has not yet told all. */
+  #toldAt(key: string): number | null {
     const known = this.#gone.get(key);
-    if (known) return known.told;
+    if (known) return known.toldAt;
     if (this.#gone.size >= goneMax) this.#gone.clear();
-    const gone = { told: false };
+    const gone: { toldAt: number | null } = { toldAt: null };
     this.#gone.set(key, gone);
     const told = () => {
-      gone.told = true;
+      gone.toldAt = this.#p.changes.head;
     };
     if (this.#barrier) this.#barrier(barrierMs).then(told, told);
     else this.#p.clock.after(renameTellMs, told);
-    return false;
+    return null;
   }
 
-  #scansAhead(): boolean {
-    if (this.#scans.length > 0) return true;
-    for (const change of this.#p.changes.waiting()) if (change.kind === 'scan' && !this.#isGone(change)) return true;
+  /** Whether scans of what was told up to a change are still to be done. */
+  #scansUpTo(seq: number): boolean {
+    if (this.#scans.some(({ change }) => change.seq <= seq)) return true;
+    for (const change of this.#p.changes.waiting()) if (change.kind === 'scan' && change.seq <= seq && !this.#isGone(change)) return true;
     return false;
   }
 

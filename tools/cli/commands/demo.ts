@@ -3,7 +3,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { exitCodes } from '../../../protocol/control.ts';
-import { ChangeLoop, changesAtRate } from '../../mailgen/change.ts';
+import { ChangeLoop, changesAtRate, realisticWeights } from '../../mailgen/change.ts';
 import { makeStoreSteps } from '../../mailgen/make.ts';
 import { CommandError } from '../command-error.ts';
 import type { Context } from '../context.ts';
@@ -231,7 +231,9 @@ async function mixedActivity(
 ): Promise<{ changes: number; deliveries: number; killed: boolean; probe: LatencyProbe }> {
   const probe = new LatencyProbe(pair.primary.client, pair.roots);
   const reporter = new ProgressReporter(context.terminal, context.monotonicMs);
-  const loop = new ChangeLoop({ seed, dir: pair.roots.primary });
+  // Of so small a store a minute's deleted folders would be a share that the guard against mass deletion holds.
+  const weights = { ...realisticWeights, 'folder-delete': 0.1 };
+  const loop = new ChangeLoop({ seed, dir: pair.roots.primary, weights });
   const start = context.monotonicMs();
   let changes = 0;
   let deliveries = 0;
