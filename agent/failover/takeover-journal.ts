@@ -18,7 +18,8 @@ export interface StepRecord {
   state: StepState;
   /** Wall clock, milliseconds. */
   startedMs: number | null;
-  endedMs: number | null;
+  /** How long the last try took, on the monotonic clock (I17). */
+  ms: number | null;
   evidence: string;
 }
 
@@ -48,7 +49,7 @@ export async function writeJournal(kv: Kv, journal: TakeoverJournal): Promise<vo
 }
 
 export function newJournal(plan: Plan, by: Operator, wallMs: number): TakeoverJournal {
-  const steps = plan.steps.map(({ id }): StepRecord => ({ id, state: 'pending', startedMs: null, endedMs: null, evidence: '' }));
+  const steps = plan.steps.map(({ id }): StepRecord => ({ id, state: 'pending', startedMs: null, ms: null, evidence: '' }));
   return { journal: 1, plan, by, startedMs: wallMs, steps, proof: null, phase: 'running', report: null };
 }
 
