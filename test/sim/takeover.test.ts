@@ -50,6 +50,8 @@ async function history({ seed, kind }: Trouble, options: WorldOptions = {}): Pro
     if (chance.chance(0.4)) a.powerCut(chance.chance(0.5) ? chance.between(1000, 90_000) : null);
     else if (chance.chance(0.5)) a.lanCut = true;
     world.linkCut = chance.chance(0.5);
+    // The old primary is cut off from everybody but its power switch, and comes back so.
+    if (chance.chance(0.25)) [a.lanCut, world.linkCut] = [true, true];
   }
   world.fenceMode = chance.pick(['works', 'works', 'works', 'fails', 'hangs', 'lies', 'wrong-host'] as const);
   // A switch that switches another machine is found out only where the old primary can be seen at all.
