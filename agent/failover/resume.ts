@@ -74,10 +74,14 @@ function afterStepDown({ plan }: TakeoverJournal, peer: PeerWord): ResumeDecisio
   return { is: 'continue', from: 'epoch', because: evidence, proof: { kind: 'stepped-down', epoch: plan.epoch, evidence } };
 }
 
-/** Addresses and services do not outlive the process for sure; taking and starting them again does no harm. */
-const volatile: ReadonlySet<StepId> = new Set(['addresses', 'services', 'check']);
+/**
+ * Once the services were started the node comes up by itself, also after a restart: only the check remains. Before that
+ * a restart takes down what was up, so the addresses are taken again.
+ */
 
 function firstUndone({ steps }: TakeoverJournal): StepId {
   const after = steps.slice(steps.findIndex(({ id }) => id === 'epoch') + 1);
-  return after.find(({ id, state }) => volatile.has(id) || state !== 'done')?.id ?? 'check';
+  const isDone = (wanted: StepId) => after.some(({ id, state }) => id === wanted && state === 'done');
+  if (isDone('services')) return 'check';
+  return after.find(({ id, state }) => id === 'addresses' || state !== 'done')?.id ?? 'check';
 }

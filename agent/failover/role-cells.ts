@@ -65,7 +65,7 @@ export function stepDown(
   into: 'standby' | 'fenced',
   epoch: number,
   because: string,
-  first: Effect[],
+  told: Effect[],
   asker: number | null,
 ): Outcome {
   const next: NodeRole = {
@@ -78,23 +78,25 @@ export function stepDown(
     takeover: null,
     asker,
   };
-  return { next, effects: [...first, persist(next), ...down, { do: 'feed', event: { is: 'deactivated' } }] };
+  // What a takeover has under way here must have come to its end before everything is brought down, or it would come up after.
+  const own: Effect[] = role.state === 'takingOver' ? [{ do: 'stopTakeover', because }] : [];
+  const stopTimer: Effect[] = role.state === 'quiesced' ? [{ do: 'stopQuiesceTimer' }] : [];
+  return { next, effects: [...told, ...stopTimer, persist(next), ...own, ...down, { do: 'feed', event: { is: 'deactivated' } }] };
 }
 
-export function fence(role: NodeRole, epoch: number, because: string, first: Effect[] = []): Outcome {
+export function fence(role: NodeRole, epoch: number, because: string): Outcome {
   const told = say(
     'error',
     'fenced',
     `${because}; this node stops and stays down`,
     'run `mailtwin rejoin` here when the other node serves',
   );
-  const stopTimer: Effect[] = role.state === 'quiesced' ? [{ do: 'stopQuiesceTimer' }] : [];
-  return stepDown(role, 'fenced', epoch, because, [told, ...stopTimer, ...first], null);
+  return stepDown(role, 'fenced', epoch, because, [told], null);
 }
 
-export function fencedBy(role: NodeRole, { epoch, from }: EventOf<'higherEpochSeen'>, first: Effect[] = []): Outcome {
+export function fencedBy(role: NodeRole, { epoch, from }: EventOf<'higherEpochSeen'>): Outcome {
   if (epoch <= role.epoch) return { next: role, effects: [] };
-  return fence(role, epoch, `${from} is at epoch ${epoch}, this node was primary of epoch ${role.epoch}`, first);
+  return fence(role, epoch, `${from} is at epoch ${epoch}, this node was primary of epoch ${role.epoch}`);
 }
 
 /** A node that is no primary notes what it hears of. */
@@ -153,26 +155,21 @@ export const answeredBeforeActive: Cell<'addressAnswered'> = (role, { address, b
   settleAgain(role, 'address-answered', `${by} answers for the service address ${address}`, 'find out who holds the address');
 
 /** A primary in service hears the peer. */
-export function heardInService(first: Effect[]): Cell<'peerSaid'> {
-  return (role, peer) => {
-    if (peer.epoch > role.epoch) return fencedBy(role, { is: 'higherEpochSeen', epoch: peer.epoch, from: peer.node }, first);
-    // Only a fencing that lied to both lets this happen. Which of them stays is of no weight, but one must go.
-    const both = peer.role === 'primary' && peer.epoch === role.epoch && peer.active;
-    if (!both || role.node < peer.node) return { next: role, effects: [] };
-    return fence(role, role.epoch, `${peer.node} is active in the same epoch ${peer.epoch}`, first);
-  };
-}
+export const heardInService: Cell<'peerSaid'> = (role, peer) => {
+  if (peer.epoch > role.epoch) return fencedBy(role, { is: 'higherEpochSeen', epoch: peer.epoch, from: peer.node });
+  // Only a fencing that lied to both lets this happen. Which of them stays is of no weight, but one must go.
+  const both = peer.role === 'primary' && peer.epoch === role.epoch && peer.active;
+  if (!both || role.node < peer.node) return { next: role, effects: [] };
+  return fence(role, role.epoch, `${peer.node} is active in the same epoch ${peer.epoch}`);
+};
 
 /** Cooperative fencing of a primary: what it has and the other has not stays here for salvage. */
-export function yieldAsPrimary(first: Effect[]): Cell<'yieldTo'> {
-  return (role, { ask, epoch }) => {
-    if (epoch <= role.seenEpoch) return { next: role, effects: [lowEpoch(ask, role)] };
-    const because = `the other node takes over in epoch ${epoch}`;
-    const told = say('warn', 'yielded', `${because}; this node steps down`, 'run `mailtwin rejoin` here when the other node serves');
-    const stopTimer: Effect[] = role.state === 'quiesced' ? [{ do: 'stopQuiesceTimer' }] : [];
-    return stepDown(role, 'fenced', epoch, because, [told, ...stopTimer, ...first], ask);
-  };
-}
+export const yieldAsPrimary: Cell<'yieldTo'> = (role, { ask, epoch }) => {
+  if (epoch <= role.seenEpoch) return { next: role, effects: [lowEpoch(ask, role)] };
+  const because = `the other node takes over in epoch ${epoch}`;
+  const told = say('warn', 'yielded', `${because}; this node steps down`, 'run `mailtwin rejoin` here when the other node serves');
+  return stepDown(role, 'fenced', epoch, because, [told], ask);
+};
 
 export function lowEpoch(ask: number, role: NodeRole): Effect {
   return no(ask, 'old-epoch', `this node has heard of epoch ${role.seenEpoch}`, 'plan again: the epoch must be a higher one');

@@ -24,7 +24,8 @@ export interface RoleActions {
   announce(): void;
   /** Begin to wait for the peer, and feed `peerSilentTooLong` when it stays silent. Called again: begin anew. */
   settle(): void;
-  stopTakeover(because: string): void;
+  /** Nothing more of the takeover on this node may begin; resolves when what was under way has ended. */
+  stopTakeover(because: string): void | Promise<void>;
   becomePrimary(): void;
   becomeStandby(): void;
   becomeFenced(): void;
@@ -119,6 +120,7 @@ export class RoleKeeper {
       // Addresses or services may come up from here on, whatever becomes of it.
       if (claimsService(this.#role)) this.#down = false;
     }
+    if (event.is === 'activationDone') this.#down = false;
     const from = ++this.#events;
     for (const effect of effects) this.#queue.push({ effect, generation: this.#generation, event: from });
     if (this.#queue.length > 0) this.#working ??= this.#work();

@@ -87,7 +87,7 @@ export const settling: RoleTable['settling'] = {
   quiesceExpired: impossible,
   abort: notSettled,
   stepDown: notSettled,
-  yieldTo: yieldAsPrimary([]),
+  yieldTo: yieldAsPrimary,
   takeOver: isPrimary,
   activationDone: impossible,
   deactivated: impossible,
@@ -109,7 +109,7 @@ export const held: RoleTable['held'] = {
   quiesceExpired: impossible,
   abort: notSettled,
   stepDown: notSettled,
-  yieldTo: yieldAsPrimary([]),
+  yieldTo: yieldAsPrimary,
   takeOver: isPrimary,
   activationDone: stay,
   deactivated: impossible,
@@ -126,7 +126,7 @@ export const held: RoleTable['held'] = {
 
 export const activating: RoleTable['activating'] = {
   boot: impossible,
-  peerSaid: heardInService([]),
+  peerSaid: heardInService,
   higherEpochSeen: (role, event) => fencedBy(role, event),
   peerSilentTooLong: stay,
   addressAnswered: (role, { address, by }) => {
@@ -141,7 +141,7 @@ export const activating: RoleTable['activating'] = {
   quiesceExpired: stay,
   abort: (role, { ask }) => ({ next: role, effects: [yes(ask, 'this node is going back into service')] }),
   stepDown: notQuiesced,
-  yieldTo: yieldAsPrimary([]),
+  yieldTo: yieldAsPrimary,
   takeOver: isPrimary,
   activationDone: (role) =>
     go(role, 'active', role.because, [
@@ -169,7 +169,7 @@ export const activating: RoleTable['activating'] = {
 
 export const active: RoleTable['active'] = {
   boot: impossible,
-  peerSaid: heardInService([]),
+  peerSaid: heardInService,
   higherEpochSeen: (role, event) => fencedBy(role, event),
   peerSilentTooLong: stay,
   addressAnswered: (role, { address, by }) => ({
@@ -192,7 +192,7 @@ export const active: RoleTable['active'] = {
   quiesceExpired: stay,
   abort: (role, { ask }) => ({ next: role, effects: [yes(ask, 'this node is in service')] }),
   stepDown: notQuiesced,
-  yieldTo: yieldAsPrimary([]),
+  yieldTo: yieldAsPrimary,
   takeOver: isPrimary,
   activationDone: stay,
   deactivated: impossible,
@@ -212,7 +212,7 @@ function backIntoService(role: NodeRole, because: string, first: Effect[], asker
 
 export const quiesced: RoleTable['quiesced'] = {
   boot: impossible,
-  peerSaid: heardInService([]),
+  peerSaid: heardInService,
   higherEpochSeen: (role, event) => fencedBy(role, event),
   peerSilentTooLong: stay,
   addressAnswered: active.addressAnswered,
@@ -241,9 +241,9 @@ export const quiesced: RoleTable['quiesced'] = {
         effects: [no(ask, 'other-takeover', `this node is quiesced for switchover ${role.takeover}`, 'wait for its end')],
       };
     if (epoch <= role.seenEpoch) return { next: role, effects: [lowEpoch(ask, role)] };
-    return stepDown(role, 'standby', epoch, `stepped down for switchover ${takeover}`, [{ do: 'stopQuiesceTimer' }], ask);
+    return stepDown(role, 'standby', epoch, `stepped down for switchover ${takeover}`, [], ask);
   },
-  yieldTo: yieldAsPrimary([]),
+  yieldTo: yieldAsPrimary,
   takeOver: isPrimary,
   activationDone: impossible,
   deactivated: impossible,

@@ -21,9 +21,14 @@ import {
   yieldAsPrimary,
   yieldWhileDown,
 } from './role-cells.ts';
-import type { Effect, NodeRole, RoleTable } from './role-types.ts';
+import type { Cell, Effect, NodeRole, RoleTable } from './role-types.ts';
 
 /** Rows of the role table: a node that steps down, a standby, one that takes over, and one that is fenced. */
+
+const downAgain: Cell<'activationDone'> = (role) => ({
+  next: role,
+  effects: role.state === 'steppingDown' ? [...down, { do: 'feed', event: { is: 'deactivated' } }] : down,
+});
 
 export const steppingDown: RoleTable['steppingDown'] = {
   boot: impossible,
@@ -41,7 +46,8 @@ export const steppingDown: RoleTable['steppingDown'] = {
   stepDown: busyDown,
   yieldTo: busyDown,
   takeOver: busyDown,
-  activationDone: stay,
+  // Whatever came up must not have.
+  activationDone: downAgain,
   deactivated(role) {
     const told: Effect[] = role.asker === null ? [] : [yes(role.asker, `this node is ${role.role} of epoch ${role.epoch} and down`)];
     return role.role === 'fenced'
@@ -104,7 +110,7 @@ export const passive: RoleTable['passive'] = {
     };
     return { next, effects: [persist(next), yes(ask, `this node is primary of epoch ${epoch}`)] };
   },
-  activationDone: impossible,
+  activationDone: downAgain,
   deactivated: stay,
   effectFailed: (role, { effect, reason }) => ({
     next: role,
@@ -122,12 +128,10 @@ export const passive: RoleTable['passive'] = {
   retry: (role) => ({ next: role, effects: down }),
 };
 
-const stopTakeover: Effect[] = [{ do: 'stopTakeover', because: 'another takeover has a higher epoch' }];
-
 export const takingOver: RoleTable['takingOver'] = {
   boot: impossible,
-  peerSaid: heardInService(stopTakeover),
-  higherEpochSeen: (role, event) => fencedBy(role, event, stopTakeover),
+  peerSaid: heardInService,
+  higherEpochSeen: (role, event) => fencedBy(role, event),
   peerSilentTooLong: stay,
   addressAnswered: (role, { address, by }) => ({
     next: role,
@@ -137,7 +141,7 @@ export const takingOver: RoleTable['takingOver'] = {
   quiesceExpired: stay,
   abort: busyTaking,
   stepDown: busyTaking,
-  yieldTo: yieldAsPrimary(stopTakeover),
+  yieldTo: yieldAsPrimary,
   takeOver: (role, { ask, epoch }) => ({
     next: role,
     effects: [
@@ -173,7 +177,7 @@ export const fenced: RoleTable['fenced'] = {
   stepDown: isFenced,
   yieldTo: yieldWhileDown,
   takeOver: isFenced,
-  activationDone: stay,
+  activationDone: downAgain,
   deactivated: stay,
   effectFailed: (role, { effect, reason }) => ({
     next: role,

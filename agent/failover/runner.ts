@@ -26,11 +26,14 @@ export type { RunnerParts, StepContext, TakeoverActions, TakeoverOrder } from '.
 type Resumed = TakeoverReport['resumed'];
 
 const doubtMs = 2000;
+/** A step has limits of its own, and heeds its signal. */
+const stopMs = 60_000;
 
 export class TakeoverRunner {
   readonly #p: RunnerParts;
   #running: string | null = null;
   #stopping = new AbortController();
+  #ended: Promise<unknown> = Promise.resolve();
 
   constructor(parts: RunnerParts) {
     this.#p = parts;
@@ -40,8 +43,11 @@ export class TakeoverRunner {
     return this.#running;
   }
 
-  stop(because: string): void {
+  /** Resolves when the step that was under way has ended, or after `stopMs`: then what it brings up late is brought down late. */
+  async stop(because: string): Promise<void> {
     this.#stopping.abort(new OperatorError('overtaken', because, 'see `mailtwin status` on both nodes', exitCodes.incomplete));
+    const patience = new AbortController();
+    await Promise.race([this.#ended.finally(() => patience.abort()), sleep(this.#p.clock, stopMs, patience.signal)]);
   }
 
   /** @throws OperatorError `other-takeover`, `unfinished-takeover`. */
@@ -109,11 +115,9 @@ export class TakeoverRunner {
       );
     this.#running = journal.plan.id;
     this.#stopping = new AbortController();
-    try {
-      return await work(new StepRun(this.#p, journal, order, this.#stopping.signal));
-    } finally {
-      this.#running = null;
-    }
+    const working = work(new StepRun(this.#p, journal, order, this.#stopping.signal)).finally(() => (this.#running = null));
+    this.#ended = working.catch(() => {});
+    return working;
   }
 
   async #decide(run: StepRun): Promise<ResumeDecision> {

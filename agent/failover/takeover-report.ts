@@ -61,7 +61,9 @@ export function stuckEnd(journal: TakeoverJournal, step: StepRecord, error: Erro
   const { plan } = journal;
   const { code, remedy } = wordsOf(error, '');
   const serves = stateOf(journal, 'services') === 'done';
-  const how = serves ? `${plan.node} serves, but was not proven to` : `${plan.node} is to be the primary and does not serve yet`;
+  const how = serves
+    ? `the services of ${plan.node} were started, but nothing proves that they serve`
+    : `${plan.node} is to be the primary and does not serve yet`;
   const again = `mend what is named and run \`mailtwin ${plan.kind}\` here again: it goes on with "${step.id}"`;
   return {
     outcome: 'incomplete',

@@ -446,6 +446,7 @@ export class SimAgent {
       check: async () => {
         step('check');
         await this.#delay(10, 200);
+        if (!host.serves || !host.holds) throw new OperatorError('login-check', 'nobody answers at port 143', 'look at the mail server');
         return 'logged in';
       },
       abort: async ({ plan }) => this.#must({ is: 'abort', takeover: plan.id }),

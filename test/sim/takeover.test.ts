@@ -82,6 +82,8 @@ async function history({ seed, kind }: Trouble, options: WorldOptions = {}): Pro
     if (typeof report !== 'string' && report?.outcome === 'done') break;
     await world.clock.runFor(chance.between(1000, 80_000));
   }
+  // The old primary is back by now, and perhaps still cut off.
+  await world.clock.runFor(chance.between(0, 250_000));
   await settle(world, chance);
   return world;
 }

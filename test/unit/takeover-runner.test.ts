@@ -229,7 +229,7 @@ describe('a takeover that fails', () => {
     const lab = new Lab();
     lab.failAt('check');
     const report = await lab.run('failover');
-    expect(report.summary).toContain('mail-b serves, but was not proven to');
+    expect(report.summary).toContain('the services of mail-b were started, but nothing proves that they serve');
     expect(isUnfinished(readJournal(lab.kv), lab.own)).toBe(false);
   });
 
@@ -359,11 +359,26 @@ describe('giving up', () => {
     lab.on = (what) => {
       if (what !== 'raise') return;
       lab.own = { role: 'fenced', epoch: 9, seenEpoch: 9 };
-      lab.runner.stop('mail-a is at epoch 9');
+      void lab.runner.stop('mail-a is at epoch 9');
     };
     expect(await lab.run('failover')).toMatchObject({ outcome: 'incomplete', code: 'overtaken' });
     expect(lab.did).not.toContain('addresses');
   });
+});
+
+it('is stopped only when what was under way has ended: nothing comes up after everything was brought down (I3)', async () => {
+  const lab = new Lab();
+  let stopped = false;
+  lab.on = async (what) => {
+    if (what !== 'services') return;
+    lab.own = { role: 'fenced', epoch: 9, seenEpoch: 9 };
+    void lab.runner.stop('mail-a is at epoch 9').then(() => (stopped = true));
+    await new Promise<void>((resolve) => lab.host.after(5000, resolve));
+    lab.did.push(`services ended, stopped: ${stopped}`);
+  };
+  await lab.run('failover');
+  await lab.clock.runFor(1);
+  expect([lab.did.at(-1), stopped]).toEqual(['services ended, stopped: false', true]);
 });
 
 it('two takeovers never run at once', async () => {
@@ -424,7 +439,7 @@ describe('what becomes of an interrupted takeover (I14)', () => {
       journal('failover', { epoch: 'done', apply: 'done', raise: 'done', addresses: 'done', services: 'done' }),
       primary,
       null,
-      'continue addresses',
+      'continue check',
     ],
     ['failover, fenced since', journal('failover', { epoch: 'done' }), { role: 'fenced', epoch: 5, seenEpoch: 5 }, null, 'void'],
     [
