@@ -1,5 +1,6 @@
 import type { Role } from './messages.ts';
 import type { NicsReport, PortEvent, SegmentProof } from './nics.ts';
+import type { TakeoverApi, TakeoverProgress } from './takeover.ts';
 
 /**
  * What the command line and the local agent say to each other: HTTP with JSON over the control socket
@@ -55,6 +56,7 @@ export type StreamLine =
   | { kind: 'progress'; done: number; total: number | null; text: string }
   | { kind: 'difference'; root: string; path: string; what: string }
   | { kind: 'port'; event: PortEvent }
+  | TakeoverProgress
   | { kind: 'done'; summary: string; exitCode: number; facts: Record<string, unknown> }
   | { kind: 'error'; code: string; message: string; remedy: string; exitCode: number };
 
@@ -92,7 +94,7 @@ export interface ControlError {
 }
 
 /** Requests of the control socket: `METHOD path`, body, answer. */
-export interface ControlApi {
+export interface ControlApi extends TakeoverApi {
   'GET /status': { body: null; answer: Status };
   'POST /wait': { body: { timeoutSeconds: number }; answer: StreamLine };
   'POST /verify': { body: { deep: boolean }; answer: StreamLine };
@@ -119,7 +121,8 @@ export const controlSocketName = 'control.sock';
 
 /** Bounds of the control socket. Sizes in bytes. */
 export const controlLimits = {
-  requestBytesMax: 16 * 1024,
+  /** A plan is sent whole when it is to be run. */
+  requestBytesMax: 256 * 1024,
   /** An answer that is not a stream; a status with very many unproven directories is cut by the agent well below. */
   answerBytesMax: 16 * 1024 * 1024,
   streamLineBytesMax: 256 * 1024,

@@ -1,6 +1,11 @@
 import { z } from 'zod';
 import { limits } from './limits.ts';
+import { networkStateSchema } from './network-state.ts';
 import type { Op } from './ops.ts';
+import { roleSchema } from './role.ts';
+import { takeoverAnswerSchema, takeoverAskSchema } from './takeover.ts';
+
+export type { Role } from './role.ts';
 
 /**
  * Every message of the pair's link, in one place. PROTOCOL.md tells the conversation.
@@ -17,9 +22,6 @@ const byteString = z
   .string()
   .max(limits.pathBytesMax)
   .regex(/^[\0-\xff]*$/);
-
-export const roleSchema = z.enum(['primary', 'standby', 'fenced']);
-export type Role = z.infer<typeof roleSchema>;
 
 const position = z.strictObject({ epoch: count, seq: count, checksum: z.string().regex(/^[0-9a-f]{16}$/) });
 
@@ -166,6 +168,12 @@ const shapes = {
   rebase: { number: 25, lane: 'control', fields: { position } },
   /** 26, S, control: done. */
   rebased: { number: 26, lane: 'control', fields: { position } },
+  /** 30, both, control: the coordinator of a takeover asks the other node. */
+  takeoverAsk: { number: 30, lane: 'control', fields: { id: count, ask: takeoverAskSchema } },
+  /** 31, both, control: the answer to the ask of that number. */
+  takeoverAnswer: { number: 31, lane: 'control', fields: { id: count, answer: takeoverAnswerSchema } },
+  /** 32, both, control: what the sender's network really is; kept by the other for when the sender is dead. */
+  network: { number: 32, lane: 'control', fields: { state: networkStateSchema } },
 } as const;
 
 type Shapes = typeof shapes;

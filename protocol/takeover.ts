@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { StreamLine } from './control.ts';
 import { limits } from './limits.ts';
-import { roleSchema } from './messages.ts';
+import { roleSchema } from './role.ts';
 
 /**
  * The takeover's words: the plan as a file, what the command line asks of the agent, and what one node asks of the
@@ -181,12 +181,13 @@ export const runRequestSchema = z.strictObject({
 });
 export type RunRequest = z.infer<typeof runRequestSchema>;
 
-/** One line of the stream that answers POST /takeover/run; the last one is `done` or `error`. */
-export type TakeoverLine =
-  | StreamLine
+/** Lines of the stream that answers POST /takeover/run, beside those of every stream. */
+export type TakeoverProgress =
   | { kind: 'guard'; result: GuardResult; overridden: boolean }
   | { kind: 'step'; id: StepId; title: string; state: 'begun' | 'done' | 'failed' | 'undone'; text: string; ms: number }
   | { kind: 'note'; text: string };
+
+export type TakeoverLine = StreamLine;
 
 export const outcomes = ['done', 'refused', 'rolled-back', 'incomplete', 'failed'] as const;
 export type TakeoverOutcome = (typeof outcomes)[number];
@@ -218,12 +219,19 @@ export interface TakeoverReport {
 export const stepStates = ['pending', 'begun', 'done', 'failed', 'undoing', 'undone', 'undo-failed'] as const;
 export type StepState = (typeof stepStates)[number];
 
+export interface TakeoverLast {
+  report: TakeoverReport | null;
+  running: boolean;
+  /** What was interrupted and is continued or rolled back when the command runs again. */
+  unfinished: { id: string; kind: TakeoverKind } | null;
+}
+
 /** Requests of the control socket that belong to the takeover; control.ts has the others. */
 export interface TakeoverApi {
   'POST /takeover/plan': { body: PlanRequest; answer: Plan };
   'POST /takeover/run': { body: RunRequest; answer: TakeoverLine };
   /** The takeover that ran last on this node, or runs now; null when there was none. */
-  'GET /takeover/last': { body: null; answer: { report: TakeoverReport | null; running: boolean } };
+  'GET /takeover/last': { body: null; answer: TakeoverLast };
 }
 
 /**

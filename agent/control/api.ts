@@ -1,5 +1,6 @@
 import type { NicsReport, SegmentProof } from '../../protocol/nics.ts';
 import type { PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
+import type { Plan, PlanRequest, RunRequest, TakeoverLast } from '../../protocol/takeover.ts';
 
 /** What the control socket can ask of the running agent. main.ts hands it in. Errors are OperatorErrors. */
 export interface AgentApi {
@@ -17,5 +18,8 @@ export interface AgentApi {
   swapNics(first: string, second: string, unproven: boolean): Promise<SegmentProof[]>;
   /** `blink`: a port whose light blinks; null watches the cables. */
   identifyNics(seconds: number, blink: string | null, signal: AbortSignal): AsyncIterable<StreamLine>;
+  takeoverPlan(request: PlanRequest): Promise<Plan>;
+  takeoverRun(request: RunRequest, signal: AbortSignal): AsyncIterable<StreamLine>;
+  takeoverLast(): TakeoverLast;
   stop(): void;
 }

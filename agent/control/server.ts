@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { z } from 'zod';
 import { controlLimits, controlSocketName, exitCodes, type ControlError, type StreamLine } from '../../protocol/control.ts';
+import { planRequestSchema, runRequestSchema, type PlanRequest, type RunRequest } from '../../protocol/takeover.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Log } from '../platform/log.ts';
 import type { AgentApi } from './api.ts';
@@ -66,6 +67,9 @@ const routes: Record<string, Route> = {
     schema: identifyBody,
     stream: (api, body: z.infer<typeof identifyBody>, signal) => api.identifyNics(body.seconds, body.blink, signal),
   },
+  'POST /takeover/plan': { schema: planRequestSchema, answer: (api, body: PlanRequest) => api.takeoverPlan(body) },
+  'POST /takeover/run': { schema: runRequestSchema, stream: (api, body: RunRequest, signal) => api.takeoverRun(body, signal) },
+  'GET /takeover/last': { schema: nothing, answer: (api) => api.takeoverLast() },
   'POST /stop': {
     schema: nothing,
     answer: (api) => {

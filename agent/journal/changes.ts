@@ -43,7 +43,7 @@ export class Changes {
 
   constructor(kv: Kv, now: number) {
     this.#head = readNumber(kv.get(metaKey('head'))) ?? 0;
-    for (const [key, value] of kv.range(numberKey(tables.journal, 0), numberKey(tables.journal + 1, 0))) {
+    for (const [key, value] of kv.range(numberKey(tables.journal, 0), Buffer.from([tables.journal + 1]))) {
       const id = numberOfKey(key);
       const seq = value.readUIntBE(1, 6);
       const [root = '', path = ''] = value.toString('latin1', 7).split('\0');

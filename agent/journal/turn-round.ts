@@ -18,12 +18,19 @@ export interface TurnParts {
 const indexOfKey = metaKey('index-of');
 /** A node that was primary has not yet compared its disk with its index since it became standby. */
 export const ownDiskKey = metaKey('own-disk');
+/** On a standby: the first fill was complete, as the primary told. */
+const filledHereKey = metaKey('filled-here');
 const portion = 1000;
 
-/** For whom the store's index was last put in order; a store of before that was kept belongs to the role it has. */
-export function indexOf(kv: Kv, otherwise: IndexOf): IndexOf {
+/** For whom the store's index was last put in order; null when that was never noted. */
+export function indexOf(kv: Kv): IndexOf | null {
   const stored = kv.get(indexOfKey)?.toString();
-  return stored === 'primary' || stored === 'standby' ? stored : otherwise;
+  return stored === 'primary' || stored === 'standby' ? stored : null;
+}
+
+/** Notes at a start for whom the index is, before anything can change the role. */
+export function noteIndexOf(kv: Kv, role: IndexOf): void {
+  if (indexOf(kv) === null) kv.commit([[indexOfKey, Buffer.from(role)]]);
 }
 
 /**
@@ -43,6 +50,7 @@ export async function turnRound(parts: TurnParts, to: IndexOf): Promise<void> {
     const head = Math.max(readNumber(kv.get(metaKey('head'))) ?? 0, position?.readUIntBE(6, 6) ?? 0);
     kv.commit([
       ...(position ? [[metaKey('sent-position'), position] as const] : []),
+      ...(kv.get(filledHereKey) ? [[metaKey('filled'), Buffer.from([1])] as const] : []),
       [metaKey('head'), packNumber(head)],
       [Buffer.from([tables.redo]), null],
       [ownDiskKey, null],
@@ -53,6 +61,7 @@ export async function turnRound(parts: TurnParts, to: IndexOf): Promise<void> {
     await clear(parts, tables.unproven);
     kv.commit([
       ...(position ? [[metaKey('position'), position] as const] : []),
+      ...(kv.get(metaKey('filled')) ? [[filledHereKey, Buffer.from([1])] as const] : []),
       [indexOfKey, Buffer.from(to)],
       [ownDiskKey, Buffer.from([1])],
     ]);

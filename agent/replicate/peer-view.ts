@@ -27,6 +27,7 @@ export class PeerView {
   #reading: PeerReading | null = null;
   #channel: Channel | null = null;
   #timer: Timer | null = null;
+  #onHeard: ((word: { node: string; role: Role; epoch: number; active: boolean }) => void) | null = null;
 
   constructor(clock: Clock, heartbeat: () => Heartbeat) {
     this.#clock = clock;
@@ -39,6 +40,11 @@ export class PeerView {
 
   get reading(): PeerReading | null {
     return this.#reading;
+  }
+
+  /** Calls `fn` with every word of the peer: its first message and each heartbeat. */
+  onHeard(fn: (word: { node: string; role: Role; epoch: number; active: boolean }) => void): void {
+    this.#onHeard = fn;
   }
 
   /** A connection stands until `channel.ended`. */
@@ -59,6 +65,7 @@ export class PeerView {
     };
     this.#timer?.cancel();
     this.#beat(channel);
+    this.#onHeard?.({ node: hello.node, role: hello.role, epoch: hello.epoch, active: hello.active });
     void channel.ended.then(() => {
       if (this.#channel !== channel) return;
       this.#channel = null;
@@ -79,6 +86,7 @@ export class PeerView {
       heardMonotonicMs: this.#clock.monotonicMs(),
       heartbeat: message,
     };
+    this.#onHeard?.({ node: this.#reading.node, role: message.role, epoch: message.epoch, active: message.active });
     return true;
   }
 

@@ -28,6 +28,8 @@ export interface StatusParts {
   peer: PeerView;
   /** Whether this node holds the service addresses and runs the mail services now. */
   active: () => boolean;
+  /** Lasting conditions of the role that people must know of. */
+  notices: () => readonly { code: string; text: string; remedy: string }[];
   capture: () => Status['capture'];
   pair: () => { pair: string; node: string } | null;
   linkError: () => string | null;
@@ -184,6 +186,7 @@ function freeBytes(files: Files, root: Root): number | null {
 
 function warningsOf(p: StatusParts, status: Status, fresh: PeerReading | null): Status['warnings'] {
   const warnings: Status['warnings'] = [];
+  for (const { code, text, remedy } of p.notices()) warnings.push({ code, text, remedy });
   const { peer, replication } = status;
   if (status.pair === null)
     warnings.push({

@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Status } from '../../protocol/control.ts';
-import type { Role } from '../../protocol/messages.ts';
 import type { Config } from '../config/config.ts';
+import { isUnfinished, readJournal } from '../failover/takeover-journal.ts';
 import { startControlServer } from '../control/server.ts';
-import type { Channel } from '../link/channel.ts';
-import type { Hello, HelloFields } from '../link/handshake.ts';
+import type { HelloFields } from '../link/handshake.ts';
 import { loadIdentity } from '../link/identity.ts';
 import { startPairLink, type PairLink } from '../link/pair-link.ts';
 import { createPairingServer } from '../link/pairing-server.ts';
@@ -18,12 +17,14 @@ import { realFiles } from '../platform/real-files.ts';
 import type { ForeignPolicy } from '../replicate/standby/startup.ts';
 import { buildStatus, type StatusParts } from '../replicate/status.ts';
 import { agentApi } from './api.ts';
-import { makeFencing } from './fence.ts';
+import { makeAppliance } from './appliance.ts';
+import { makeTakeover } from './takeover/make-takeover.ts';
+import type { Takeover } from './takeover/takeover.ts';
 import { metPeers } from './met-peers.ts';
-import { networkOf } from './network.ts';
-import { NodeState } from './node-state.ts';
+import { Node } from './node.ts';
+import { settleRole } from './node-state.ts';
 import { findServerVersion, openStore } from './parts.ts';
-import { enterRole, meet, type RoleParts, type RunningRole } from './roles.ts';
+import { enterRole, type RoleParts } from './roles.ts';
 import { agentVersion } from './version.ts';
 
 export interface RunOptions {
@@ -39,7 +40,6 @@ export class Agent {
   /** Resolves with the exit code when everything has stopped. */
   readonly ended: Promise<number>;
   #stopping: Promise<void> | null = null;
-  #turning: Promise<void> | null = null;
 
   private constructor(log: Log) {
     this.#log = log;
@@ -77,7 +77,6 @@ export class Agent {
     };
 
   async #close(): Promise<void> {
-    await this.#turning?.catch(() => {});
     for (const close of this.#closers.splice(0).toReversed()) {
       try {
         await close();
@@ -93,41 +92,56 @@ export class Agent {
     const pins = pinFile(config.state);
     const kv = openStore(config);
     this.#closers.push(() => kv.close());
-    const node = new NodeState(kv, config, log);
+    const durable = settleRole(kv, config, log);
     const serverVersion = await findServerVersion();
     const boot = randomUUID();
     const met = metPeers(kv);
     const metrics = createMetrics({ status: () => status(), wallMs: () => systemClock.wallMs() });
-    const parts = (): RoleParts => ({
+    const appliance = makeAppliance(config, identity, kv, log);
+    let link: PairLink | null = null;
+    let takeover: Takeover | null = null;
+    const parts: RoleParts = {
       config,
       log,
       kv,
       meter: metrics.meter,
-      epoch: node.epoch,
-      active: () => node.role === 'primary',
+      word: () => node?.word ?? { ...durable, active: false },
       failed: this.#failed,
-    });
-    let running: RunningRole = await enterRole(parts(), node.role, options.foreign);
-    this.#closers.push(() => running.stop());
-    let link: PairLink | null = null;
+    };
+    let node: Node | null = null;
+    const here = (node = await Node.start({
+      config,
+      log,
+      kv,
+      appliance,
+      durable,
+      serverVersion,
+      enter: (role) => enterRole(parts, role, options.foreign),
+      link: () => link,
+      failed: this.#failed,
+      takeoverRuns: () => takeover?.runs ?? false,
+      stopTakeover: (because) => takeover?.stop(because),
+    }));
+    this.#closers.push(() => here.stop());
     const statusParts = (): StatusParts => ({
       config,
-      role: node.role,
-      epoch: node.epoch,
+      role: here.role,
+      epoch: here.epoch,
       agentVersion,
       clock: systemClock,
       files: realFiles,
       kv,
-      index: running.index,
-      roots: running.roots,
-      primary: running.primary,
-      standby: running.standby,
-      peer: running.peer,
-      active: () => node.role === 'primary',
-      capture: () => running.capture(),
+      index: here.running.index,
+      roots: here.running.roots,
+      primary: here.running.primary,
+      standby: here.running.standby,
+      peer: here.running.peer,
+      active: () => here.serving,
+      notices: () => here.notices,
+      capture: () => here.running.capture(),
       pair: () => readablePin(pins),
       linkError: () => link?.lastError?.detail ?? null,
-      fillTotal: () => running.fillTotal(),
+      fillTotal: () => here.running.fillTotal(),
     });
     const status = (): Status => buildStatus(statusParts());
     const pairing = createPairingServer({
@@ -137,35 +151,12 @@ export class Agent {
       clock: systemClock,
       log,
       port: () => link?.port ?? 0,
-      role: () => node.role,
+      role: () => here.role,
     });
     this.#closers.push(() => pairing.stop());
-    const hello = (): HelloFields => ({
-      role: node.role,
-      epoch: node.epoch,
-      active: node.role === 'primary',
-      position: running.position(),
-      agentVersion,
-      serverVersion,
-      boot,
-      port: link?.port ?? 0,
-    });
-    const changeRole = async (role: Role): Promise<void> => {
-      link?.renew({ code: 'role', detail: `${config.node} is ${role} now` });
-      await running.stop();
-      running = await enterRole(parts(), role, options.foreign);
-      running.start();
-      log.info({ role, epoch: node.epoch }, `this node is ${role} now`);
-    };
-    const onChannel = (channel: Channel, theirs: Hello, address: string): void => {
-      if (this.#turning) return channel.close({ code: 'turning', detail: `${config.node} is changing its role` });
-      node.sawEpoch(theirs.epoch);
-      const works = [running.role, theirs.role].toSorted().join();
-      if (works === 'primary,standby') running.serve(channel, theirs, address);
-      else meet(running.peer, channel, theirs, address);
-      if (running.role !== 'primary' || theirs.epoch <= node.epoch) return;
-      log.error({ epoch: theirs.epoch, mine: node.epoch }, `${theirs.node} has taken over; this node steps down and stays down`);
-      this.#turn(node.set('fenced', theirs.epoch).then(() => changeRole('fenced')));
+    const hello = (): HelloFields => {
+      const { role, epoch, active } = here.word;
+      return { role, epoch, active, position: here.running.position(), agentVersion, serverVersion, boot, port: link?.port ?? 0 };
     };
     link = await startPairLink({
       config,
@@ -174,24 +165,44 @@ export class Agent {
       clock: systemClock,
       log,
       hello,
-      onChannel,
+      onChannel: (channel, theirs, address) => here.connected(channel, theirs, address),
       random: Math.random,
       ready: async () => {
-        await this.#turning?.catch(() => {});
-        await running.idle();
+        await here.turned();
+        await here.running.idle();
       },
-      calls: () => node.role !== 'primary',
+      calls: () => here.role !== 'primary',
       pairing: (socket, address) => pairing.handle(socket, address),
       learned: () => met.addresses(),
       met: (address) => met.remember(address),
     });
     const { port } = link;
     this.#closers.push(() => link?.stop());
-    const fence = makeFencing(config, identity, log);
+    const commands = (takeover = makeTakeover({
+      config,
+      kv,
+      log,
+      node: here,
+      appliance,
+      identity,
+      pin: () => readablePin(pins),
+      met: () => met.addresses(),
+      serverVersion,
+    }));
+    const { fence } = appliance;
     this.#closers.push(() => fence.probe.stop());
     fence.probe.start(this.#failed('reading the fence levels'));
-    const network = networkOf(config, { log, peerState: () => null });
-    const api = agentApi({ statusParts, running: () => running, pairing, fence, network, node: config.node, log, stop: () => this.stop() });
+    const api = agentApi({
+      statusParts,
+      running: () => here.running,
+      pairing,
+      fence,
+      takeover: commands,
+      network: appliance.network,
+      node: config.node,
+      log,
+      stop: () => this.stop(),
+    });
     const control = await startControlServer({ stateDir: config.state, api, log });
     this.#closers.push(() => control.close());
     if (config.metrics) {
@@ -199,16 +210,8 @@ export class Agent {
       this.#closers.push(() => http.close());
       log.info({ port: http.port }, 'metrics are served');
     }
-    running.start();
-    log.info({ node: config.node, role: node.role, epoch: node.epoch, version: agentVersion, port }, 'the agent runs');
-  }
-
-  /** Changes of the role are made one after the other; one that fails ends the agent, which then starts as what it durably is. */
-  #turn(work: Promise<void>): void {
-    const turning = work.catch(this.#failed('the change of the role')).finally(() => {
-      if (this.#turning === turning) this.#turning = null;
-    });
-    this.#turning = turning;
+    await here.boot(isUnfinished(readJournal(kv), here.keeper.durable));
+    log.info({ node: config.node, role: here.role, epoch: here.epoch, version: agentVersion, port }, 'the agent runs');
   }
 }
 

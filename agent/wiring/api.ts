@@ -12,6 +12,7 @@ import { buildStatus, saveLastVerify, type StatusParts } from '../replicate/stat
 import { testFencing, type FenceParts } from './fence.ts';
 import { Lines } from './lines.ts';
 import { nicsApi } from './nics.ts';
+import type { Takeover } from './takeover/takeover.ts';
 import type { RunningRole } from './roles.ts';
 
 export interface ApiParts {
@@ -21,6 +22,7 @@ export interface ApiParts {
   fence: FenceParts;
   network: NetworkControl;
   node: string;
+  takeover: Takeover;
   log: Log;
   stop: () => void;
 }
@@ -70,6 +72,9 @@ export function agentApi(parts: ApiParts): AgentApi {
     allowDelete: () => onPrimary(running()).allowDelete(),
     fenceTest: (signal) => Lines.of(signal, (push) => testFencing(parts.fence, signal, push)),
     ...nicsApi(parts.network, parts.node),
+    takeoverPlan: (request) => parts.takeover.plan(request, new AbortController().signal),
+    takeoverRun: (request, signal) => Lines.of(signal, (push) => parts.takeover.run(request, push, signal)),
+    takeoverLast: () => parts.takeover.last(),
     stop: parts.stop,
   };
 }

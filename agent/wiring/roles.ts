@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Status } from '../../protocol/control.ts';
 import type { MessageOf, Role } from '../../protocol/messages.ts';
+import type { PeerWord } from '../../protocol/takeover.ts';
 import type { Position } from '../../protocol/position.ts';
 import type { Config } from '../config/config.ts';
 import { loadHash64 } from '../delta/xxhash.ts';
@@ -8,7 +9,7 @@ import { HistoryKeeper } from '../history/keeper.ts';
 import { Changes } from '../journal/changes.ts';
 import { metaKey } from '../journal/keys.ts';
 import { ReplicaIndex } from '../journal/replica-index.ts';
-import { indexOf, ownDiskKey, turnRound } from '../journal/turn-round.ts';
+import { indexOf, noteIndexOf, ownDiskKey, turnRound } from '../journal/turn-round.ts';
 import type { Channel } from '../link/channel.ts';
 import type { Hello } from '../link/handshake.ts';
 import type { Meter } from '../observe/meter.ts';
@@ -39,9 +40,8 @@ export interface RoleParts {
   log: Log;
   kv: Kv;
   meter: Meter;
-  epoch: number;
-  /** Whether this node holds the service addresses and runs the mail services now. */
-  active: () => boolean;
+  /** Durable role and epoch, and whether this node may hold the service: what the other one is told. */
+  word: () => Pick<PeerWord, 'role' | 'epoch' | 'active'>;
   /** A part of it failed in a way that nobody foresaw. */
   failed: (what: string) => (error: unknown) => void;
 }
@@ -76,7 +76,8 @@ const noCapture: Status['capture'] = { watcher: 'none', watches: 0, overflows: 0
  */
 export async function enterRole(parts: RoleParts, role: Role, foreign: ForeignPolicy): Promise<RunningRole> {
   const roots = makeRoots(parts.config, role);
-  const index = indexOf(parts.kv, role === 'standby' ? 'standby' : 'primary');
+  if (role !== 'fenced') noteIndexOf(parts.kv, role);
+  const index = indexOf(parts.kv) ?? 'primary';
   // A fenced node's index stays as it is: it tells what the other one was known to have.
   if (role !== 'fenced' && index !== role) await turn(parts, roots, role);
   if (role === 'primary') return enterPrimary(parts, roots);
@@ -103,7 +104,7 @@ async function turn({ kv, log }: RoleParts, roots: readonly Root[], to: 'primary
 }
 
 async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<RunningRole> {
-  const { config, log, kv, meter, epoch } = parts;
+  const { config, log, kv, meter } = parts;
   const failed = parts.failed('the primary');
   const index = new ReplicaIndex(kv, { findByIdentity: true });
   const trouble = checkRoots(roots, realFiles, kv, index);
@@ -125,9 +126,9 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
       settleMs: config.capture.settleMs,
       restMaxMs: config.capture.restMaxMs,
     },
-    epoch,
+    parts.word().epoch,
     () =>
-      beat(parts, 'primary', roots, role.sender.position, {
+      beat(parts, roots, role.sender.position, {
         ...role.lag(),
         phase: role.sender.phase,
         unproven: role.unproven.count,
@@ -181,7 +182,7 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   const role: StandbyRole = new StandbyRole(
     { kv, files: realFiles, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin },
     () =>
-      beat(parts, 'standby', roots, role.receiver.position, {
+      beat(parts, roots, role.receiver.position, {
         changes: 0,
         bytes: 0,
         ms: 0,
@@ -247,7 +248,7 @@ function enterFenced(parts: RoleParts, roots: readonly Root[], wasPrimary: boole
   const index = new ReplicaIndex(parts.kv, { findByIdentity: wasPrimary });
   const position = () => readPosition(parts.kv, metaKey(wasPrimary ? 'sent-position' : 'position'));
   const health = { changes: 0, bytes: 0, ms: 0, phase: 'fenced', unproven: 0, warnings: [] };
-  const peer = new PeerView(systemClock, () => beat(parts, 'fenced', roots, position(), health));
+  const peer = new PeerView(systemClock, () => beat(parts, roots, position(), health));
   return {
     role: 'fenced',
     roots,
@@ -274,12 +275,7 @@ export function meet(peer: PeerView, channel: Channel, hello: Hello, address: st
   });
 }
 
-function beat(
-  parts: RoleParts,
-  role: Role,
-  roots: readonly Root[],
-  position: Position,
-  health: Omit<Health, 'active'>,
-): MessageOf<'heartbeat'> {
-  return heartbeatOf(role, parts.epoch, realFiles, roots, position, { ...health, active: parts.active() });
+function beat(parts: RoleParts, roots: readonly Root[], position: Position, health: Omit<Health, 'active'>): MessageOf<'heartbeat'> {
+  const { role, epoch, active } = parts.word();
+  return heartbeatOf(role, epoch, realFiles, roots, position, { ...health, active });
 }

@@ -84,6 +84,11 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     async *identifyNics() {
       yield { kind: 'done', summary: 'nothing was plugged', exitCode: 0, facts: { events: 0 } };
     },
+    takeoverPlan: () => Promise.reject(new Error('no plan is made here')),
+    async *takeoverRun() {
+      yield { kind: 'done', summary: 'mail-b is active', exitCode: 0, facts: {} };
+    },
+    takeoverLast: () => ({ report: null, running: false, unfinished: null }),
     stop() {},
     ...change,
   };

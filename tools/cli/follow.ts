@@ -42,6 +42,11 @@ export async function follow(
         case 'port':
           options.onPort?.(line.event);
           break;
+        case 'guard':
+        case 'step':
+        case 'note':
+          // Of a takeover, which shows its lines itself.
+          break;
         case 'done':
           return line;
         case 'error':

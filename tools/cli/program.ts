@@ -1,5 +1,6 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exitCodes } from '../../protocol/control.ts';
+import { takeoverKinds, type TakeoverKind } from '../../protocol/takeover.ts';
 import { asControlError, errorText } from './command-error.ts';
 import { allowDelete } from './commands/allow-delete.ts';
 import { demo } from './commands/demo.ts';
@@ -9,6 +10,7 @@ import { init, type InitFlags } from './commands/init.ts';
 import { nicsAssign, nicsIdentify, nicsShow, nicsSwap } from './commands/nics.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
 import { status } from './commands/status.ts';
+import { showPlan, takeover, type TakeoverFlags } from './commands/takeover.ts';
 import { verify } from './commands/verify.ts';
 import { wait } from './commands/wait.ts';
 import type { CommonOptions, Context } from './context.ts';
@@ -223,6 +225,41 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
         nicsSwap(context, first, second, shared(flags, command)),
       ),
     );
+  const takeovers: Record<TakeoverKind, string> = {
+    switchover:
+      'Makes this standby active while both nodes are well: nothing is lost, and any failure before the commit point puts the other one back into service.',
+    failover: 'Makes this standby active after the primary is lost: fences it, accepts the stated loss, raises UIDs, moves the addresses.',
+  };
+  for (const kind of takeoverKinds) {
+    const command = add(
+      kind,
+      takeovers[kind],
+      [`mailtwin ${kind} --dry-run`, `mailtwin ${kind}`, `mailtwin ${kind} --apply mailtwin-${kind}.plan.json --confirm mail-a`],
+      { json: true },
+    )
+      .option('--dry-run', 'check and show the plan, write it to a file, change nothing', false)
+      .option('--plan <file>', 'where --dry-run writes the plan')
+      .option('--apply <file>', 'run exactly this plan, or refuse because the state has moved')
+      .option(
+        '--override <guard>',
+        'go on although this guard fails; may be repeated',
+        (value: string, all: string[]) => [...all, value],
+        [],
+      )
+      .option('--confirm <node>', 'the name of the node that goes out of service, instead of being asked');
+    if (kind === 'failover')
+      command
+        .option('--accept-loss', 'accept the predicted loss, instead of being asked', false)
+        .option('--fenced-by-hand <evidence>', 'for the manual fence level: what you saw that proves the other node off');
+    command.action(ends((flags: TakeoverFlags) => takeover(context, kind, flags)));
+  }
+  program
+    .command('plan')
+    .description('Shows a plan that --dry-run wrote.')
+    .command('show <file>')
+    .description('Shows a plan that --dry-run wrote.')
+    .option('--json', 'print JSON')
+    .action(ends(async (file: string, flags: { json?: boolean }) => showPlan(context, file, flags)));
 
   add('allow-delete', 'Lets a held mass deletion go to the standby.', ['mailtwin status', 'mailtwin allow-delete'], { json: true }).action(
     ends((flags: CommonOptions) => allowDelete(context, flags)),

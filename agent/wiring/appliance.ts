@@ -1,0 +1,63 @@
+import { networkStateSchema, type NetworkState } from '../../protocol/network-state.ts';
+import type { Config } from '../config/config.ts';
+import { metaKey } from '../journal/keys.ts';
+import type { Identity } from '../link/identity.ts';
+import type { NetworkControl } from '../network/network.ts';
+import { systemClock } from '../platform/clock.ts';
+import { exec } from '../platform/exec.ts';
+import type { Kv } from '../platform/kv.ts';
+import type { Log } from '../platform/log.ts';
+import { realFiles } from '../platform/real-files.ts';
+import { imapLogin } from '../services/imap-login.ts';
+import { createServices, type Services } from '../services/services.ts';
+import { makeFencing, type FenceParts } from './fence.ts';
+import { networkOf } from './network.ts';
+
+/** What a takeover does to the two hosts: network, mail services, and the other node's power. */
+export interface Appliance {
+  readonly network: NetworkControl;
+  readonly services: Services;
+  readonly fence: FenceParts;
+  /** Something is configured that is active on one node alone. */
+  readonly gated: boolean;
+  /** What the peer last told of its network; null before it did. */
+  peerNetwork(): NetworkState | null;
+  keepPeerNetwork(state: NetworkState): void;
+}
+
+const peerNetworkKey = metaKey('peer-network');
+
+export function makeAppliance(config: Config, identity: Identity, kv: Kv, log: Log): Appliance {
+  let peer = readPeerNetwork(kv);
+  const network = networkOf(config, {
+    log,
+    peerState: () => peer,
+    onAlarm: ({ code, text, remedy }) => log.error({ code, remedy }, text),
+  });
+  const services = createServices({
+    config: config.services,
+    exec,
+    files: realFiles,
+    clock: systemClock,
+    log,
+    login: imapLogin(realFiles),
+  });
+  return {
+    network,
+    services,
+    fence: makeFencing(config, identity, log),
+    gated: network.configured || services.configured,
+    peerNetwork: () => peer,
+    keepPeerNetwork(state) {
+      if (JSON.stringify({ ...state, at: '' }) !== JSON.stringify(peer && { ...peer, at: '' }))
+        kv.commit([[peerNetworkKey, Buffer.from(JSON.stringify(state))]]);
+      peer = state;
+    },
+  };
+}
+
+/** What an older release wrote in another form is as good as nothing. */
+function readPeerNetwork(kv: Kv): NetworkState | null {
+  const stored = kv.get(peerNetworkKey);
+  return stored ? (networkStateSchema.safeParse(JSON.parse(stored.toString())).data ?? null) : null;
+}

@@ -1,0 +1,77 @@
+import type { Config } from '../../config/config.ts';
+import { AuditLog, auditLogName } from '../../failover/audit-log.ts';
+import { runHook } from '../../failover/hooks.ts';
+import type { Identity } from '../../link/identity.ts';
+import type { PinnedPeer } from '../../link/pins.ts';
+import { systemClock } from '../../platform/clock.ts';
+import { openAppendFile } from '../../platform/append-file.ts';
+import { exec } from '../../platform/exec.ts';
+import type { Kv } from '../../platform/kv.ts';
+import type { Log } from '../../platform/log.ts';
+import type { Appliance } from '../appliance.ts';
+import type { Node } from '../node.ts';
+import { raiseAll } from './raise.ts';
+import { takeoverActions } from './actions.ts';
+import { Takeover } from './takeover.ts';
+
+export interface TakeoverWiring {
+  config: Config;
+  kv: Kv;
+  log: Log;
+  node: Node;
+  appliance: Appliance;
+  identity: Identity;
+  pin: () => PinnedPeer | null;
+  /** Addresses where the peer was met. */
+  met: () => readonly { host: string; port: number }[];
+  serverVersion: string | null;
+}
+
+/** The takeover commands over the real node and its peer. */
+export function makeTakeover(wiring: TakeoverWiring): Takeover {
+  const { config, kv, log, node, appliance, identity, pin, met, serverVersion } = wiring;
+  // Opened when it is needed: a log that was tampered with stops takeovers, not replication.
+  let audit: AuditLog | null = null;
+  return new Takeover({
+    facts: {
+      config,
+      kv,
+      node,
+      appliance,
+      pin,
+      serverVersion,
+      peerAddresses: () => [...config.peer.addresses, ...(pin()?.addresses ?? []), ...met()].filter(isFirst),
+      missing: async () => ({ mailboxes: 0, messages: 0 }),
+    },
+    runner: {
+      kv,
+      clock: systemClock,
+      actions: takeoverActions({
+        node,
+        appliance,
+        kv,
+        pin,
+        spki: identity.spki,
+        quiesceMaxSeconds: config.takeover.quiesceMaxSeconds,
+        raise: () =>
+          raiseAll({
+            kv,
+            roots: node.running.roots,
+            marginMin: config.takeover.uidMarginMin,
+            heardWallMs: node.running.peer.reading?.heardWallMs ?? null,
+          }),
+      }),
+      hook: (point, plan) => runHook({ config: config.takeover, exec, log, path: process.env['PATH'] ?? '' }, point, plan),
+      async audit(what, facts, by) {
+        log.info({ audit: what, ...facts }, 'takeover');
+        audit ??= new AuditLog(openAppendFile(`${config.state}/${auditLogName}`), config.node);
+        audit.append({ wallMs: systemClock.wallMs(), what, by, facts });
+      },
+      quiesceMaxMs: config.takeover.quiesceMaxSeconds * 1000,
+    },
+  });
+}
+
+function isFirst(address: { host: string; port: number }, i: number, all: readonly { host: string; port: number }[]): boolean {
+  return all.findIndex(({ host, port }) => host === address.host && port === address.port) === i;
+}
