@@ -10,6 +10,7 @@ import type { Kv } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import type { Appliance } from '../appliance.ts';
 import type { Node } from '../node.ts';
+import { missingHere } from './missing.ts';
 import { raiseAll } from './raise.ts';
 import { takeoverActions } from './actions.ts';
 import { Takeover } from './takeover.ts';
@@ -41,7 +42,7 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
       pin,
       serverVersion,
       peerAddresses: () => [...config.peer.addresses, ...(pin()?.addresses ?? []), ...met()].filter(isFirst),
-      missing: async () => ({ mailboxes: 0, messages: 0 }),
+      missing: () => missingHere(kv, node.running.roots),
     },
     runner: {
       kv,

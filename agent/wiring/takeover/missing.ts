@@ -1,0 +1,23 @@
+import { survey } from '../../mailstore/survey.ts';
+import { systemClock } from '../../platform/clock.ts';
+import { joinPath } from '../../platform/files.ts';
+import type { Kv } from '../../platform/kv.ts';
+import { realFiles } from '../../platform/real-files.ts';
+import type { Root } from '../../replicate/root.ts';
+import { readMarks } from '../../replicate/standby/marks.ts';
+
+const mailboxesPerSlice = 64;
+
+/** Messages that the primary is known to have numbered and that this copy does not reach: marks travel ahead of data. */
+export async function missingHere(kv: Kv, roots: readonly Root[]): Promise<{ mailboxes: number; messages: number }> {
+  const here = new Map<string, number>();
+  for (const root of roots) {
+    if (root.format.name !== 'maildir') continue;
+    for (const { mailbox, uidNext } of survey(realFiles, root.path)) {
+      here.set(joinPath(root.name, mailbox), uidNext);
+      if (here.size % mailboxesPerSlice === 0) await systemClock.yield();
+    }
+  }
+  const missing = readMarks(kv).map(({ root, mailbox, uidNext }) => Math.max(0, uidNext - (here.get(joinPath(root, mailbox)) ?? 1)));
+  return { mailboxes: missing.filter((count) => count > 0).length, messages: missing.reduce((sum, count) => sum + count, 0) };
+}

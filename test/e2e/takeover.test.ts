@@ -1,0 +1,87 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { AgentPair, LabAgent } from '../lab/agents.ts';
+import { waitFor } from '../lab/waiting.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'mailtwin-takeover-'));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const levels = 'fencing: [{ type: cooperative, timeoutSeconds: 5 }, { type: manual }]\n';
+const waitMs = 60_000;
+
+/** A standby that may also be asked to serve, on loopback: no addresses and no services move, roles and mail do. */
+async function makePair(name: string): Promise<{ pair: AgentPair; a: LabAgent; b: LabAgent; rootA: string; rootB: string }> {
+  const at = (node: string) => join(dir, name, node);
+  const rootA = join(at('a'), 'mail');
+  const rootB = join(at('b'), 'mail');
+  mkdirSync(rootA, { recursive: true });
+  for (let i = 0; i < 50; i++) writeFileSync(join(rootA, `file-${i}`), `${i}\n`);
+  const options = (node: string, root: string) => ({
+    node: `mail-${node}`,
+    dir: at(node),
+    roots: [{ name: 'mail', path: root, format: 'plain' as const }],
+    config: [['# Prometheus metrics', `${levels}# Prometheus metrics`]] as const,
+  });
+  const pair = await AgentPair.create({ primary: options('a', rootA), standby: options('b', rootB) });
+  await pair.standby.start();
+  await pair.filled(waitMs);
+  await pair.wait();
+  return { pair, a: pair.primary, b: pair.standby, rootA, rootB };
+}
+
+async function becomes(agent: LabAgent, role: string, peerConnected: boolean): Promise<void> {
+  await waitFor(`${agent.node} to be ${role}`, waitMs, async () => {
+    const status = await agent.status();
+    return status.role === role && status.peer.connected === peerConnected;
+  });
+}
+
+const run = (agent: LabAgent, ...args: string[]) => agent.cli(args, { mayFail: true, timeoutMs: 120_000 });
+
+test('a switchover there and back: roles turn, epochs rise, nothing is lost, and mail flows the other way (I3)', async () => {
+  const { pair, a, b, rootA, rootB } = await makePair('there');
+  await using _ = pair;
+  expect((await run(a, 'switchover', '--confirm', 'mail-b')).stderr).toContain('on-primary');
+  const wrong = await run(b, 'switchover', '--confirm', 'mail-x');
+  expect([wrong.code, wrong.stderr]).toEqual([3, expect.stringContaining('wrong-name')]);
+  const there = await run(b, 'switchover', '--confirm', 'mail-a');
+  expect([there.code, there.stderr]).toEqual([0, '']);
+  await becomes(b, 'primary', true);
+  await becomes(a, 'standby', true);
+  expect([(await a.status()).epoch, (await b.status()).epoch]).toEqual([2, 2]);
+  expect([(await a.status()).active, (await b.status()).active]).toEqual([false, true]);
+  writeFileSync(join(rootB, 'written-on-b'), 'after the switchover\n');
+  await run(b, 'wait');
+  expect(readFileSync(join(rootA, 'written-on-b'), 'utf8')).toBe('after the switchover\n');
+  const back = await run(a, 'switchover', '--confirm', 'mail-b');
+  expect([back.code, back.stderr]).toEqual([0, '']);
+  await becomes(a, 'primary', true);
+  await becomes(b, 'standby', true);
+  const verified = await run(a, 'verify', '--deep');
+  expect([verified.code, verified.stdout]).toEqual([0, expect.stringContaining('both nodes hold the same')]);
+});
+
+test('a failover of a dead primary, which comes back fenced and stays so (I3)', async () => {
+  const { pair, a, b, rootB } = await makePair('failover');
+  await using _ = pair;
+  await waitFor('the standby to know that it is filled', waitMs, async () => (await b.status()).replication.phase === 'streaming');
+  await a.kill9();
+  // Until its last word is too old to say anything, the primary counts as alive.
+  await waitFor('the word of the dead to expire', waitMs, async () => (await b.status()).peer.role === null);
+  const unproven = await run(b, 'failover', '--confirm', 'mail-a', '--accept-loss');
+  expect(unproven.code).not.toBe(0);
+  expect((await b.status()).role).toBe('standby');
+  const done = await run(b, 'failover', '--confirm', 'mail-a', '--accept-loss', '--fenced-by-hand', 'the process was killed by the test');
+  expect([done.code, done.stderr]).toEqual([0, '']);
+  await becomes(b, 'primary', false);
+  writeFileSync(join(rootB, 'written-on-b'), 'after the failover\n');
+  await a.start();
+  await waitFor('the dead primary to learn that it was replaced', waitMs, async () => (await a.status()).role === 'fenced');
+  expect((await a.status()).active).toBe(false);
+  await a.stop();
+  await a.start();
+  const again = await a.status();
+  expect([again.role, again.active, again.epoch]).toEqual(['fenced', false, (await b.status()).epoch]);
+});
