@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { AgentPair, LabAgent } from '../lab/agents.ts';
+import { AgentPair, type LabAgent } from '../lab/agents.ts';
 import { waitFor } from '../lab/waiting.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'mailtwin-takeover-'));
