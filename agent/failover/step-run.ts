@@ -1,6 +1,6 @@
 import { exitCodes } from '../../protocol/control.ts';
 import type { StepId, StepState } from '../../protocol/takeover.ts';
-import type { HookPhase } from '../config/takeover-sections/takeover.ts';
+import { takeoverDefaults, type HookPhase } from '../config/takeover-sections/takeover.ts';
 import { sleep } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Proof } from './role-types.ts';
@@ -152,6 +152,9 @@ export class StepRun {
         return actions.confirmFenced(context);
       case 'epoch':
         return actions.epoch(context, await this.#freshProof(context));
+      case 'raise':
+        await this.#freshProof(context);
+        return actions.raise(context);
       case 'addresses':
         await this.#freshProof(context);
         return actions.addresses(context);
@@ -164,7 +167,9 @@ export class StepRun {
     const { epoch } = this.journal.plan;
     if (proof.epoch !== epoch) throw new Error(`a proof for epoch ${proof.epoch} came for ${epoch}`);
     this.journal.proof = proof;
-    this.#proofUntilMs = this.#p.clock.monotonicMs() + lifeMs;
+    // Somebody may switch it on the moment after; before it would serve alone, the proof must be over.
+    const startAloneMs = this.#p.startAloneMs ?? takeoverDefaults.startAloneSeconds * 1000;
+    this.#proofUntilMs = this.#p.clock.monotonicMs() + (proof.kind === 'receipt' ? Math.min(lifeMs, startAloneMs / 2) : lifeMs);
     return proof.evidence;
   }
 
@@ -178,6 +183,9 @@ export class StepRun {
       this.#prove(proof, lifeMs);
       await this.#p.actions.confirmFenced(context);
       await writeJournal(this.#p.kv, journal);
+      // It may have served alone in between and given out UIDs (I5).
+      const raise = journal.steps.find(({ id }) => id === 'raise');
+      if (raise?.state === 'done') await this.record(raise, 'done', await this.#p.actions.raise(context));
     }
     if (journal.proof === null) throw new Error('there is no proof');
     return journal.proof;

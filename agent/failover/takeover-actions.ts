@@ -34,13 +34,14 @@ export interface TakeoverActions {
   compare(context: StepContext): Promise<string>;
   /** Resolves only with the peer's own word that it is standby of `plan.epoch` and down. */
   stepDown(context: StepContext): Promise<Proof>;
-  /** Resolves only with a receipt for `plan.epoch`; `lifeMs` is how long it holds from now on. */
+  /** Resolves only with a receipt for `plan.epoch`; `lifeMs` is how long it holds from now on; it counts for half of `startAloneMs` at most. */
   fence(context: StepContext): Promise<{ proof: Proof; lifeMs: number }>;
   /** Fails while the peer is heard or somebody answers for a service address. */
   confirmFenced(context: StepContext): Promise<string>;
   /** `takeOver` to the role machine; resolves when the role is durable. */
   epoch(context: StepContext, proof: Proof): Promise<string>;
   apply(context: StepContext): Promise<string>;
+  /** Idempotent, and again when the proof had to be made anew: the margin then covers the time in between (I5). */
   raise(context: StepContext): Promise<string>;
   addresses(context: StepContext): Promise<string>;
   /** Starts the services, then tells `activationDone` to the role machine. */
@@ -63,4 +64,6 @@ export interface RunnerParts {
   /** Durable in the audit log before it resolves. */
   audit(what: string, facts: Record<string, unknown>, by: Operator): Promise<void>;
   quiesceMaxMs: number;
+  /** `takeover.startAloneSeconds` of the pair: a fence receipt counts for half of it at most. */
+  startAloneMs?: number;
 }

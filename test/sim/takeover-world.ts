@@ -3,6 +3,7 @@ import { initialRole } from '../../agent/failover/role-machine.ts';
 import { readRole, roleWrites } from '../../agent/failover/role-store.ts';
 import { TakeoverRunner, type TakeoverActions, type TakeoverOrder } from '../../agent/failover/runner.ts';
 import { burnedEpoch, isUnfinished, readJournal } from '../../agent/failover/takeover-journal.ts';
+import { uidMargin, type Watermark } from '../../agent/failover/uid-margin.ts';
 import { makePlan } from '../../agent/failover/plan.ts';
 import { sleep } from '../../agent/platform/clock.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
@@ -106,7 +107,7 @@ export class TakeoverWorld {
 export class Host {
   readonly world: TakeoverWorld;
   readonly name: string;
-  readonly disk = { uidNext: 1, mark: 1 };
+  readonly disk: { uidNext: number; marks: Watermark[] } = { uidNext: 1, marks: [] };
   readonly store: SimKvStore;
   holds = false;
   serves = false;
@@ -251,7 +252,9 @@ export class SimAgent {
     this.#heardMs = this.clock.monotonicMs();
     this.keeper.handle({ is: 'peerSaid', ...word });
     if (mark !== null && this.keeper.role.state === 'passive') {
-      this.host.disk.mark = Math.max(this.host.disk.mark, mark);
+      const { marks } = this.host.disk;
+      marks.push({ atMs: this.clock.monotonicMs(), uidNext: Math.max(marks.at(-1)?.uidNext ?? 1, mark), highestModseq: 1 });
+      if (marks.length > 100) marks.shift();
       // The copy lags behind the mark.
       this.host.disk.uidNext = Math.max(this.host.disk.uidNext, mark - this.#world.random.int(5));
     }
@@ -362,7 +365,8 @@ export class SimAgent {
       prepare: async () => {
         step('prepare');
         const word = (await this.#reach()).keeper.word();
-        if (word.role !== 'primary' || !word.active) throw new OperatorError('no-primary', `the peer is ${word.role}`, '', 3);
+        if (word.role !== 'primary' || !word.active)
+          throw new OperatorError('no-primary', `the peer is ${word.role}`, 'see what it waits for', 3);
         return 'it serves';
       },
       quiesce: async ({ plan }) => {
@@ -426,7 +430,9 @@ export class SimAgent {
       raise: async () => {
         step('raise');
         await this.#delay(10, 200);
-        if (!this.#world.lacks('raise') && this.alive) host.disk.uidNext = Math.max(host.disk.uidNext, host.disk.mark + marginMin);
+        const { marks, uidNext } = host.disk;
+        const { uids } = uidMargin({ history: marks, nowMs: this.clock.monotonicMs(), marginMin });
+        if (!this.#world.lacks('raise') && this.alive) host.disk.uidNext = Math.max(uidNext, (marks.at(-1)?.uidNext ?? 1) + uids);
         return 'raised';
       },
       addresses: async () => {
