@@ -26,6 +26,25 @@ describe('the guard against mass deletion', () => {
     expect(guard.ask('mail', 1600, 8100, 11 * minute)).toBe(true);
   });
 
+  it('counts what was given up and is asked for again once', () => {
+    const guard = new DeletionGuard({ share: 0.2, filesMin: 100 });
+    for (let tries = 0; tries < 10; tries++) {
+      expect(guard.ask('mail', 700, 10_000, tries)).toBe(true);
+      expect(guard.ask('mail', 700, 10_000, 5000 + tries)).toBe(true);
+      guard.forgive('mail', 1400);
+    }
+    expect(guard.ask('mail', 1400, 10_000, 6000)).toBe(true);
+    expect(guard.ask('mail', 1400, 8600, 6001)).toBe(false);
+  });
+
+  it('tells whether it would allow something without counting it', () => {
+    const guard = new DeletionGuard({ share: 0.2, filesMin: 100 });
+    for (let times = 0; times < 10; times++) expect(guard.allows('mail', 1500, 10_000, times)).toBe(true);
+    expect(guard.ask('mail', 1500, 10_000, 20)).toBe(true);
+    expect(guard.allows('mail', 1500, 8500, 21)).toBe(false);
+    expect(guard.held).toMatchObject({ files: 1500 });
+  });
+
   it('never holds fewer files than the least number', () => {
     const guard = new DeletionGuard({ share: 0.2, filesMin: 100 });
     expect(guard.ask('mail', 100, 100, 0)).toBe(true);

@@ -18,6 +18,7 @@ export interface MadeBatch {
   to: Position | null;
   layer: Layer;
   writer: BatchWriter;
+  removed: Map<string, number>;
   changes: Change[];
   /** Monotonic milliseconds. */
   sentAt: number;
@@ -143,6 +144,7 @@ export class BatchMaker {
     this.#making = null;
     this.#scans.length = 0;
     for (const change of open) changes.giveBack(change);
+    for (const { removed } of batches) for (const [root, files] of removed) this.#p.guard.forgive(root, files);
     const oldest = open.toSorted((a, b) => a.seq - b.seq)[0];
     for (const { root, dir, name, from } of batches.flatMap(({ writer }) => writer.places)) {
       changes.record(root, joinPath(dir, name), 'path', clock.monotonicMs(), oldest);
@@ -160,6 +162,7 @@ export class BatchMaker {
       to: null,
       layer: p.index.begin(),
       writer: new BatchWriter(channel, this.#nextId - 1, from),
+      removed: new Map(),
       changes: [],
       sentAt: 0,
       completesFill: false,

@@ -37,6 +37,8 @@ export interface PrimaryParts {
 export interface Making {
   writer: BatchWriter;
   layer: Layer;
+  /** Files that it removes, by root, as the guard against mass deletion has counted them. */
+  removed: Map<string, number>;
 }
 
 /**

@@ -45,23 +45,46 @@ export class DeletionGuard {
 
   /** Asks to remove files of a root that has `of` files. Counts them when it is allowed. */
   ask(root: string, files: number, of: number, now: number): boolean {
-    const recent = (this.#removed.get(root) ?? []).filter((r) => now - r.at < windowMs);
-    const before = recent.reduce((sum, r) => sum + r.files, 0);
-    // The root as it was before the window's removals.
-    const limit = Math.max(this.#limits.filesMin, this.#limits.share * (of + before));
-    if (before + files > limit) {
-      if (this.#allowance < files) {
-        this.#held = { root, files: Math.max(files, this.#held?.root === root ? this.#held.files : 0), of };
-        return false;
-      }
-      this.#allowance -= files;
-    } else {
+    if (!this.allows(root, files, of, now)) return false;
+    const recent = this.#recent(root, now);
+    if (this.#isTooMuch(root, files, of, now)) this.#allowance -= files;
+    else {
       const last = recent.at(-1);
       if (last && now - last.at < 1000) last.files += files;
       else recent.push({ at: now, files });
     }
     this.#removed.set(root, recent);
     return true;
+  }
+
+  /** Whether files may be removed, without counting them; when not, they are held. */
+  allows(root: string, files: number, of: number, now: number): boolean {
+    if (!this.#isTooMuch(root, files, of, now) || this.#allowance >= files) return true;
+    this.#held = { root, files: Math.max(files, this.#held?.root === root ? this.#held.files : 0), of };
+    return false;
+  }
+
+  /** What was counted was given up with its batch, and will be asked for again. */
+  forgive(root: string, files: number): void {
+    const recent = this.#removed.get(root) ?? [];
+    for (let left = files; left > 0;) {
+      const last = recent.at(-1);
+      if (!last) return;
+      const taken = Math.min(left, last.files);
+      last.files -= taken;
+      left -= taken;
+      if (last.files === 0) recent.pop();
+    }
+  }
+
+  #recent(root: string, now: number): { at: number; files: number }[] {
+    return (this.#removed.get(root) ?? []).filter((r) => now - r.at < windowMs);
+  }
+
+  #isTooMuch(root: string, files: number, of: number, now: number): boolean {
+    const before = this.#recent(root, now).reduce((sum, r) => sum + r.files, 0);
+    // The root as it was before the window's removals.
+    return before + files > Math.max(this.#limits.filesMin, this.#limits.share * (of + before));
   }
 
   /** A person has looked and wants what is held to go. Returns how many files are released. */

@@ -115,6 +115,7 @@ export class Looker {
     const files = tree ? this.#countFiles(known.entry.dir, linked) : 1;
     for (const ino of linked) await this.#namesLeft(making, root, ino, path);
     if (files > 0 && !p.guard.ask(root.name, files, p.index.totals(root.name).files, p.clock.monotonicMs())) return 'held';
+    making.removed.set(root.name, (making.removed.get(root.name) ?? 0) + files);
     const { dir, name } = splitPath(path);
     p.index.remove(making.layer, root.name, known.dir, known.name);
     p.meter.sent('remove', 1, 0, 0);

@@ -169,6 +169,21 @@ export class Sealer {
     const stillNamed = force || removed.size === 0 ? noNames : removals.indexed();
     const stays = (path: BytePath) =>
       (force || stillNamed.has(root.format.baseOf(splitPath(path).name))) && !this.#isTwice(root, mailbox, path);
+    const key = `${root.name}\0${mailbox}`;
+    // Whoever flags a message to and fro makes the same names go again and again: only what stayed without a break counts.
+    const stayed = this.#staying.get(key);
+    const staying = new Map<BytePath, number>();
+    const going: BytePath[] = [];
+    const now = p.clock.monotonicMs();
+    for (const path of removed) {
+      // A message whose file is gone, and that the index read here names all the same, goes when the index says so too.
+      const since = stayed?.get(path) ?? now;
+      if (stays(path) && now - since < stayMs && this.#isGone(root, path)) staying.set(path, since);
+      else going.push(path);
+    }
+    // An index that tells of removals waits with them, when they are held.
+    const goneFiles = going.filter((path) => this.#isGone(root, path)).length;
+    if (goneFiles > 0 && !p.guard.allows(root.name, goneFiles, p.index.totals(root.name).files, now)) return { kind: 'held' };
     for (const file of files.toSorted((a, b) => a.order - b.order)) {
       if (force && root.format.classify(joinPath(mailbox, file.name), 'file').class === 'index') continue;
       const at = this.#fileAt(root, mailbox, file.name);
@@ -181,18 +196,7 @@ export class Sealer {
           await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
       } else await sendBytes(p, making, at, { ...file.stat, size: file.data.length }, file.data, file.xattrs);
     }
-    const key = `${root.name}\0${mailbox}`;
-    // Whoever flags a message to and fro makes the same names go again and again: only what stayed without a break counts.
-    const stayed = this.#staying.get(key);
-    const staying = new Map<BytePath, number>();
-    const now = p.clock.monotonicMs();
-    for (const path of removed) {
-      // A message whose file is gone, and that the index read here names all the same, goes when the index says so too.
-      const since = stayed?.get(path) ?? now;
-      if (stays(path) && now - since < stayMs && p.index.at(root.name, path) && !p.files.lstat(absolute(root, path))) {
-        staying.set(path, since);
-        continue;
-      }
+    for (const path of going) {
       const outcome = await this.#looker.look(making, root, path, true);
       if (outcome === 'held') return { kind: 'held' };
     }
@@ -203,6 +207,11 @@ export class Sealer {
     if (this.#removals.size >= provenMax) this.#removals.clear();
     this.#removals.set(key, removals.told);
     return { kind: 'sealed' };
+  }
+
+  /** The standby has it, and it is not here. */
+  #isGone(root: Root, path: BytePath): boolean {
+    return this.#p.index.at(root.name, path) !== null && this.#p.files.lstat(absolute(root, path)) === null;
   }
 
   /** What the files tell of removed messages, and which messages the index still names. */
