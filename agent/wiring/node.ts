@@ -32,7 +32,7 @@ export interface NodeParts {
   failed: (what: string) => (error: unknown) => void;
   /** A takeover of this node is under way. */
   takeoverRuns: () => boolean;
-  stopTakeover: (because: string) => void;
+  stopTakeover: (because: string) => void | Promise<void>;
 }
 
 /** A lasting condition of this node that people must know of. */

@@ -69,6 +69,7 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
         audit.append({ wallMs: systemClock.wallMs(), what, by, facts });
       },
       quiesceMaxMs: config.takeover.quiesceMaxSeconds * 1000,
+      startAloneMs: config.takeover.startAloneSeconds * 1000,
     },
   });
 }

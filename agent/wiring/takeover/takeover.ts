@@ -42,8 +42,10 @@ export class Takeover {
   }
 
   /** Something newer happened: what runs here must not go on. */
-  stop(_because: string): void {
+  async stop(because: string): Promise<void> {
     this.#stop?.abort();
+    // The role machine waits for it: what a step still brings up must be up before everything is brought down.
+    await this.#runner.stop(because);
   }
 
   /** @throws OperatorError `on-primary` or `fenced` (exit code 3) where this node cannot become active. */
