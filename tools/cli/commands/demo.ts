@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -175,9 +175,6 @@ async function startPair(context: Context, pair: Pair, signal: AbortSignal): Pro
     '127.0.0.1:0',
     ...files('demo-b'),
   ]);
-  // A minute of made-up mail moves and removes more of a small store than a month does of a real one.
-  const file = join(pair.dir, 'demo-a', 'mailtwin.yaml');
-  writeFileSync(file, readFileSync(file, 'utf8').replace(/massDelete: \d+%/, 'massDelete: 100%'));
   await pair.primary.start(signal);
   const offer = await pair.primary.client.ask('POST /pair', {});
   await runCommand(['pair', `127.0.0.1:${port}`, offer.code, '--yes', '--config', join(pair.dir, 'demo-b/mailtwin.yaml')]);
