@@ -13,7 +13,7 @@ import { indexOf, noteIndexOf, ownDiskKey, turnRound } from '../journal/turn-rou
 import type { Channel } from '../link/channel.ts';
 import type { Hello } from '../link/handshake.ts';
 import type { Meter } from '../observe/meter.ts';
-import { systemClock } from '../platform/clock.ts';
+import { sleep, systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
@@ -30,7 +30,7 @@ import { packPosition, readPosition } from '../replicate/standby/receiver.ts';
 import { StandbyRole } from '../replicate/standby/role.ts';
 import { acceptOwnDisk } from '../replicate/standby/own-disk.ts';
 import { checkForeign, type ForeignPolicy } from '../replicate/standby/startup.ts';
-import { keepWatching } from './keep-watching.ts';
+import { keepWatching, type Watching } from './keep-watching.ts';
 import { heartbeatOf, type Health } from './heartbeat.ts';
 import { hashSeed, makeRoots } from './parts.ts';
 
@@ -67,6 +67,8 @@ export interface RunningRole {
   stop(): Promise<void>;
 }
 
+/** How often a standby that is being filled looks whether it is. */
+const filledPollMs = 500;
 const noCapture: Status['capture'] = { watcher: 'none', watches: 0, overflows: 0 };
 
 /**
@@ -212,16 +214,24 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   if (movedAside > 0) log.info({ movedAside }, 'files that were there were moved aside');
   const stopping = new AbortController();
   // Nobody but the receiver writes here (I2): whoever does all the same is seen.
-  const watching = await keepWatching({
-    config,
-    log,
-    roots,
-    onHints: (hints) => role.hints(hints),
-    onBegun: (kind) => role.watched(kind),
-    mustStart: false,
-    signal: stopping.signal,
-    failed,
-  });
+  let watching: Watching | null = null;
+  const watchFilled = async (): Promise<void> => {
+    // A fill would give the watcher nothing but this agent's own work to tell apart. What is written meanwhile is found
+    // by the comparison with which the watch begins, and nobody takes over before that.
+    while (!role.filled && !stopping.signal.aborted) await sleep(systemClock, filledPollMs, stopping.signal);
+    if (stopping.signal.aborted) return;
+    watching = await keepWatching({
+      config,
+      log,
+      roots,
+      onHints: (hints) => role.hints(hints),
+      onBegun: (kind) => role.watched(kind),
+      mustStart: false,
+      signal: stopping.signal,
+      failed,
+    });
+  };
+  const began = watchFilled().catch(failed);
   return {
     role: 'standby',
     roots,
@@ -230,14 +240,15 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
     peer: role.peer,
     index,
     position: () => role.receiver.position,
-    capture: () => watching.capture(),
+    capture: () => watching?.capture() ?? noCapture,
     fillTotal: () => null,
     serve: (channel, hello, address) => void role.serve(channel, hello, address).catch(failed),
     idle: () => role.idle(),
     start: () => void role.run(stopping.signal).catch(failed),
     async stop() {
       stopping.abort();
-      await watching.stop();
+      await began;
+      await watching?.stop();
       await role.idle();
     },
   };

@@ -32,7 +32,8 @@ describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (wa
     await pair.introduce();
     await standby.start();
     await pair.settled();
-    expect((await standby.status()).capture.watcher).toBe(watcher);
+    const watched = await standby.until('the watch, which begins when the standby is filled', (s) => s.capture.watcher !== 'none', 15_000);
+    expect(watched.capture.watcher).toBe(watcher);
     expect(await foreignMetric(standby)).toBe(0);
 
     appendFileSync(`${standby.root}/one`, '!');
@@ -68,6 +69,21 @@ describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (wa
     await pair.standby.start();
     const status = await pair.standby.until('the foreign write', (s) => s.replication.unproven.length > 0, 15_000);
     expect(status.replication.unproven[0]?.reason).toBe('has 4 bytes, not 3');
+  });
+
+  it('is found when it was done before the standby was filled', { timeout: 60_000 }, async () => {
+    await using pair = await SmallPair.create({ set: { watcher } });
+    const { primary, standby } = pair;
+    writeFileSync(`${primary.root}/one`, 'one');
+    await primary.start();
+    await standby.start();
+    // Not paired, so not filled: nobody watches yet.
+    expect((await standby.status()).capture.watcher).toBe('none');
+    writeFileSync(`${standby.root}/intruder`, 'x');
+    await pair.introduce();
+    await pair.settled();
+    await standby.until('the foreign write', (s) => s.replication.unproven.length > 0, 15_000);
+    expect(await foreignPaths(standby)()).toEqual([`${standby.root}/intruder`]);
   });
 
   it('is never what replication itself writes under load', { timeout: 120_000 }, async () => {
