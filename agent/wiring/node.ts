@@ -10,6 +10,7 @@ import type { Channel } from '../link/channel.ts';
 import type { Hello } from '../link/handshake.ts';
 import type { PairLink } from '../link/pair-link.ts';
 import { sleep, systemClock } from '../platform/clock.ts';
+import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
 import type { Appliance } from './appliance.ts';
@@ -63,6 +64,8 @@ export class Node {
   #running: RunningRole;
   #turning: Promise<void> | null = null;
   #announcing: AbortController | null = null;
+  /** The service addresses were taken by this process, and not released since. */
+  #taken = false;
   #notices: Notice[] = [];
   #heardMs: number;
   readonly #stopping = new AbortController();
@@ -232,6 +235,20 @@ export class Node {
     this.#turning = turning;
   }
 
+  /** Brings the service addresses up here. @throws OperatorError of the network, with nothing changed. */
+  async takeAddresses(say: (text: string) => void = (text) => this.#p.log.info({}, text)): Promise<void> {
+    const { network } = this.#p.appliance;
+    if (network.configured) await network.take(say);
+    this.#taken = true;
+  }
+
+  #sayNotTaken(error: unknown): void {
+    if (!(error instanceof OperatorError)) throw error;
+    const { code, message, remedy } = error;
+    this.#p.log.error({ code, remedy }, message);
+    this.#notices = [{ level: 'error' as const, code, text: message, remedy }, ...this.#notices].slice(0, 10);
+  }
+
   #actions(): RoleActions {
     const { appliance, kv, log, stopTakeover, failed } = this.#p;
     const { network, services } = appliance;
@@ -240,18 +257,22 @@ export class Node {
       releaseAddresses: async () => {
         this.#announcing?.abort();
         this.#announcing = null;
+        this.#taken = false;
         if (network.configured) await network.release();
         kv.commit([[activeBootKey, null]]);
       },
-      takeAddresses: async () => {
-        if (network.configured) await network.take((text) => log.info({}, text));
-      },
+      takeAddresses: () => this.takeAddresses(),
       startServices: () => services.start(),
       announce: () => {
         if (!network.configured) return;
         this.#announcing?.abort();
-        this.#announcing = new AbortController();
-        network.announce(this.#announcing.signal).catch(failed('announcing the service addresses'));
+        const announcing = (this.#announcing = new AbortController());
+        const begin = async () => {
+          // An agent that was restarted while it was active has not taken anything yet; what is there stays.
+          if (!this.#taken) await this.takeAddresses().catch((error: unknown) => this.#sayNotTaken(error));
+          await network.announce(announcing.signal);
+        };
+        begin().catch(failed('announcing the service addresses'));
       },
       settle: () => this.#settling.begin(),
       stopTakeover,

@@ -26,7 +26,7 @@ import { PrimaryRole } from '../replicate/primary/role.ts';
 import { checkRoots } from '../replicate/primary/root-check.ts';
 import { Unproven } from '../replicate/primary/unproven.ts';
 import type { Root } from '../replicate/root.ts';
-import { packPosition, readPosition } from '../replicate/standby/receiver.ts';
+import { packPosition, readPosition, Receiver } from '../replicate/standby/receiver.ts';
 import { StandbyRole } from '../replicate/standby/role.ts';
 import { acceptOwnDisk } from '../replicate/standby/own-disk.ts';
 import { checkForeign, type ForeignPolicy } from '../replicate/standby/startup.ts';
@@ -80,11 +80,21 @@ export async function enterRole(parts: RoleParts, role: Role, foreign: ForeignPo
   const roots = makeRoots(parts.config, role);
   if (role !== 'fenced') noteIndexOf(parts.kv, role);
   const index = indexOf(parts.kv) ?? 'primary';
+  // A takeover that was killed may have left a batch that is durable and not in place: its list goes with the turn.
+  if (role === 'primary' && index === 'standby') await finishBatch(parts);
   // A fenced node's index stays as it is: it tells what the other one was known to have.
   if (role !== 'fenced' && index !== role) await turn(parts, roots, role);
   if (role === 'primary') return enterPrimary(parts, roots);
   if (role === 'standby') return enterStandby(parts, roots, foreign);
   return enterFenced(parts, roots, index === 'primary');
+}
+
+async function finishBatch({ config, log, kv, meter }: RoleParts): Promise<void> {
+  const roots = makeRoots(config, 'standby');
+  const index = new ReplicaIndex(kv, { findByIdentity: false });
+  const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
+  const freeBytesMin = config.limits.freeBytesMin;
+  await new Receiver({ kv, files: realFiles, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin }).recover();
 }
 
 async function turn({ kv, log }: RoleParts, roots: readonly Root[], to: 'primary' | 'standby'): Promise<void> {

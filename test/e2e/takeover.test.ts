@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -11,17 +11,36 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const levels = 'fencing: [{ type: cooperative, timeoutSeconds: 5 }, { type: manual }]\n';
 const waitMs = 60_000;
 
+/** Three messages as Dovecot numbers them: UIDVALIDITY 1234, UIDNEXT 4. */
+function makeMailbox(mailbox: string): void {
+  for (const part of ['cur', 'new', 'tmp']) mkdirSync(join(mailbox, part), { recursive: true });
+  const names = [1, 2, 3].map((uid) => `170000000${uid}.M1P1.host`);
+  for (const name of names) writeFileSync(join(mailbox, 'cur', `${name}:2,S`), `Subject: ${name}\n\ntext\n`);
+  const lines = names.map((name, i) => `${i + 1} :${name}\n`);
+  writeFileSync(join(mailbox, 'dovecot-uidlist'), `3 V1234 N4 G0123456789abcdef0123456789abcdef\n${lines.join('')}`);
+}
+
+/** UIDVALIDITY and UIDNEXT that a mailbox's list tells. */
+function numbersOf(mailbox: string): { uidValidity: number; uidNext: number } {
+  const match = /^3 V(\d+) N(\d+) /.exec(readFileSync(join(mailbox, 'dovecot-uidlist'), 'utf8'));
+  return { uidValidity: Number(match?.[1]), uidNext: Number(match?.[2]) };
+}
+
 /** A standby that may also be asked to serve, on loopback: no addresses and no services move, roles and mail do. */
-async function makePair(name: string): Promise<{ pair: AgentPair; a: LabAgent; b: LabAgent; rootA: string; rootB: string }> {
+async function makePair(
+  name: string,
+  format: 'plain' | 'maildir' = 'plain',
+): Promise<{ pair: AgentPair; a: LabAgent; b: LabAgent; rootA: string; rootB: string }> {
   const at = (node: string) => join(dir, name, node);
   const rootA = join(at('a'), 'mail');
   const rootB = join(at('b'), 'mail');
   mkdirSync(rootA, { recursive: true });
   for (let i = 0; i < 50; i++) writeFileSync(join(rootA, `file-${i}`), `${i}\n`);
+  if (format === 'maildir') makeMailbox(join(rootA, 'user'));
   const options = (node: string, root: string) => ({
     node: `mail-${node}`,
     dir: at(node),
-    roots: [{ name: 'mail', path: root, format: 'plain' as const }],
+    roots: [{ name: 'mail', path: root, format }],
     config: [['# Prometheus metrics', `${levels}# Prometheus metrics`]] as const,
   });
   const pair = await AgentPair.create({ primary: options('a', rootA), standby: options('b', rootB) });
@@ -63,8 +82,10 @@ test('a switchover there and back: roles turn, epochs rise, nothing is lost, and
   expect([verified.code, verified.stdout]).toEqual([0, expect.stringContaining('both nodes hold the same')]);
 });
 
-test('a failover of a dead primary, which comes back fenced and stays so (I3)', async () => {
-  const { pair, a, b, rootB } = await makePair('failover');
+test('a failover of a dead primary raises UIDs; the dead one comes back fenced and stays so (I3, I4, I5)', async () => {
+  const { pair, a, b, rootB } = await makePair('failover', 'maildir');
+  const mailbox = join(rootB, 'user');
+  expect(numbersOf(mailbox)).toEqual({ uidValidity: 1234, uidNext: 4 });
   await using _ = pair;
   await waitFor('the standby to know that it is filled', waitMs, async () => (await b.status()).replication.phase === 'streaming');
   await a.kill9();
@@ -76,6 +97,9 @@ test('a failover of a dead primary, which comes back fenced and stays so (I3)', 
   const done = await run(b, 'failover', '--confirm', 'mail-a', '--accept-loss', '--fenced-by-hand', 'the process was killed by the test');
   expect([done.code, done.stderr]).toEqual([0, '']);
   await becomes(b, 'primary', false);
+  expect(numbersOf(mailbox).uidValidity).toBe(1234);
+  expect(numbersOf(mailbox).uidNext).toBeGreaterThanOrEqual(1004);
+  expect(existsSync(join(b.stateDir, 'staging/mail/raise'))).toBe(false);
   writeFileSync(join(rootB, 'written-on-b'), 'after the failover\n');
   await a.start();
   await waitFor('the dead primary to learn that it was replaced', waitMs, async () => (await a.status()).role === 'fenced');

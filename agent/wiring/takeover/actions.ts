@@ -21,6 +21,8 @@ export interface ActionParts {
   quiesceMaxSeconds: number;
   /** Raises UIDs above what the old primary can have issued; its evidence. */
   raise: () => Promise<string>;
+  /** Removes what raising left beside the roots. */
+  clearRaised: () => Promise<void>;
 }
 
 const askMs = 5000;
@@ -163,7 +165,7 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
     raise: () => parts.raise(),
     async addresses(context) {
       if (!network.configured) return 'no addresses are configured';
-      await network.take((text) => context.say(text));
+      await node.takeAddresses((text) => context.say(text));
       return (await network.held()).join(', ');
     },
     async services() {
@@ -171,9 +173,10 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
       node.keeper.handle({ is: 'activationDone' });
       return services.configured ? 'the services run' : 'no services are configured';
     },
-    async check({ signal }) {
+    async check({ signal, plan }) {
       const { ok, evidence, ms } = await services.checkLogin(signal);
       if (!ok) throw new OperatorError('login-check', evidence, 'look at the log of the mail server');
+      if (plan.kind === 'failover') await parts.clearRaised();
       return `${evidence} (${ms} ms)`;
     },
     async abort({ plan }) {

@@ -11,7 +11,7 @@ import type { Log } from '../../platform/log.ts';
 import type { Appliance } from '../appliance.ts';
 import type { Node } from '../node.ts';
 import { missingHere } from './missing.ts';
-import { raiseAll } from './raise.ts';
+import { clearRaised, raiseAll } from './raise.ts';
 import { takeoverActions } from './actions.ts';
 import { Takeover } from './takeover.ts';
 
@@ -54,10 +54,11 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
         pin,
         spki: identity.spki,
         quiesceMaxSeconds: config.takeover.quiesceMaxSeconds,
+        clearRaised: () => clearRaised(config),
         raise: () =>
           raiseAll({
             kv,
-            roots: node.running.roots,
+            config,
             marginMin: config.takeover.uidMarginMin,
             heardWallMs: node.running.peer.reading?.heardWallMs ?? null,
           }),

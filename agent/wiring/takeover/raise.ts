@@ -1,15 +1,17 @@
+import type { Config, RootConfig } from '../../config/config.ts';
 import { uidMargin } from '../../failover/uid-margin.ts';
+import { clearStaged } from '../../mailstore/staged-files.ts';
 import { raiseRoot, type MailboxRaise } from '../../mailstore/raise.ts';
 import { systemClock } from '../../platform/clock.ts';
-import { displayPath, joinPath } from '../../platform/files.ts';
+import { displayPath, joinPath, type BytePath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import { realFiles } from '../../platform/real-files.ts';
-import type { Root } from '../../replicate/root.ts';
+import { chooseStaging } from '../../replicate/staging.ts';
 import { readMarks, type KeptMarks } from '../../replicate/standby/marks.ts';
 
 export interface RaiseParts {
   kv: Kv;
-  roots: readonly Root[];
+  config: Config;
   marginMin: number;
   /** Wall clock of the last word of the old primary; null when it was not heard since this agent started. */
   heardWallMs: number | null;
@@ -22,16 +24,15 @@ export interface RaiseParts {
  *
  * @returns evidence, for people.
  */
-export async function raiseAll({ kv, roots, marginMin, heardWallMs }: RaiseParts): Promise<string> {
+export async function raiseAll({ kv, config, marginMin, heardWallMs }: RaiseParts): Promise<string> {
   const marks = new Map(readMarks(kv).map((mark) => [joinPath(mark.root, mark.mailbox), mark]));
   const reports: MailboxRaise[] = [];
   const nowMs = systemClock.wallMs();
-  for (const root of roots) {
-    if (root.format.name !== 'maildir') continue;
+  for (const root of mailRoots(config)) {
     const markOf = (mailbox: string): KeptMarks | null => marks.get(joinPath(root.name, mailbox)) ?? null;
     const margin = (mailbox: string) => uidMargin({ history: until(markOf(mailbox), heardWallMs), nowMs, marginMin });
     reports.push(
-      ...(await raiseRoot(realFiles, { name: root.name, path: root.path, staging: `${root.staging}/raise` }, markOf, margin, {
+      ...(await raiseRoot(realFiles, { name: root.name, path: root.path, staging: stagingOf(config, root) }, markOf, margin, {
         nowSeconds: Math.floor(nowMs / 1000),
         breathe: () => systemClock.yield(),
       })),
@@ -41,6 +42,20 @@ export async function raiseAll({ kv, roots, marginMin, heardWallMs }: RaiseParts
   const first = skipped[0];
   const left = first ? `; ${skipped.length} need a look, first ${displayPath(joinPath(first.root, first.mailbox))}: ${first.skipped}` : '';
   return `${reports.length - skipped.length} of ${reports.length} mailboxes raised by at least ${marginMin}${left}`;
+}
+
+/** Removes what raising replaced; when the services are up, because it takes as long as raising does. */
+export async function clearRaised(config: Config): Promise<void> {
+  for (const root of mailRoots(config)) await clearStaged(realFiles, stagingOf(config, root), () => systemClock.yield());
+}
+
+function mailRoots(config: Config): RootConfig[] {
+  return config.roots.filter(({ format }) => format === 'maildir');
+}
+
+/** Found anew, because an interrupted takeover goes on in an agent that is primary already and stages nothing else. */
+function stagingOf(config: Config, root: RootConfig): BytePath {
+  return `${chooseStaging(realFiles, root, config.state, root.staging)}/raise`;
 }
 
 function until(mark: KeptMarks | null, heardMs: number | null): KeptMarks['history'] {
