@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import type { DoctorFinding, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
+import type { DoctorFinding, GatedUnit, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
 import type { Config } from './config/config.ts';
 import { initNode as writeNode } from './config/init.ts';
 import { loadConfig } from './config/load.ts';
@@ -13,6 +13,8 @@ import { createLog } from './observe/log.ts';
 import { boundMemory } from './platform/process-memory.ts';
 import { systemClock } from './platform/clock.ts';
 import { OperatorError } from './platform/errors.ts';
+import { exec } from './platform/exec.ts';
+import { gateUnits as gateTheUnits } from './wiring/gate-units.ts';
 import { withDurableRole } from './wiring/node-state.ts';
 import { Agent, type RunOptions } from './wiring/agent.ts';
 
@@ -80,6 +82,10 @@ export function doctor(configFile: string, status: Status | null): AsyncIterable
     hostProbe(() => withPinnedAddresses(withDurableRole(loadConfig(configFile)))),
     status,
   );
+}
+
+export async function gateUnits(configFile: string, action: 'show' | 'install' | 'remove'): Promise<GatedUnit[]> {
+  return gateTheUnits(loadConfig(configFile), action, exec);
 }
 
 /** The peer's addresses as the link uses them: those of the configuration, then where pairing found the peer. */

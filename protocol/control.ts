@@ -190,6 +190,17 @@ export interface AgentEntry {
   stateDirOf(configFile: string): Promise<string>;
   /** Findings as they are made. `status` is the running agent's, null when none answers. */
   doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding>;
+  /** The gate of the mail units: shows it, installs it, removes it; then how each unit stands. */
+  gateUnits(configFile: string, action: 'show' | 'install' | 'remove'): Promise<GatedUnit[]>;
+}
+
+/** Whether systemd starts a unit on the active node alone. */
+export interface GatedUnit {
+  unit: string;
+  /** Its drop-in. */
+  file: string;
+  /** `other`: a drop-in of that name is there, and it is not this release's. */
+  state: 'gated' | 'open' | 'other';
 }
 
 /** Exit codes of the command line. */

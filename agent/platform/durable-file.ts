@@ -12,14 +12,14 @@ export function syncDir(dir: string): void {
 }
 
 /**
- * Writes a small file of the agent's own, mode 0600, atomically and durably: when it returns, the content survives a
+ * Writes a small file of the agent's own, mode 0600 unless told otherwise, atomically and durably: when it returns, the content survives a
  * power cut; when it throws, the old content stands.
  *
  * @param exclusive error EEXIST when the file is there already, instead of replacing it.
  */
-export function writeDurable(path: string, content: string | Buffer, options: { exclusive?: boolean } = {}): void {
+export function writeDurable(path: string, content: string | Buffer, options: { exclusive?: boolean; mode?: number } = {}): void {
   const staged = join(dirname(path), `.${basename(path)}.new.${process.pid}`);
-  const fd = openSync(staged, 'wx', 0o600);
+  const fd = openSync(staged, 'wx', options.mode ?? 0o600);
   try {
     try {
       const bytes = Buffer.from(content);

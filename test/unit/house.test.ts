@@ -46,7 +46,7 @@ const rooms: Record<string, string[]> = {
     'services',
     'wiring',
   ],
-  tools: ['audit', 'bench', 'cli', 'mailgen'],
+  tools: ['audit', 'bench', 'cli', 'mailgen', 'package'],
   test: ['bench', 'contract', 'e2e', 'fixtures', 'lab', 'setup', 'sim', 'soak', 'unit'],
   deploy: ['deb', 'examples', 'grafana', 'prometheus', 'systemd'],
   protocol: [],

@@ -1,11 +1,13 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exitCodes } from '../../protocol/control.ts';
 import { takeoverKinds, type TakeoverKind } from '../../protocol/takeover.ts';
+import { factsOf, type CommandFacts } from './command-facts.ts';
 import { asControlError, errorText } from './command-error.ts';
 import { allowDelete } from './commands/allow-delete.ts';
 import { demo } from './commands/demo.ts';
 import { doctor } from './commands/doctor.ts';
 import { fenceTest } from './commands/fence.ts';
+import { gate } from './commands/gate.ts';
 import { init, type InitFlags } from './commands/init.ts';
 import { nicsAssign, nicsIdentify, nicsShow, nicsSwap } from './commands/nics.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
@@ -38,6 +40,19 @@ export async function runCommandLine(args: readonly string[], context: Context, 
     else context.terminal.complain(errorText(known));
     return known.exitCode;
   }
+}
+
+/** What all commands take and say: for the manual and the completions. */
+export function describeCommands(version: string): CommandFacts {
+  let printed = '';
+  const print = (text: string) => void (printed += `${text}\n`);
+  const terminal = { print, complain: print } as unknown as Context['terminal'];
+  const program = buildProgram({ terminal } as unknown as Context, version, { exitCode: exitCodes.done });
+  return factsOf(program, (run) => {
+    printed = '';
+    run();
+    return printed;
+  });
 }
 
 function buildProgram(context: Context, version: string, result: { exitCode: number }): Command {
@@ -171,6 +186,26 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExamples:\n  mailtwin fence test\n  mailtwin fence test --json')
     .action(ends((flags: CommonOptions) => fenceTest(context, flags)));
+
+  const gates = add(
+    'gate',
+    'Shows whether systemd starts the mail units on the active node alone; installs or removes the drop-ins that hold it to that.',
+    ['mailtwin gate', 'mailtwin gate install', 'mailtwin gate remove'],
+    { json: true },
+  ).action(ends((flags: CommonOptions) => gate(context, 'show', flags)));
+  for (const [action, about] of [
+    ['install', 'Writes the drop-in for every unit in services.units; what runs goes on running.'],
+    ['remove', 'Takes the drop-ins away: from then on a boot starts the mail units whatever this node is.'],
+  ] as const)
+    gates
+      .command(action)
+      .description(about)
+      .addHelpText('after', `\nExamples:\n  mailtwin gate ${action}`)
+      .action(
+        ends((flags: object, command: Command) =>
+          gate(context, action, { ...(command.parent?.opts<CommonOptions>() ?? { config: defaultConfig }), ...flags }),
+        ),
+      );
 
   const nics = add(
     'nics',

@@ -1,0 +1,90 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+import { flatten } from '../../tools/cli/command-facts.ts';
+import { describeCommands } from '../../tools/cli/program.ts';
+import { bashCompletion, zshCompletion } from '../../tools/package/completion.ts';
+import { manPage } from '../../tools/package/man-page.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'mailtwin-package-'));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+const commands = describeCommands('1.2.3');
+const deb = (name: string) => fileURLToPath(new URL(`../../deploy/deb/${name}`, import.meta.url));
+
+describe('the completions', () => {
+  const file = join(dir, 'bash');
+  writeFileSync(file, bashCompletion(commands));
+  /** What a real bash offers for the last word of a command line. */
+  const offered = (...words: string[]): string[] => {
+    const script = `source ${file}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mailtwin; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    return execFileSync('bash', ['-c', script, 'bash', 'mailtwin', ...words], { encoding: 'utf8' })
+      .split('\n')
+      .filter((word) => word !== '');
+  };
+
+  it('offer the commands, and those below a command', () => {
+    expect(offered('switch')).toEqual(['switchover']);
+    expect(offered('nics', '')).toEqual(['identify', 'assign', 'swap']);
+    expect(offered('fence', 't')).toEqual(['test']);
+  });
+
+  it('offer the options of the command that was typed, and nothing of others', () => {
+    expect(offered('failover', '--acc')).toEqual(['--accept-loss']);
+    expect(offered('switchover', '--acc')).toEqual([]);
+    expect(offered('nics', 'identify', '--')).toEqual(['--blink', '--seconds', '--help']);
+  });
+
+  it('offer files and words where a value is wanted', () => {
+    expect(offered('init', '--role', '')).toEqual(['primary', 'standby']);
+    expect(offered('switchover', '--apply', '/etc/host')).toContain('/etc/hosts');
+    expect(offered('switchover', '--confirm', '')).toEqual([]);
+  });
+
+  it('name every command for zsh, each in a function of its own', () => {
+    const text = zshCompletion(commands);
+    const names = [...text.matchAll(/^(_mailtwin[a-z_]*)\(\) \{$/gm)].map(([, name]) => name);
+    expect(names.length).toBe(flatten(commands).length);
+    expect(new Set(names).size).toBe(names.length);
+    // A quote inside a text must not end it.
+    for (const line of text.split('\n')) expect((line.replaceAll("'\\''", '').match(/'/g) ?? []).length % 2, line).toBe(0);
+  });
+});
+
+describe('the manual page', () => {
+  const page = manPage(commands, '1.2.3', '2026-01-02');
+
+  it('has every command with every option', () => {
+    for (const { path, options, examples } of flatten(commands).filter((facts) => facts.options.length > 1 && facts.path.length > 0)) {
+      const heading = `.SS "mailtwin ${path.join(' ').replaceAll('-', '\\-')}"`;
+      const [, after = ''] = page.split(heading);
+      const section = after.split('\n.SS')[0] ?? '';
+      for (const { names } of options)
+        expect(section, `${path.join(' ')} ${names.join()}`).toContain(`\\fB${names.at(-1)?.replaceAll('-', '\\-')}\\fR`);
+      for (const example of examples) expect(section).toContain(example.replaceAll('-', '\\-'));
+    }
+  });
+
+  it('is what groff takes without a warning', () => {
+    const { status, stderr, stdout } = spawnSync('groff', ['-man', '-Tutf8', '-ww'], { input: page, encoding: 'utf8' });
+    if (status === null) return expect(process.env['CI'], 'groff is missing').toBeUndefined();
+    expect(stderr).toBe('');
+    expect(stdout).toContain('refused by a guard, nothing changed');
+  });
+});
+
+describe('the scripts of the Debian package', () => {
+  it.each(['postinst', 'prerm', 'postrm', 'mailtwin.sh'])('%s is what a POSIX shell can read', (name) => {
+    expect(spawnSync('sh', ['-n', deb(name)], { encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' });
+  });
+
+  it('keep state and configuration until purge', () => {
+    const postrm = readFileSync(deb('postrm'), 'utf8');
+    const purge = postrm.slice(postrm.indexOf('"$1" = purge'), postrm.indexOf('"$1" = remove ] ||'));
+    expect(purge).toContain('rm -rf /var/lib/mailtwin /etc/mailtwin');
+    expect(postrm.replace(purge, '')).not.toContain('rm -rf');
+    expect(readFileSync(deb('prerm'), 'utf8')).not.toContain('rm -rf');
+  });
+});
