@@ -15,6 +15,7 @@ const help = `Makes the packages: a Debian package for each architecture, and th
 
   --arch ARCH   amd64 or arm64; may be repeated; both when not given
   --out DIR     where the packages go (.packages)
+  --revision N  Debian's revision (1)
   --quick       compress little, for tests
   --no-npm      leave the npm tarball out
 `;
@@ -27,6 +28,7 @@ function main(): number {
     options: {
       arch: { type: 'string', multiple: true, default: [...architectures] },
       out: { type: 'string', default: join(top, '.packages') },
+      revision: { type: 'string', default: '1' },
       quick: { type: 'boolean', default: false },
       'no-npm': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -50,7 +52,7 @@ function main(): number {
       const made = makeDeb({
         top,
         arch,
-        version: `${version}-1`,
+        version: `${version}-${values.revision}`,
         commands: describeCommands(version),
         scratch: join(scratch, arch),
         cache: join(values.out, 'cache'),

@@ -1,0 +1,115 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { descendants, killPid, LabProcess, run, type RunResult } from './processes.ts';
+import { waitFor } from './waiting.ts';
+
+const bootMs = 300_000;
+
+/** Makes a Debian 12 that boots, with these packages in it. Takes minutes; needs debootstrap and the package archive. */
+export async function makeDebian(tree: string, packages: readonly string[]): Promise<void> {
+  const base = ['systemd', 'systemd-sysv', 'dbus', 'udev', 'iproute2', 'iputils-ping', 'procps'];
+  await run('debootstrap', ['--variant=minbase', `--include=${base.join(',')}`, 'bookworm', tree], { timeoutMs: 3_600_000 });
+  if (packages.length === 0) return;
+  // The tree needs the machine's own way to the archive.
+  for (const file of ['/etc/resolv.conf', '/etc/hosts']) if (existsSync(file)) cpSync(file, join(tree, file), { dereference: true });
+  const apt = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-y', '-q'];
+  await run('chroot', [tree, ...apt, 'install', '--no-install-recommends', ...packages], { timeoutMs: 3_600_000 });
+  await run('chroot', [tree, 'apt-get', 'clean']);
+}
+
+/** A Debian of its own with a real systemd, in a network namespace that the test made. */
+export class DebianHost {
+  readonly name: string;
+  /** Its root directory, seen from here. */
+  readonly tree: string;
+  readonly #namespace: string;
+  #nspawn: LabProcess | null = null;
+  #leader = 0;
+
+  constructor(options: { name: string; tree: string; namespace: string }) {
+    this.name = options.name;
+    this.tree = options.tree;
+    this.#namespace = options.namespace;
+    writeFileSync(join(this.tree, 'etc/hostname'), `${this.name}\n`);
+  }
+
+  get isRunning(): boolean {
+    return this.#nspawn !== null;
+  }
+
+  /** Boots it and waits until systemd has nothing left to start. */
+  async boot(): Promise<void> {
+    const nspawn = new LabProcess('systemd-nspawn', [
+      '--register=no',
+      '--keep-unit',
+      '-b',
+      '-D',
+      this.tree,
+      '-M',
+      `mt${process.pid}${this.name}`,
+      // Its network is its own, and so is the right to change it.
+      '--capability=CAP_NET_ADMIN',
+      `--network-namespace-path=/run/netns/${this.#namespace}`,
+    ]);
+    this.#nspawn = nspawn;
+    this.#leader = await waitFor('the init of the container', bootMs, () => {
+      if (!nspawn.isRunning) throw new Error(`systemd-nspawn ended: ${nspawn.output}`);
+      return descendants(nspawn.pid).find((pid) => readComm(pid) === 'systemd');
+    });
+    await waitFor(`${this.name} to boot`, bootMs, async () =>
+      ['running', 'degraded'].includes((await this.run(['systemctl', 'is-system-running'], { mayFail: true })).stdout.trim()),
+    );
+  }
+
+  /** Runs a program in it. */
+  run(argv: readonly string[], options: { mayFail?: boolean; timeoutMs?: number; input?: string } = {}): Promise<RunResult> {
+    return run('nsenter', ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv], {
+      timeoutMs: 120_000,
+      ...options,
+    });
+  }
+
+  /** A program that goes on running in it. */
+  start(argv: readonly string[]): LabProcess {
+    return new LabProcess('nsenter', ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv]);
+  }
+
+  async isActive(unit: string): Promise<boolean> {
+    return (await this.run(['systemctl', 'is-active', unit], { mayFail: true })).stdout.trim() === 'active';
+  }
+
+  write(path: string, content: string, mode = 0o644): void {
+    const file = join(this.tree, path);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, content, { mode });
+  }
+
+  read(path: string): string {
+    return readFileSync(join(this.tree, path), 'utf8');
+  }
+
+  /** An orderly end, as `poweroff` makes it. */
+  async shutDown(): Promise<void> {
+    const nspawn = this.#nspawn;
+    if (!nspawn) return;
+    await this.run(['systemctl', 'poweroff'], { mayFail: true });
+    await waitFor(`${this.name} to shut down`, bootMs, () => !nspawn.isRunning);
+    this.#nspawn = null;
+  }
+
+  /** The leader's end is the end of all in it, at once. */
+  async cutPower(): Promise<void> {
+    if (!this.#nspawn) return;
+    killPid(this.#leader);
+    await this.#nspawn.kill9();
+    this.#nspawn = null;
+  }
+}
+
+function readComm(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
