@@ -1,6 +1,7 @@
 import type { Role } from './messages.ts';
 import type { NicsReport, PortEvent, SegmentProof } from './nics.ts';
-import type { TakeoverApi, TakeoverProgress } from './takeover.ts';
+import type { TailItem } from './salvage.ts';
+import type { Operator, TakeoverApi, TakeoverProgress } from './takeover.ts';
 
 /**
  * What the command line and the local agent say to each other: HTTP with JSON over the control socket
@@ -56,6 +57,7 @@ export type StreamLine =
   | { kind: 'progress'; done: number; total: number | null; text: string }
   | { kind: 'difference'; root: string; path: string; what: string }
   | { kind: 'port'; event: PortEvent }
+  | { kind: 'tail'; item: TailItem }
   | TakeoverProgress
   | { kind: 'done'; summary: string; exitCode: number; facts: Record<string, unknown> }
   | { kind: 'error'; code: string; message: string; remedy: string; exitCode: number };
@@ -113,6 +115,10 @@ export interface ControlApi extends TakeoverApi {
   'POST /nics/swap': { body: { first: string; second: string; unproven: boolean }; answer: SegmentProof[] };
   /** Tells which cable is pulled or plugged (`port` lines), or blinks the light of a port, until the time is over or the client is gone. */
   'POST /nics/identify': { body: { seconds: number; blink: string | null }; answer: StreamLine };
+  /** On a node that was replaced: what only it has (`tail` lines), and with `apply` brings it to the active node. Facts of the last line: SalvageCounts. */
+  'POST /salvage': { body: { apply: boolean; by: Operator }; answer: StreamLine };
+  /** Makes a node that was replaced the standby. `unsalvaged`: although its lost tail is not brought back. */
+  'POST /rejoin': { body: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }; answer: StreamLine };
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 

@@ -3,6 +3,7 @@ import { limits } from './limits.ts';
 import { networkStateSchema } from './network-state.ts';
 import type { Op } from './ops.ts';
 import { roleSchema } from './role.ts';
+import { salvageAnswerSchema, salvageAskSchema } from './salvage.ts';
 import { takeoverAnswerSchema, takeoverAskSchema } from './takeover.ts';
 
 export type { Role } from './role.ts';
@@ -174,6 +175,10 @@ const shapes = {
   takeoverAnswer: { number: 31, lane: 'control', fields: { id: count, answer: takeoverAnswerSchema } },
   /** 32, both, control: what the sender's network really is; kept by the other for when the sender is dead. */
   network: { number: 32, lane: 'control', fields: { state: networkStateSchema } },
+  /** 33, a fenced node to the active one, bulk: a question of a salvage (I16). */
+  salvageAsk: { number: 33, lane: 'bulk', fields: { id: count, ask: salvageAskSchema } },
+  /** 34, the active node, control: the answer to the question of that number. */
+  salvageAnswer: { number: 34, lane: 'control', fields: { id: count, answer: salvageAnswerSchema } },
 } as const;
 
 type Shapes = typeof shapes;

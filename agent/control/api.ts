@@ -1,6 +1,6 @@
 import type { NicsReport, SegmentProof } from '../../protocol/nics.ts';
 import type { PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
-import type { Plan, PlanRequest, RunRequest, TakeoverLast } from '../../protocol/takeover.ts';
+import type { Operator, Plan, PlanRequest, RunRequest, TakeoverLast } from '../../protocol/takeover.ts';
 
 /** What the control socket can ask of the running agent. main.ts hands it in. Errors are OperatorErrors. */
 export interface AgentApi {
@@ -21,5 +21,7 @@ export interface AgentApi {
   takeoverPlan(request: PlanRequest): Promise<Plan>;
   takeoverRun(request: RunRequest, signal: AbortSignal): AsyncIterable<StreamLine>;
   takeoverLast(): TakeoverLast;
+  salvage(request: { apply: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
+  rejoin(request: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
   stop(): void;
 }

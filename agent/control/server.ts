@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { z } from 'zod';
 import { controlLimits, controlSocketName, exitCodes, type ControlError, type StreamLine } from '../../protocol/control.ts';
-import { planRequestSchema, runRequestSchema, type PlanRequest, type RunRequest } from '../../protocol/takeover.ts';
+import { operatorSchema, planRequestSchema, runRequestSchema, type PlanRequest, type RunRequest } from '../../protocol/takeover.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Log } from '../platform/log.ts';
 import type { AgentApi } from './api.ts';
@@ -44,6 +44,8 @@ const word = z.string().min(1).max(128);
 const assignBody = z.strictObject({ role: word, port: word, unproven: z.boolean() });
 const swapBody = z.strictObject({ first: word, second: word, unproven: z.boolean() });
 const identifyBody = z.strictObject({ seconds: z.number().min(1).max(86_400), blink: word.nullable() });
+const salvageBody = z.strictObject({ apply: z.boolean(), by: operatorSchema });
+const rejoinBody = z.strictObject({ confirm: word, salvage: z.boolean(), unsalvaged: z.boolean(), by: operatorSchema });
 const verifyBody = z.strictObject({ deep: z.boolean() });
 
 const routes: Record<string, Route> = {
@@ -70,6 +72,8 @@ const routes: Record<string, Route> = {
   'POST /takeover/plan': { schema: planRequestSchema, answer: (api, body: PlanRequest) => api.takeoverPlan(body) },
   'POST /takeover/run': { schema: runRequestSchema, stream: (api, body: RunRequest, signal) => api.takeoverRun(body, signal) },
   'GET /takeover/last': { schema: nothing, answer: (api) => api.takeoverLast() },
+  'POST /salvage': { schema: salvageBody, stream: (api, body: z.infer<typeof salvageBody>, signal) => api.salvage(body, signal) },
+  'POST /rejoin': { schema: rejoinBody, stream: (api, body: z.infer<typeof rejoinBody>, signal) => api.rejoin(body, signal) },
   'POST /stop': {
     schema: nothing,
     answer: (api) => {

@@ -11,6 +11,8 @@ export interface PeerReading {
   node: string;
   role: Role;
   epoch: number;
+  /** It holds the service addresses and runs the mail services. */
+  active: boolean;
   agentVersion: string;
   serverVersion: string | null;
   address: string;
@@ -55,6 +57,7 @@ export class PeerView {
       node: hello.node,
       role: hello.role,
       epoch: hello.epoch,
+      active: hello.active,
       agentVersion: hello.agentVersion,
       serverVersion: hello.serverVersion,
       address,
@@ -81,6 +84,7 @@ export class PeerView {
       ...this.#reading,
       role: message.role,
       epoch: message.epoch,
+      active: message.active,
       clockSkewMs: message.wallMs - wallMs,
       heardWallMs: wallMs,
       heardMonotonicMs: this.#clock.monotonicMs(),

@@ -25,6 +25,10 @@ import { Node } from './node.ts';
 import { settleRole } from './node-state.ts';
 import { findServerVersion, openStore } from './parts.ts';
 import { enterRole, type RoleParts } from './roles.ts';
+import { salvageAnswers } from './salvage/answers.ts';
+import { SalvageLink } from './salvage/link.ts';
+import { rejoin } from './salvage/rejoin.ts';
+import { Salvage } from './salvage/salvage.ts';
 import { agentVersion } from './version.ts';
 
 export interface RunOptions {
@@ -109,7 +113,8 @@ export class Agent {
       failed: this.#failed,
     };
     let node: Node | null = null;
-    const here = (node = await Node.start({
+    const salvageLink = new SalvageLink({ clock: systemClock, channel: () => link?.channel ?? null, ...salvageAnswers(kv, () => here) });
+    const here: Node = (node = await Node.start({
       config,
       log,
       kv,
@@ -121,6 +126,7 @@ export class Agent {
       failed: this.#failed,
       takeoverRuns: () => takeover?.runs ?? false,
       stopTakeover: (because) => takeover?.stop(because),
+      takes: (channel, message) => salvageLink.take(channel, message),
     }));
     this.#closers.push(() => here.stop());
     const statusParts = (): StatusParts => ({
@@ -189,6 +195,14 @@ export class Agent {
       met: () => met.addresses(),
       serverVersion,
     }));
+    const salvage = new Salvage({
+      node: here,
+      files: realFiles,
+      link: salvageLink,
+      pair: () => readablePin(pins)?.pair ?? '',
+      name: config.node,
+      audit: commands.audit,
+    });
     const { fence } = appliance;
     this.#closers.push(() => fence.probe.stop());
     fence.probe.start(this.#failed('reading the fence levels'));
@@ -198,6 +212,9 @@ export class Agent {
       pairing,
       fence,
       takeover: commands,
+      salvage,
+      rejoin: (request, push, signal) =>
+        rejoin({ node: here, name: config.node, appliance, salvage, audit: commands.audit }, request, push, signal),
       network: appliance.network,
       node: config.node,
       log,

@@ -1,4 +1,5 @@
 import { exitCodes, type StreamLine } from '../../protocol/control.ts';
+import type { SalvageCounts } from '../../protocol/salvage.ts';
 import type { AgentApi } from '../control/api.ts';
 import type { PairingServer } from '../link/pairing-server.ts';
 import type { NetworkControl } from '../network/network.ts';
@@ -14,6 +15,8 @@ import { Lines } from './lines.ts';
 import { nicsApi } from './nics.ts';
 import type { Takeover } from './takeover/takeover.ts';
 import type { RunningRole } from './roles.ts';
+import type { RejoinRequest } from './salvage/rejoin.ts';
+import type { Salvage } from './salvage/salvage.ts';
 
 export interface ApiParts {
   statusParts: () => StatusParts;
@@ -23,6 +26,8 @@ export interface ApiParts {
   network: NetworkControl;
   node: string;
   takeover: Takeover;
+  salvage: Salvage;
+  rejoin: (request: RejoinRequest, push: (line: StreamLine) => void, signal: AbortSignal) => Promise<void>;
   log: Log;
   stop: () => void;
 }
@@ -75,8 +80,28 @@ export function agentApi(parts: ApiParts): AgentApi {
     takeoverPlan: (request) => parts.takeover.plan(request, new AbortController().signal),
     takeoverRun: (request, signal) => Lines.of(signal, (push) => parts.takeover.run(request, push, signal)),
     takeoverLast: () => parts.takeover.last(),
+    salvage: ({ apply, by }, signal) =>
+      Lines.of(signal, async (push) => {
+        const counts = await parts.salvage.run(apply, by, push, signal);
+        push({
+          kind: 'done',
+          summary: salvageSummary(counts, apply),
+          exitCode: counts.missing > 0 ? exitCodes.failed : exitCodes.done,
+          facts: { ...counts },
+        });
+      }),
+    rejoin: (request, signal) => Lines.of(signal, (push) => parts.rejoin(request, push, signal)),
     stop: parts.stop,
   };
+}
+
+function salvageSummary({ missing, brought, there, placed, shown, differs }: SalvageCounts, apply: boolean): string {
+  const had = `${there + placed} had arrived already`;
+  const rest = `${shown} changes are only shown${differs > 0 ? `, ${differs} files differ and stay as they are there` : ''}`;
+  if (apply) return `${brought} brought to the active node, ${had}; ${rest}`;
+  return missing === 0
+    ? `nothing is only here: ${had}; ${rest}`
+    : `${missing} are only here: \`mailtwin salvage --apply\` brings them to the active node; ${had}; ${rest}`;
 }
 
 function onPrimary(running: RunningRole): PrimaryRole {

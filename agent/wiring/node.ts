@@ -34,6 +34,8 @@ export interface NodeParts {
   /** A takeover of this node is under way. */
   takeoverRuns: () => boolean;
   stopTakeover: (because: string) => void | Promise<void>;
+  /** Takes a message of a conversation that is not the role's; false when it is another one. */
+  takes: (channel: Channel, message: Message) => boolean;
 }
 
 /** A lasting condition of this node that people must know of. */
@@ -189,7 +191,7 @@ export class Node {
   }
 
   #take(channel: Channel, message: Message): boolean {
-    if (this.asks.take(channel, message)) return true;
+    if (this.asks.take(channel, message) || this.#p.takes(channel, message)) return true;
     if (message.type !== 'network') return false;
     this.#p.appliance.keepPeerNetwork(message.state);
     return true;

@@ -89,6 +89,12 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
       yield { kind: 'done', summary: 'mail-b is active', exitCode: 0, facts: {} };
     },
     takeoverLast: () => ({ report: null, running: false, unfinished: null }),
+    async *salvage() {
+      yield { kind: 'done', summary: 'nothing is only here', exitCode: 0, facts: {} };
+    },
+    async *rejoin() {
+      yield { kind: 'done', summary: 'mail-a is a standby now', exitCode: 0, facts: {} };
+    },
     stop() {},
     ...change,
   };

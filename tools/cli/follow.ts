@@ -1,5 +1,6 @@
 import { exitCodes, type StreamLine } from '../../protocol/control.ts';
 import type { PortEvent } from '../../protocol/nics.ts';
+import type { TailItem } from '../../protocol/salvage.ts';
 import { CommandError } from './command-error.ts';
 import type { Context } from './context.ts';
 import { printable } from './format.ts';
@@ -26,6 +27,7 @@ export async function follow(
     unit: string;
     onDifference?(line: StreamLine & { kind: 'difference' }, reporter: ProgressReporter): void;
     onPort?(event: PortEvent): void;
+    onTail?(item: TailItem, reporter: ProgressReporter): void;
   },
 ): Promise<Outcome> {
   const reporter = new ProgressReporter(context.terminal, context.monotonicMs);
@@ -41,6 +43,9 @@ export async function follow(
           break;
         case 'port':
           options.onPort?.(line.event);
+          break;
+        case 'tail':
+          options.onTail?.(line.item, reporter);
           break;
         case 'guard':
         case 'step':

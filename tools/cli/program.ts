@@ -11,6 +11,7 @@ import { gate } from './commands/gate.ts';
 import { init, type InitFlags } from './commands/init.ts';
 import { nicsAssign, nicsIdentify, nicsShow, nicsSwap } from './commands/nics.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
+import { rejoin, salvage, type RejoinFlags } from './commands/salvage.ts';
 import { status } from './commands/status.ts';
 import { showPlan, takeover, type TakeoverFlags } from './commands/takeover.ts';
 import { verify } from './commands/verify.ts';
@@ -288,6 +289,25 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
         .option('--fenced-by-hand <evidence>', 'for the manual fence level: what you saw that proves the other node off');
     command.action(ends((flags: TakeoverFlags) => takeover(context, kind, flags)));
   }
+  add(
+    'salvage',
+    'On a node that was replaced: shows what only it has; with --apply brings it to the active node as new messages, each exactly once.',
+    ['mailtwin salvage', 'mailtwin salvage --apply', 'mailtwin salvage --json'],
+    { json: true },
+  )
+    .option('--apply', 'bring it to the active node; nothing that is there is touched', false)
+    .action(ends((flags: CommonOptions & { apply: boolean }) => salvage(context, flags)));
+  add(
+    'rejoin',
+    'Makes a node that was replaced the standby: only differences are sent, and what they replace goes to history.',
+    ['mailtwin rejoin', 'mailtwin rejoin --salvage --confirm mail-a', 'mailtwin rejoin --override unsalvaged'],
+    { json: true },
+  )
+    .option('--confirm <node>', 'the name of this node, instead of being asked')
+    .option('--salvage', 'bring what only this node has to the active node first', false)
+    .addOption(new Option('--override <what>', 'go on although something is only here').choices(['unsalvaged']))
+    .action(ends((flags: RejoinFlags) => rejoin(context, flags)));
+
   program
     .command('plan')
     .description('Shows a plan that --dry-run wrote.')

@@ -41,6 +41,9 @@ export class Takeover {
     };
   }
 
+  /** Appends to the audit log; durable when it resolves. */
+  readonly audit: RunnerParts['audit'] = (what, facts, by) => this.#p.runner.audit(what, facts, by);
+
   /** Something newer happened: what runs here must not go on. */
   async stop(because: string): Promise<void> {
     this.#stop?.abort();

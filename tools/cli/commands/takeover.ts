@@ -1,12 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import { exitCodes } from '../../../protocol/control.ts';
 import {
   guardNames,
   guardNameSchema,
   planSchema,
   type GuardName,
-  type Operator,
   type Plan,
   type RunRequest,
   type TakeoverKind,
@@ -16,6 +14,7 @@ import { CommandError } from '../command-error.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import type { ControlClient } from '../control-client.ts';
 import { printable } from '../format.ts';
+import { operator } from '../operator.ts';
 import { guardText, lossText, planText } from '../plan-text.ts';
 
 export interface TakeoverFlags extends CommonOptions {
@@ -160,15 +159,4 @@ function readPlan(file: string): Plan {
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw bad(`is no plan: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
-}
-
-/** Who gives the command; for the audit log, not for permission. */
-function operator(): Operator {
-  const { uid, username } = userInfo();
-  return {
-    uid: Math.max(0, uid),
-    user: username,
-    tty: process.stdin.isTTY ? (process.env['SSH_TTY'] ?? 'tty') : null,
-    sudoUser: process.env['SUDO_USER'] ?? null,
-  };
 }

@@ -1,0 +1,72 @@
+import { ProtocolError } from '../../../protocol/ops.ts';
+import type { SalvageAnswer, SalvageAsk } from '../../../protocol/salvage.ts';
+import { sleep, systemClock } from '../../platform/clock.ts';
+import { OperatorError } from '../../platform/errors.ts';
+import { realFiles } from '../../platform/real-files.ts';
+import type { Kv } from '../../platform/kv.ts';
+import { judge } from '../../replicate/salvage/judge.ts';
+import { Placer } from '../../replicate/salvage/place.ts';
+import { SalvageRecords } from '../../replicate/salvage/records.ts';
+import type { Node } from '../node.ts';
+
+const sliceMs = 8;
+
+/** What this node, as the active one, says to the salvage of the node that it replaced. */
+export function salvageAnswers(kv: Kv, node: () => Node): { answer: (ask: SalvageAsk) => Promise<SalvageAnswer>; ended: () => void } {
+  const records = new SalvageRecords(kv);
+  const placer = new Placer(realFiles, records);
+  let last = systemClock.monotonicMs();
+  const pace = async () => {
+    if (systemClock.monotonicMs() - last < sliceMs) return;
+    await sleep(systemClock, 0);
+    last = systemClock.monotonicMs();
+  };
+  return {
+    ended: () => placer.reset(),
+    async answer(ask) {
+      try {
+        const { running, serving, word } = node();
+        const peer = running.peer.reading;
+        if (running.role !== 'primary' || !serving)
+          throw new OperatorError(
+            'not-active',
+            `${word.node} is ${word.state} and serves nobody`,
+            'bring the pair to one active node first: `mailtwin status` on both',
+          );
+        if (peer?.role !== 'fenced')
+          throw new OperatorError(
+            'not-fenced-peer',
+            'only a node that was replaced brings its lost tail back',
+            'see `mailtwin status` there',
+          );
+        const root = running.roots.find(({ name }) => name === ask.root);
+        if (!root) throw new OperatorError('no-root', `there is no root ${ask.root} here`, 'give both nodes the same roots');
+        switch (ask.ask) {
+          case 'judge':
+            return { answer: 'judged', verdicts: await judge({ files: realFiles, index: running.index, records, pace }, root, ask.items) };
+          case 'folder':
+            return await placer.folder(root, ask);
+          case 'put':
+            return await placer.put(root, ask);
+        }
+      } catch (error) {
+        return refusal(error);
+      }
+    },
+  };
+}
+
+function refusal(error: unknown): SalvageAnswer {
+  const cut = (text: string) => text.slice(0, 1000);
+  if (error instanceof OperatorError) return { answer: 'refused', code: error.code, text: cut(error.message), remedy: cut(error.remedy) };
+  if (error instanceof ProtocolError)
+    return { answer: 'refused', code: 'salvage-path', text: cut(error.message), remedy: 'see the log of that node' };
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === undefined) throw error;
+  return {
+    answer: 'refused',
+    code: 'salvage-disk',
+    text: cut(message),
+    remedy: 'see to the disk of the active node, then run the command again',
+  };
+}

@@ -1,0 +1,317 @@
+import { createHash } from 'node:crypto';
+import { limits } from '../../../protocol/limits.ts';
+import { exitCodes, type StreamLine } from '../../../protocol/control.ts';
+import {
+  salvageItemsMax,
+  type SalvageCounts,
+  type SalvageItem,
+  type SalvageTarget,
+  type SalvageVerdict,
+  type TailItem,
+} from '../../../protocol/salvage.ts';
+import type { Operator } from '../../../protocol/takeover.ts';
+import { namedMessages } from '../../mailstore/uidlist.ts';
+import { sleep, systemClock } from '../../platform/clock.ts';
+import { OperatorError } from '../../platform/errors.ts';
+import { displayPath, joinPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
+import { findTail, flagsOf, type Tail } from '../../replicate/salvage/find.ts';
+import { keywordsOf, readKeywords, systemFlags } from '../../replicate/salvage/keywords.ts';
+import { absolute, type Root } from '../../replicate/root.ts';
+import type { Node } from '../node.ts';
+import type { SalvageLink } from './link.ts';
+
+export interface SalvageParts {
+  node: Node;
+  files: Files;
+  link: SalvageLink;
+  /** The pair's and this node's name, which make the ids of a salvage its own. */
+  pair: () => string;
+  name: string;
+  audit: (what: string, facts: Record<string, unknown>, by: Operator) => Promise<void>;
+}
+
+/** Something of the tail that can be brought back, with what tells it from all others. */
+interface Candidate {
+  root: Root;
+  tail: Extract<Tail, { what: 'message' | 'file' }>;
+  path: BytePath;
+  stat: Stat;
+  item: SalvageItem;
+}
+
+const sliceMs = 8;
+const shownMax = 2000;
+const readBytes = limits.dataFrameBytesMax;
+const uidlistBytesMax = 256 * 1024 * 1024;
+
+/** Finds what only this fenced node has, has the active one judge it, and brings it there (I16). Nothing changes here. */
+export class Salvage {
+  readonly #p: SalvageParts;
+  #busy = false;
+  #lastMs = 0;
+
+  constructor(parts: SalvageParts) {
+    this.#p = parts;
+  }
+
+  /** @throws OperatorError when this node is not fenced, or the other one is not the active one. */
+  check(): void {
+    const { node } = this.#p;
+    if (node.role !== 'fenced')
+      throw new OperatorError(
+        'not-fenced-here',
+        `this node is ${node.role}: only a node that was replaced has a lost tail`,
+        'run it on the node that was replaced',
+        exitCodes.refused,
+      );
+    const { connected, reading } = node.running.peer;
+    if (!connected || !reading)
+      throw new OperatorError('disconnected', 'the active node is not connected', 'see `mailtwin status` for why', exitCodes.refused);
+    if (reading.role !== 'primary' || !reading.active || reading.epoch < node.epoch)
+      throw new OperatorError(
+        'not-active',
+        `the other node is ${reading.role} of epoch ${reading.epoch} and ${reading.active ? 'active' : 'not active'}`,
+        'bring it into service first',
+        exitCodes.refused,
+      );
+  }
+
+  async run(apply: boolean, by: Operator, push: (line: StreamLine) => void, signal: AbortSignal): Promise<SalvageCounts> {
+    this.check();
+    if (this.#busy) throw new OperatorError('salvage-runs', 'a salvage runs already', 'wait for its end', exitCodes.refused);
+    this.#busy = true;
+    try {
+      const counts = await this.#run(apply, push, signal);
+      if (apply) await this.#p.audit('salvage', { ...counts }, by);
+      return counts;
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #run(apply: boolean, push: (line: StreamLine) => void, signal: AbortSignal): Promise<SalvageCounts> {
+    const { node, files } = this.#p;
+    const counts: SalvageCounts = { missing: 0, brought: 0, there: 0, placed: 0, shown: 0, differs: 0, bytes: 0, keywordsDropped: 0 };
+    let told = 0;
+    const tell = (item: TailItem) => {
+      if (++told <= shownMax) push({ kind: 'tail', item });
+    };
+    let looked = 0;
+    for (const root of node.running.roots) {
+      const uids = new UidLookup(files, root);
+      let waiting: Candidate[] = [];
+      const settle = async () => {
+        const batch = waiting;
+        waiting = [];
+        if (batch.length > 0) await this.#settle(root, batch, apply, counts, uids, tell, signal);
+      };
+      for (const tail of findTail(files, node.running.index, root)) {
+        if (signal.aborted) throw new OperatorError('given-up', 'the salvage was given up', 'run it again: it goes on');
+        await this.#pace();
+        if (tail === null) {
+          if (++looked % 100 === 0) push({ kind: 'progress', done: looked, total: null, text: 'directories compared' });
+          continue;
+        }
+        if (tail.what === 'message' || tail.what === 'file') {
+          const candidate = await this.#candidate(root, tail);
+          if (candidate) waiting.push(candidate);
+          if (waiting.length >= salvageItemsMax) await settle();
+        } else if (tail.what === 'folder') {
+          if (apply) await this.#folder(root, tail.mailbox);
+          tell(shownItem(root, tail, uids));
+        } else {
+          counts.shown++;
+          tell(shownItem(root, tail, uids));
+        }
+      }
+      await settle();
+    }
+    return counts;
+  }
+
+  async #pace(): Promise<void> {
+    const now = systemClock.monotonicMs();
+    if (now - this.#lastMs < sliceMs) return;
+    await sleep(systemClock, 0);
+    this.#lastMs = systemClock.monotonicMs();
+  }
+
+  /** Null when it is gone, which cannot be here, or no regular file. */
+  async #candidate(root: Root, tail: Candidate['tail']): Promise<Candidate | null> {
+    const { files, name, pair, node } = this.#p;
+    const path = tail.what === 'message' ? joinPath(joinPath(tail.mailbox, tail.place), tail.name) : tail.path;
+    const stat = files.lstat(absolute(root, path));
+    if (stat?.kind !== 'file') return null;
+    const hash = createHash('sha256');
+    for await (const data of this.#content(root, path, stat.size)) hash.update(data);
+    const sha256 = hash.digest();
+    const place = tail.what === 'message' ? `${tail.mailbox}\0${tail.base}` : path;
+    const id = createHash('sha256')
+      .update([pair(), name, String(node.epoch), root.name, place].join('\0'), 'latin1')
+      .update(sha256)
+      .digest();
+    const item: SalvageItem = {
+      id,
+      kind: tail.what,
+      path: tail.what === 'message' ? tail.mailbox : path,
+      base: tail.what === 'message' ? tail.base : '',
+      size: stat.size,
+      sha256,
+      mtimeNs: String(stat.mtimeNs),
+    };
+    return { root, tail, path, stat, item };
+  }
+
+  async *#content(root: Root, path: BytePath, size: number): AsyncGenerator<Buffer> {
+    const { files } = this.#p;
+    const fd = files.openRead(absolute(root, path));
+    if (fd === null) throw new OperatorError('salvage-read', `${displayPath(path)} cannot be read`, 'see to the disk of this node');
+    try {
+      for (let at = 0; at < size;) {
+        const data = Buffer.allocUnsafe(Math.min(readBytes, size - at));
+        const read = files.read(fd, data, 0, data.length, at);
+        if (read === 0)
+          throw new OperatorError(
+            'salvage-read',
+            `${displayPath(path)} became shorter`,
+            'nothing may write into the mail store of this node',
+          );
+        at += read;
+        yield data.subarray(0, read);
+        await this.#pace();
+      }
+    } finally {
+      files.close(fd);
+    }
+  }
+
+  async #settle(
+    root: Root,
+    batch: readonly Candidate[],
+    apply: boolean,
+    counts: SalvageCounts,
+    uids: UidLookup,
+    tell: (item: TailItem) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { verdicts } = await this.#p.link.ask({ ask: 'judge', root: root.name, items: batch.map(({ item }) => item) }, 'judged');
+    for (const [i, candidate] of batch.entries()) {
+      const verdict: SalvageVerdict = verdicts[i] ?? 'missing';
+      let shown: TailItem['verdict'] = verdict;
+      if (verdict === 'missing' && apply) {
+        if (signal.aborted) throw new OperatorError('given-up', 'the salvage was given up', 'run it again: it goes on');
+        counts.keywordsDropped += await this.#bring(candidate);
+        shown = 'brought';
+      }
+      counts[shown]++;
+      if (verdict === 'missing') counts.bytes += candidate.stat.size;
+      tell(candidateItem(candidate, shown, uids));
+    }
+  }
+
+  async #folder(root: Root, mailbox: BytePath): Promise<void> {
+    const stat = this.#p.files.lstat(absolute(root, mailbox === '' ? '.' : mailbox));
+    if (!stat) return;
+    const { mode, uid, gid } = stat;
+    await this.#p.link.ask({ ask: 'folder', root: root.name, mailbox, mode, uid, gid }, 'folder');
+  }
+
+  /** @returns how many keywords the mailbox there does not know. */
+  async #bring({ root, tail, path, stat, item }: Candidate): Promise<number> {
+    if (tail.what === 'message') await this.#folder(root, tail.mailbox);
+    const target = this.#target(root, tail, path);
+    const { mode, uid, gid, size } = stat;
+    const put = {
+      ask: 'put' as const,
+      root: root.name,
+      id: item.id,
+      target,
+      mtimeNs: item.mtimeNs,
+      mode,
+      uid,
+      gid,
+      size,
+      sha256: item.sha256,
+    };
+    let offset = 0;
+    if (size === 0) return (await this.#p.link.ask({ ...put, offset, data: Buffer.alloc(0) }, 'taken')).dropped.length;
+    for await (const data of this.#content(root, path, size)) {
+      const { state, dropped } = await this.#p.link.ask({ ...put, offset, data }, 'taken');
+      if (state !== 'more') return dropped.length;
+      offset += data.length;
+    }
+    throw new OperatorError('salvage-content', `${displayPath(path)} was sent and not taken`, 'run `mailtwin salvage --apply` again');
+  }
+
+  #target(root: Root, tail: Candidate['tail'], path: BytePath): SalvageTarget {
+    if (tail.what === 'file') return { kind: 'file', path };
+    const flags = flagsOf(tail.name);
+    const list = this.#p.files.readFile(absolute(root, joinPath(tail.mailbox, 'dovecot-keywords')), 64 * 1024);
+    return {
+      kind: 'message',
+      mailbox: tail.mailbox,
+      flags: systemFlags(flags),
+      keywords: list ? keywordsOf(flags, readKeywords(list.data)) : [],
+      virtualSize: virtualSizeOf(tail.name),
+    };
+  }
+}
+
+/** `W=` of a Maildir++ name: the size with CRLF line ends. */
+function virtualSizeOf(name: string): number | null {
+  const match = /,W=([0-9]{1,15})(?=[,:]|$)/.exec(name);
+  return match ? Number(match[1]) : null;
+}
+
+/** UIDs of one mailbox at a time, as its list here names them. */
+class UidLookup {
+  readonly #files: Files;
+  readonly #root: Root;
+  #mailbox: BytePath | null = null;
+  #uids = new Map<string, number>();
+
+  constructor(files: Files, root: Root) {
+    this.#files = files;
+    this.#root = root;
+  }
+
+  of(mailbox: BytePath, base: string): number | null {
+    if (this.#mailbox !== mailbox) {
+      this.#mailbox = mailbox;
+      const list = this.#files.readFile(absolute(this.#root, joinPath(mailbox, 'dovecot-uidlist')), uidlistBytesMax);
+      this.#uids = new Map(list ? [...namedMessages(list.data)].map(({ uid, base: name }) => [name, uid]) : []);
+    }
+    return this.#uids.get(base) ?? null;
+  }
+}
+
+function candidateItem({ root, tail, path, stat }: Candidate, verdict: TailItem['verdict'], uids: UidLookup): TailItem {
+  const isMessage = tail.what === 'message';
+  return {
+    what: tail.what,
+    root: root.name,
+    mailbox: isMessage ? displayPath(tail.mailbox) : '',
+    name: displayPath(isMessage ? tail.base : path),
+    uid: isMessage ? uids.of(tail.mailbox, tail.base) : null,
+    size: stat.size,
+    date: new Date(Number(stat.mtimeNs / 1_000_000n)).toISOString(),
+    flags: isMessage ? flagsOf(tail.name) : '',
+    verdict,
+  };
+}
+
+function shownItem(root: Root, tail: Exclude<Tail, { what: 'message' | 'file' }>, uids: UidLookup): TailItem {
+  const mailbox = 'mailbox' in tail ? tail.mailbox : '';
+  const base = 'base' in tail ? tail.base : null;
+  return {
+    what: tail.what,
+    root: root.name,
+    mailbox: displayPath(mailbox),
+    name: displayPath('path' in tail ? tail.path : (base ?? mailbox)),
+    uid: base === null ? null : uids.of(mailbox, base),
+    size: null,
+    date: null,
+    flags: tail.what === 'flags' ? `${tail.before === '' ? '-' : tail.before} > ${tail.after === '' ? '-' : tail.after}` : '',
+    verdict: tail.what === 'folder' ? 'missing' : 'shown',
+  };
+}

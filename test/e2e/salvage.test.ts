@@ -1,0 +1,162 @@
+import { execFileSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import type { SalvageCounts, TailItem } from '../../protocol/salvage.ts';
+import { AgentPair, type LabAgent } from '../lab/agents.ts';
+import { freePort } from '../lab/small-pair.ts';
+import { waitFor } from '../lab/waiting.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'mailtwin-salvage-'));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+const levels = 'fencing: [{ type: cooperative, timeoutSeconds: 5 }, { type: manual }]\n';
+const waitMs = 60_000;
+const cli = (agent: LabAgent, ...args: string[]) => agent.cli(args, { mayFail: true, timeoutMs: 120_000 });
+
+function makeMailbox(path: string, messages: readonly string[], uidValidity: number): void {
+  for (const part of ['cur', 'new', 'tmp']) mkdirSync(join(path, part), { recursive: true });
+  messages.forEach((name) => writeFileSync(join(path, 'cur', `${name}:2,S`), text(name)));
+  const lines = messages.map((name, i) => `${i + 1} :${name}\n`);
+  writeFileSync(
+    join(path, 'dovecot-uidlist'),
+    `3 V${uidValidity} N${messages.length + 1} G0123456789abcdef0123456789abcdef\n${lines.join('')}`,
+  );
+}
+
+function text(name: string): string {
+  return `Message-ID: <${name}>\nSubject: ${name}\n\ntext of ${name}\n`;
+}
+
+/** Message-IDs in a mailbox, sorted: twice what is there twice. */
+function messagesIn(mailbox: string): string[] {
+  return ['cur', 'new']
+    .flatMap((place) => readdirSync(join(mailbox, place)).map((name) => readFileSync(join(mailbox, place, name), 'utf8')))
+    .map((content) => /^Message-ID: <(.*)>$/m.exec(content)?.[1] ?? '?')
+    .toSorted();
+}
+
+async function tailOf(agent: LabAgent, ...args: string[]): Promise<SalvageCounts & { items: TailItem[]; code: number }> {
+  const { stdout, stderr, code } = await cli(agent, 'salvage', '--json', ...args);
+  if (!stdout.includes('"items"')) throw new Error(stdout + stderr);
+  return { ...(JSON.parse(stdout) as SalvageCounts & { items: TailItem[] }), code };
+}
+
+test('what only a dead primary has comes back, each exactly once, and it rejoins by differences; nothing there is wiped unseen (I15, I16)', async () => {
+  const at = (node: string, root: string) => join(dir, node, root);
+  const [mailA, mailB, queueA, queueB] = [at('a', 'mail'), at('b', 'mail'), at('a', 'queue'), at('b', 'queue')];
+  makeMailbox(join(mailA, 'user'), ['1700000001.M1.h', '1700000002.M2.h', '1700000003.M3.h', '1700000004.M4.h'], 1234);
+  makeMailbox(join(mailA, 'user/.Archive'), ['1700000005.M5.h'], 1235);
+  mkdirSync(queueA, { recursive: true });
+  writeFileSync(join(queueA, 'old'), 'queued before\n');
+  // A node that comes back finds the other where it was.
+  const ports = [await freePort(), await freePort()];
+  const options = (node: 'a' | 'b') => ({
+    node: `mail-${node}`,
+    listen: `127.0.0.1:${ports[node === 'a' ? 0 : 1]}`,
+    dir: join(dir, node),
+    roots: [
+      { name: 'mail', path: at(node, 'mail'), format: 'maildir' as const },
+      { name: 'queue', path: at(node, 'queue'), format: 'plain' as const },
+    ],
+    config: [['# Prometheus metrics', `${levels}# Prometheus metrics`]] as const,
+  });
+  const pair = await AgentPair.create({ primary: options('a'), standby: options('b') });
+  await using _ = pair;
+  const { primary: a, standby: b } = pair;
+  await b.start();
+  await pair.filled(waitMs);
+  await pair.wait();
+  await waitFor('the standby to know that it is filled', waitMs, async () => (await b.status()).replication.phase === 'streaming');
+
+  // Nothing of this arrives.
+  await b.kill9();
+  const user = join(mailA, 'user');
+  writeFileSync(join(user, 'new/1700000010.M10.h,S=70'), text('delivered'));
+  utimesSync(join(user, 'new/1700000010.M10.h,S=70'), 1_700_000_010, 1_700_000_010.25);
+  writeFileSync(join(user, 'cur/1700000011.M11.h:2,FS'), text('draft'));
+  makeMailbox(join(user, '.Sent'), ['1700000012.M12.h'], 1236);
+  renameSync(join(user, 'cur/1700000001.M1.h:2,S'), join(user, 'cur/1700000001.M1.h:2,FS'));
+  unlinkSync(join(user, 'cur/1700000002.M2.h:2,S'));
+  renameSync(join(user, 'cur/1700000003.M3.h:2,S'), join(user, '.Archive/cur/1700000020.moved:2,S'));
+  writeFileSync(join(queueA, 'new'), 'queued and not sent\n');
+  writeFileSync(join(queueA, 'both'), 'of a\n');
+  await a.kill9();
+
+  await b.start();
+  const overrides = ['--override', 'unproven', '--override', 'predicted-loss'];
+  const over = await cli(b, 'failover', '--confirm', 'mail-a', '--accept-loss', '--fenced-by-hand', 'killed by the test', ...overrides);
+  expect([over.code, over.stderr]).toEqual([0, '']);
+  writeFileSync(join(queueB, 'both'), 'of b\n');
+  unlinkSync(join(mailB, 'user/cur/1700000004.M4.h:2,S'));
+  await a.start();
+  await waitFor('the old primary to be fenced', waitMs, async () => {
+    const { role, peer } = await a.status();
+    return role === 'fenced' && peer.connected;
+  });
+
+  expect((await cli(b, 'salvage')).stderr).toContain('not-fenced-here');
+  const shown = await tailOf(a);
+  expect(shown).toMatchObject({ missing: 4, brought: 0, there: 1, placed: 0, differs: 1, code: 1 });
+  const told = (what: TailItem['what']) =>
+    shown.items.filter((item) => item.what === what).map(({ mailbox, name, verdict, flags }) => ({ mailbox, name, verdict, flags }));
+  expect(told('flags')).toEqual([{ mailbox: 'user', name: '1700000001.M1.h', verdict: 'shown', flags: 'S > FS' }]);
+  expect(
+    told('expunged')
+      .map(({ name }) => name)
+      .toSorted(),
+  ).toEqual(['1700000002.M2.h', '1700000003.M3.h']);
+  expect(told('folder')).toMatchObject([{ mailbox: 'user/.Sent' }]);
+  expect(told('file').toSorted((x, y) => (x.name < y.name ? -1 : 1))).toMatchObject([
+    { name: 'both', verdict: 'differs' },
+    { name: 'new', verdict: 'missing' },
+  ]);
+  const before = messagesIn(join(mailB, 'user'));
+  expect(before).not.toContain('delivered');
+
+  const early = await cli(a, 'rejoin', '--confirm', 'mail-a');
+  expect([early.code, early.stderr]).toEqual([3, expect.stringContaining('unsalvaged')]);
+  expect((await a.status()).role).toBe('fenced');
+
+  expect(await tailOf(a, '--apply')).toMatchObject({ missing: 0, brought: 4, there: 1, differs: 1, code: 0 });
+  expect(await tailOf(a, '--apply')).toMatchObject({ missing: 0, brought: 0, placed: 4, code: 0 });
+  expect(messagesIn(join(mailB, 'user'))).toEqual([...before, 'delivered', 'draft'].toSorted());
+  expect(messagesIn(join(mailB, 'user/.Sent'))).toEqual(['1700000012.M12.h']);
+  expect(messagesIn(join(mailB, 'user/.Archive'))).toEqual(['1700000005.M5.h']);
+  expect(readFileSync(join(queueB, 'new'), 'utf8')).toBe('queued and not sent\n');
+  expect(readFileSync(join(queueB, 'both'), 'utf8')).toBe('of b\n');
+  const [arrived = ''] = readdirSync(join(mailB, 'user/new'));
+  expect(arrived).toMatch(/^1700000010\.S[0-9a-f]{32}\.mailtwin,S=\d+$/);
+  expect(statSync(join(mailB, 'user/new', arrived)).mtimeMs).toBe(1_700_000_010_250);
+  expect(readdirSync(join(mailB, 'user/cur')).filter((name) => name.includes('.mailtwin,'))).toEqual([expect.stringMatching(/:2,FS$/)]);
+
+  const wrong = await cli(a, 'rejoin', '--confirm', 'mail-b');
+  expect([wrong.code, wrong.stderr]).toEqual([3, expect.stringContaining('wrong-name')]);
+  const back = await cli(a, 'rejoin', '--confirm', 'mail-a');
+  expect([back.code, back.stderr]).toEqual([0, '']);
+  await waitFor('the old primary to be the standby', waitMs, async () => {
+    const { role, replication, peer } = await a.status();
+    return role === 'standby' && peer.connected && replication.phase === 'streaming';
+  });
+  await cli(b, 'wait');
+  const verified = await cli(b, 'verify', '--deep');
+  expect([verified.code, verified.stdout]).toEqual([0, expect.stringContaining('both nodes hold the same')]);
+  expect(messagesIn(join(mailA, 'user'))).toEqual(messagesIn(join(mailB, 'user')));
+  // What was replaced is in history: the file that differs, and the messages under their old names.
+  const history = execFileSync('grep', ['-rlF', '-e', 'of a', '-e', 'Message-ID: <delivered>', join(a.stateDir, 'staging')], {
+    encoding: 'utf8',
+  });
+  expect(history.trim().split('\n').length).toBeGreaterThanOrEqual(2);
+});

@@ -1,0 +1,93 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import type { SalvagePut } from '../../protocol/salvage.ts';
+import { maildirFormat } from '../../agent/mailstore/maildir.ts';
+import { plainFormat } from '../../agent/mailstore/plain.ts';
+import type { Kv } from '../../agent/platform/kv.ts';
+import { realFiles } from '../../agent/platform/real-files.ts';
+import { keywordsOf, lettersFor, readKeywords, systemFlags } from '../../agent/replicate/salvage/keywords.ts';
+import { Placer } from '../../agent/replicate/salvage/place.ts';
+import { SalvageRecords } from '../../agent/replicate/salvage/records.ts';
+
+describe('keywords of a salvaged message', () => {
+  const there = readKeywords(Buffer.from('0 $Forwarded\n1 NonJunk\n3 Mit Umlaut\u00e4\n'));
+  const here = readKeywords(Buffer.from('0 NonJunk\n1 Later\n'));
+
+  it('are carried by name, because the letters differ between mailboxes', () => {
+    expect(keywordsOf('FSab', here)).toEqual(['NonJunk', 'Later']);
+    expect(lettersFor(['NonJunk', 'Later'], there)).toEqual({ letters: 'b', dropped: ['Later'] });
+  });
+
+  it('come in the order of the alphabet, each once, apart from the system flags', () => {
+    expect(lettersFor(['Mit Umlaut\u00e4', '$Forwarded', '$Forwarded'], there).letters).toBe('ad');
+    expect(systemFlags('TSaFSb')).toBe('FST');
+  });
+
+  it('are taken from no line that Dovecot would not take', () => {
+    expect(readKeywords(Buffer.from('26 TooMany\nx y\n\n5 Fine\n'))).toEqual(new Map([['f', 'Fine']]));
+  });
+});
+
+describe('what an active node takes of a salvage', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'mailtwin-salvage-'));
+  afterAll(() => rmSync(dir, { recursive: true, force: true }));
+  for (const part of ['user/cur', 'user/new', 'user/tmp', 'queue']) mkdirSync(join(dir, part), { recursive: true });
+  symlinkSync('/tmp', join(dir, 'link'));
+  const stored = new Map<string, Buffer>();
+  const kv = {
+    get: (key: Buffer) => stored.get(key.toString('hex')),
+    commit: (writes: [Buffer, Buffer][]) => writes.forEach(([key, value]) => stored.set(key.toString('hex'), value)),
+    flushed: async () => {},
+  } as unknown as Kv;
+  const root = { name: 'mail', path: dir, staging: '', format: maildirFormat };
+  const placer = () => new Placer(realFiles, new SalvageRecords(kv));
+  const me = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  const put = (change: Partial<SalvagePut>, text = 'x\n'): SalvagePut => ({
+    ask: 'put',
+    root: 'mail',
+    id: createHash('sha256').update(JSON.stringify(change)).digest(),
+    target: { kind: 'message', mailbox: 'user', flags: '', keywords: [], virtualSize: null },
+    mtimeNs: '1700000000000000000',
+    mode: 0o600,
+    ...me,
+    size: text.length,
+    sha256: createHash('sha256').update(text).digest(),
+    offset: 0,
+    data: Buffer.from(text),
+    ...change,
+  });
+
+  it('never leaves its root, goes through no link, and writes over nothing (I11, I16)', async () => {
+    const file = (path: string) => put({ target: { kind: 'file', path } });
+    await expect(placer().put(root, file('../outside'))).rejects.toThrow('not a file name');
+    await expect(placer().put(root, file('link/outside'))).rejects.toMatchObject({ code: 'salvage-path' });
+    await expect(
+      placer().put(root, put({ target: { kind: 'message', mailbox: 'link', flags: '', keywords: [], virtualSize: null } })),
+    ).rejects.toMatchObject({
+      code: 'salvage-path',
+    });
+    await expect(placer().folder(root, { ask: 'folder', root: 'mail', mailbox: 'a/../../b', mode: 0o700, ...me })).rejects.toThrow(
+      'not a file name',
+    );
+    writeFileSync(join(dir, 'queue/taken'), 'of the active node\n');
+    const plain = { ...root, format: plainFormat };
+    await expect(placer().put(plain, file('queue/taken'))).rejects.toMatchObject({ code: 'salvage-taken' });
+    expect(readdirSync(join(dir, 'queue')).filter((name) => !name.startsWith('.'))).toEqual(['taken']);
+  });
+
+  it('is what was sent, or nothing (I8)', async () => {
+    await expect(placer().put(root, put({ sha256: Buffer.alloc(32) }))).rejects.toMatchObject({ code: 'salvage-content' });
+    await expect(placer().put(root, put({ offset: 1 }))).rejects.toMatchObject({ code: 'salvage-order' });
+    expect(['new', 'cur', 'tmp'].flatMap((place) => readdirSync(join(dir, 'user', place)))).toEqual([]);
+  });
+
+  it('makes a folder as Maildir++ has it, once', async () => {
+    const ask = { ask: 'folder' as const, root: 'mail', mailbox: 'user/.New.Deep', mode: 0o700, ...me };
+    expect(await placer().folder(root, ask)).toEqual({ answer: 'folder', state: 'made' });
+    expect(readdirSync(join(dir, 'user/.New.Deep')).toSorted()).toEqual(['cur', 'maildirfolder', 'new', 'tmp']);
+    expect(await placer().folder(root, ask)).toEqual({ answer: 'folder', state: 'was-there' });
+  });
+});
