@@ -179,6 +179,12 @@ const shapes = {
   salvageAsk: { number: 33, lane: 'bulk', fields: { id: count, ask: salvageAskSchema } },
   /** 34, the active node, control: the answer to the question of that number. */
   salvageAnswer: { number: 34, lane: 'control', fields: { id: count, answer: salvageAnswerSchema } },
+  /** 35, P, control: how a verification of both nodes ended; the standby's guards and status tell it, too. */
+  verified: {
+    number: 35,
+    lane: 'control',
+    fields: { at: text, result: z.enum(['clean', 'different', 'failed']), deep: z.boolean(), differences: count },
+  },
 } as const;
 
 type Shapes = typeof shapes;

@@ -1,3 +1,4 @@
+import { limits } from '../../protocol/limits.ts';
 import type { PredictedLoss } from '../../protocol/takeover.ts';
 import { fail, freshMs, heartbeatMs, notKnown, pass, some, warn, type Finding, type Guard } from './guard-result.ts';
 import { reading, type GuardFacts } from './guard-facts.ts';
@@ -82,11 +83,21 @@ function healthy(facts: GuardFacts, evidence: string): Finding {
   return pass('the primary is in service', evidence);
 }
 
+/** Heartbeats come every second: nobody who lives and can be reached is silent for so long. */
+const silentMs = limits.peerSilentMs;
+
 function gone(facts: GuardFacts, evidence: string): Finding {
-  const word = reading(facts.peer, facts.nowMs, heartbeatMs);
   const paths = reading(facts.paths, facts.nowMs, freshMs);
+  const isUnreachable = paths.is === 'known' && paths.value.length > 0 && paths.value.every(({ up }) => !up);
+  const word = reading(facts.peer, facts.nowMs, isUnreachable ? silentMs : heartbeatMs);
   if (word.is === 'known' && word.value.role === 'primary' && word.value.active)
-    return fail('the primary lives and is in service', evidence, 'use `mailtwin switchover`, which loses nothing');
+    return fail(
+      'the primary lives and is in service',
+      evidence,
+      isUnreachable
+        ? `if it has just died, ask again when it was silent for ${silentMs / 1000} s; otherwise use \`mailtwin switchover\`, which loses nothing`
+        : 'use `mailtwin switchover`, which loses nothing',
+    );
   if (word.is === 'known')
     return warn('the primary lives, but is not in service', evidence, 'see `mailtwin status` there; perhaps it only needs help');
   if (paths.is !== 'known') return notKnown('warn', 'the state of the other node', paths, '');

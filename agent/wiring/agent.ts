@@ -209,6 +209,7 @@ export class Agent {
     const api = agentApi({
       statusParts,
       running: () => here.running,
+      tellPeer: (message) => link?.channel?.sendControl(message),
       pairing,
       fence,
       takeover: commands,

@@ -1,4 +1,5 @@
 import { exitCodes, type StreamLine } from '../../protocol/control.ts';
+import type { Message } from '../../protocol/messages.ts';
 import type { SalvageCounts } from '../../protocol/salvage.ts';
 import type { AgentApi } from '../control/api.ts';
 import type { PairingServer } from '../link/pairing-server.ts';
@@ -9,7 +10,7 @@ import { displayPath } from '../platform/files.ts';
 import type { Log } from '../platform/log.ts';
 import type { PrimaryRole } from '../replicate/primary/role.ts';
 import type { StandbyRole } from '../replicate/standby/role.ts';
-import { buildStatus, saveLastVerify, type StatusParts } from '../replicate/status.ts';
+import { buildStatus, readLastVerify, saveLastVerify, type StatusParts } from '../replicate/status.ts';
 import { testFencing, type FenceParts } from './fence.ts';
 import { Lines } from './lines.ts';
 import { nicsApi } from './nics.ts';
@@ -21,6 +22,8 @@ import type { Salvage } from './salvage/salvage.ts';
 export interface ApiParts {
   statusParts: () => StatusParts;
   running: () => RunningRole;
+  /** Says something to the other node, when it is connected. */
+  tellPeer: (message: Message) => void;
   pairing: PairingServer;
   fence: FenceParts;
   network: NetworkControl;
@@ -55,7 +58,7 @@ export function agentApi(parts: ApiParts): AgentApi {
     verify: (deep, signal) =>
       Lines.of(signal, async (push) => {
         const { primary, standby } = running();
-        if (primary) await verifyPair(statusParts(), primary, deep, signal, push);
+        if (primary) await verifyPair(statusParts(), primary, parts.tellPeer, deep, signal, push);
         else if (standby) await verifyStandby(statusParts(), standby, deep, signal, push);
         else throw new OperatorError('fenced', 'this node was replaced and is kept as it is', 'run `mailtwin rejoin` first', 3);
       }),
@@ -113,6 +116,7 @@ function onPrimary(running: RunningRole): PrimaryRole {
 async function verifyPair(
   status: StatusParts,
   primary: PrimaryRole,
+  tellPeer: ApiParts['tellPeer'],
   deep: boolean,
   signal: AbortSignal,
   push: (line: StreamLine) => void,
@@ -127,6 +131,8 @@ async function verifyPair(
       push({ kind: 'difference', root, path: displayPath(path), what: node === 'pair' ? what : `on the ${node} it ${what}` });
     }
     conclude(status, deep, report, push, 'both nodes hold the same', 'what differs is sent again, so run verify once more');
+    const verified = readLastVerify(status.kv);
+    if (verified) tellPeer({ type: 'verified', ...verified });
   } catch (error) {
     if (!signal.aborted)
       saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: 'failed', deep, differences: 0 });

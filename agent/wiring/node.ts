@@ -14,6 +14,7 @@ import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
 import type { Appliance } from './appliance.ts';
+import { saveLastVerify } from '../replicate/status.ts';
 import { tellRole } from './node-state.ts';
 import { peerAnswers } from './peer-answers.ts';
 import { PeerAsks, without } from './peer-asks.ts';
@@ -192,6 +193,12 @@ export class Node {
 
   #take(channel: Channel, message: Message): boolean {
     if (this.asks.take(channel, message) || this.#p.takes(channel, message)) return true;
+    if (message.type === 'verified') {
+      const { at, result, deep, differences } = message;
+      // Only a standby's copy was proved, and it keeps its own word when the other one is no primary.
+      if (this.role === 'standby') saveLastVerify(this.#p.kv, { at, result, deep, differences });
+      return true;
+    }
     if (message.type !== 'network') return false;
     this.#p.appliance.keepPeerNetwork(message.state);
     return true;

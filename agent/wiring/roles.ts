@@ -12,11 +12,13 @@ import { ReplicaIndex } from '../journal/replica-index.ts';
 import { indexOf, noteIndexOf, ownDiskKey, turnRound } from '../journal/turn-round.ts';
 import type { Channel } from '../link/channel.ts';
 import type { Hello } from '../link/handshake.ts';
+import { mailboxesBelow } from '../mailstore/mailbox-walk.ts';
 import type { Meter } from '../observe/meter.ts';
 import { sleep, systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
+import { joinPath } from '../platform/files.ts';
 import { realFiles } from '../platform/real-files.ts';
 import { PeerView } from '../replicate/peer-view.ts';
 import { countFiles } from '../replicate/primary/count.ts';
@@ -69,6 +71,7 @@ export interface RunningRole {
 
 /** How often a standby that is being filled looks whether it is. */
 const filledPollMs = 500;
+const cacheName = 'dovecot.index.cache';
 const noCapture: Status['capture'] = { watcher: 'none', watches: 0, overflows: 0 };
 
 /**
@@ -214,6 +217,8 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   const { adopted, movedAside } = isOwnDisk
     ? { adopted: await acceptOwnDisk(startup), movedAside: 0 }
     : await checkForeign(startup, foreign);
+  // They belong to indexes that the other node's are about to replace.
+  if (isOwnDisk) dropCaches(roots);
   if (adopted > 0) {
     // A position that no primary made: the next connection begins with a comparison.
     kv.commit([[metaKey('position'), packPosition({ epoch: 0, seq: 0, checksum: randomBytes(8).toString('hex') })]]);
@@ -262,6 +267,12 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
       await role.idle();
     },
   };
+}
+
+/** Dovecot's caches are derived and not replicated: one that does not fit its index is taken for corruption. */
+function dropCaches(roots: readonly Root[]): void {
+  for (const { path } of roots)
+    for (const { dir, names } of mailboxesBelow(realFiles, path)) if (names.has(cacheName)) realFiles.unlink(joinPath(dir, cacheName));
 }
 
 /** A node that was replaced: it listens, tells where it stands, and changes nothing. */

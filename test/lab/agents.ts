@@ -29,6 +29,8 @@ export interface AgentOptions {
   /** HOST:PORT; default a port of loopback that the system chooses. */
   listen?: string;
   watcher?: 'auto' | 'chokidar' | 'fanotify';
+  /** Default: the test's own. */
+  environment?: NodeJS.ProcessEnv;
   /** Lines of the configuration to replace, as text by text. */
   config?: readonly (readonly [from: string, to: string])[];
 }
@@ -85,8 +87,8 @@ export class LabAgent {
   async start(): Promise<void> {
     if (this.#process?.isRunning) throw new Error(`the agent ${this.node} runs already`);
     this.#earlierOutput = this.output;
-    const { namespace } = this.#options;
-    const started = new LabProcess(process.execPath, [mainFile, 'run', '--config', this.#configFile], { namespace });
+    const { namespace, environment: env } = this.#options;
+    const started = new LabProcess(process.execPath, [mainFile, 'run', '--config', this.#configFile], { namespace, ...(env && { env }) });
     this.#process = started;
     this.#wanted = true;
     await waitFor(`the agent ${this.node}`, startMs, async () => {

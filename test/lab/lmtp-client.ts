@@ -71,6 +71,11 @@ export class LmtpClient {
     return answers;
   }
 
+  /** Ends the connection without a word. */
+  abandon(): void {
+    this.#socket.destroy();
+  }
+
   async close(): Promise<void> {
     if (this.#failure === null) this.#socket.write('QUIT\r\n');
     await this.#reply().catch(() => '');

@@ -1,0 +1,99 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { Appliance, type ApplianceOptions } from './appliance.ts';
+import { Network } from './namespaces.ts';
+import { ownerMark } from './ownership.ts';
+import type { RunResult } from './processes.ts';
+import { waitFor } from './waiting.ts';
+
+const waitMs = 60_000;
+
+export interface AppliancePairOptions {
+  /** Directory on whose file system all of it lies. */
+  base: string;
+  /** More of the section `takeover` on both, as YAML lines. */
+  takeover?: string;
+  /** Environment of both agents. */
+  environment?: NodeJS.ProcessEnv;
+}
+
+/** Two appliances on a service LAN (network 0, gateway 10.77.0.254) and a cable of their own (network 1). The test process is in the LAN. */
+export class AppliancePair implements AsyncDisposable {
+  readonly network = new Network({ hosts: ['a', 'b'], networks: 2 });
+  readonly address = '10.77.0.100';
+  readonly a: Appliance;
+  readonly b: Appliance;
+  readonly #dir: string;
+
+  constructor({ base, takeover, environment }: AppliancePairOptions) {
+    this.#dir = mkdtempSync(join(base, `${ownerMark()}-`));
+    chmodSync(this.#dir, 0o755);
+    const ports = { a: 9641, b: 9642 };
+    const options = (name: 'a' | 'b', role: ApplianceOptions['role']): ApplianceOptions => {
+      const dir = join(this.#dir, name);
+      mkdirSync(dir, { mode: 0o755 });
+      const other = name === 'a' ? 'b' : 'a';
+      const fence = { ip: '10.77.0.254', ipport: String(ports[other]), username: 'admin', lanplus: '1', cipher: '3' };
+      const shared = { network: this.network, addresses: [`${this.address}/24`], gateways: ['10.77.0.254'] };
+      return {
+        ...shared,
+        name,
+        role,
+        dir,
+        bmcPort: ports[name],
+        fence,
+        ...(takeover === undefined ? {} : { takeover }),
+        ...(environment && { environment }),
+      };
+    };
+    this.a = new Appliance(options('a', 'primary'));
+    this.b = new Appliance(options('b', 'standby'));
+  }
+
+  /** Both run, are paired and filled; a serves. */
+  async start(): Promise<void> {
+    this.network.enter();
+    for (const each of [this.a, this.b]) await each.startBmc();
+    await this.a.agent.init();
+    await this.b.agent.init();
+    await this.a.agent.start();
+    for (const each of [this.a]) await each.agent.cli(['nics', 'assign', 'lan', 'eth0']);
+    const { code } = JSON.parse((await this.a.agent.cli(['pair', '--json'])).stdout.split('\n')[0] ?? '') as { code: string };
+    await this.b.agent.cli(['pair', '10.77.1.1:7420', code, '--yes']);
+    await this.b.agent.start();
+    await this.b.agent.cli(['nics', 'assign', 'lan', 'eth0']);
+    await this.settled(this.a);
+  }
+
+  other(one: Appliance): Appliance {
+    return one === this.a ? this.b : this.a;
+  }
+
+  /** `active` serves and the other one is its filled standby. */
+  async settled(active: Appliance): Promise<void> {
+    const standby = this.other(active);
+    await waitFor(`mail-${active.name} to serve with its standby`, waitMs, async () => {
+      const [one, two] = [await active.agent.status(), await standby.agent.status()];
+      return one.active && one.replication.phase === 'streaming' && two.role === 'standby' && two.replication.phase === 'streaming';
+    });
+  }
+
+  /** The hardware address that the LAN has for the service address; null when it knows none. */
+  neighbour(): string | null {
+    const { stdout } = runIp(['-j', 'neigh', 'show', this.address]);
+    return (JSON.parse(stdout || '[]') as { lladdr?: string }[])[0]?.lladdr ?? null;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.a.dispose();
+    await this.b.dispose();
+    this.network.dispose();
+    rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+function runIp(args: readonly string[]): Pick<RunResult, 'stdout'> {
+  const { stdout } = spawnSync('ip', args, { encoding: 'utf8' });
+  return { stdout };
+}

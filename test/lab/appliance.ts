@@ -1,0 +1,195 @@
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { LabAgent } from './agents.ts';
+import { Bmc } from './bmc.ts';
+import { dovecotConfig } from './dovecot-config.ts';
+import { alarmingLines } from './dovecot-log.ts';
+import type { Network } from './namespaces.ts';
+import { killPid, runNow, waitForEnd } from './processes.ts';
+
+export const servicePassword = 'lab';
+const mailUid = 5000;
+
+export interface ApplianceOptions {
+  network: Network;
+  /** `a` or `b`: its host in the network, and its node `mail-a`, `mail-b`. */
+  name: 'a' | 'b';
+  role: 'primary' | 'standby';
+  /** Holds everything of it. */
+  dir: string;
+  /** Its BMC's port; the BMC answers in the LAN. */
+  bmcPort: number;
+  /** Address and port of the other one's BMC, and how to log in there. */
+  fence: Record<string, string>;
+  /** Service addresses, with their prefix lengths. */
+  addresses: readonly string[];
+  gateways: readonly string[];
+  /** Environment of its agent. */
+  environment?: NodeJS.ProcessEnv;
+  /** Port of the service network. */
+  port?: string;
+  /** More of the section `takeover`, as YAML lines. */
+  takeover?: string;
+}
+
+/**
+ * A whole appliance in a network namespace: an agent, and a Dovecot (IMAP, LMTP) that only the agent starts, behind
+ * service addresses that move. Its power is a switch of a BMC; without power every process of it is dead, and its network
+ * forgets what was added to it.
+ */
+export class Appliance {
+  readonly name: 'a' | 'b';
+  readonly agent: LabAgent;
+  readonly store: string;
+  readonly #o: ApplianceOptions;
+  #bmc: Bmc | null = null;
+
+  constructor(options: ApplianceOptions) {
+    this.#o = options;
+    this.name = options.name;
+    this.store = join(options.dir, 'store');
+    this.agent = new LabAgent(options.role, {
+      node: `mail-${options.name}`,
+      dir: options.dir,
+      roots: [{ name: 'mail', path: this.store, format: 'maildir' }],
+      namespace: options.network.host(options.name).namespace,
+      listen: '0.0.0.0:7420',
+      ...(options.environment && { environment: options.environment }),
+      config: [['# Prometheus metrics', `${this.#sections()}# Prometheus metrics`]],
+    });
+    this.#prepare();
+  }
+
+  get namespace(): string {
+    return this.#o.network.host(this.name).namespace;
+  }
+
+  get bmc(): Bmc {
+    if (!this.#bmc) throw new Error('the BMC was not started');
+    return this.#bmc;
+  }
+
+  /** Called in the LAN: where its BMC answers. */
+  async startBmc(): Promise<void> {
+    this.#bmc = await Bmc.start({
+      address: '10.77.0.254',
+      port: this.#o.bmcPort,
+      node: `mail-${this.name}`,
+      onPowerOff: () => this.cutPower(),
+    });
+  }
+
+  /** Everything on it is dead at once. */
+  async cutPower(): Promise<void> {
+    this.agent.killNow();
+    const pids = runNow('ip', ['netns', 'pids', this.namespace])
+      .split('\n')
+      .filter((pid) => pid !== '')
+      .map(Number);
+    for (const pid of pids) killPid(pid);
+    await waitForEnd(pids, 20_000);
+    await this.agent.kill9();
+    for (const address of this.held()) runNow('ip', ['-n', this.namespace, 'address', 'delete', address, 'dev', this.#o.port ?? 'eth0']);
+  }
+
+  /** Service addresses that it holds. */
+  held(): string[] {
+    const shown = runNow('ip', ['-n', this.namespace, '-o', 'address', 'show']);
+    return this.#o.addresses.filter((address) => shown.includes(` ${address} `));
+  }
+
+  /** Hardware address of its service port. */
+  mac(): string {
+    return (
+      (JSON.parse(runNow('ip', ['-n', this.namespace, '-j', 'link', 'show', 'dev', this.#o.port ?? 'eth0'])) as { address: string }[])[0]
+        ?.address ?? ''
+    );
+  }
+
+  /** Whether a Dovecot runs on it. */
+  serves(): boolean {
+    return runNow('ip', ['netns', 'pids', this.namespace])
+      .split('\n')
+      .some((pid) => pid !== '' && comm(Number(pid)) === 'dovecot');
+  }
+
+  /** Lines of its Dovecot's log that tell of corruption, rebuilding and the like. */
+  alarmingLogLines(): string[] {
+    return alarmingLines(this.#log());
+  }
+
+  #log(): string {
+    const dir = join(this.#o.dir, 'dovecot');
+    return readdirSync(dir).includes('dovecot.log') ? readFileSync(join(dir, 'dovecot.log'), 'utf8') : '';
+  }
+
+  async dispose(): Promise<void> {
+    await this.cutPower().catch(() => {});
+    await this.#bmc?.stop();
+  }
+
+  #prepare(): void {
+    const { dir } = this.#o;
+    const own = join(dir, 'dovecot');
+    for (const each of [own, join(own, 'run'), join(own, 'state'), join(own, 'home')]) mkdirSync(each, { recursive: true, mode: 0o755 });
+    chownSync(join(own, 'home'), mailUid, mailUid);
+    // The attributes of a root's own directory are the operator's.
+    mkdirSync(this.store, { recursive: true });
+    chownSync(this.store, mailUid, mailUid);
+    const settings = {
+      dir: own,
+      storeDir: this.store,
+      listen: '*',
+      imapPort: 143,
+      lmtpPort: 24,
+      mailUid,
+      mailGid: mailUid,
+      password: servicePassword,
+    };
+    writeFileSync(join(own, 'dovecot.conf'), dovecotConfig(settings));
+    writeFileSync(join(dir, 'probe.secret'), `${servicePassword}\n`, { mode: 0o600 });
+    writeFileSync(join(dir, 'bmc.secret'), 'bmc-secret-1\n', { mode: 0o600 });
+    // What an init script does: 0 = running, 3 = stopped.
+    const pid = join(own, 'run/master.pid');
+    const script = `#!/bin/sh
+isThere() { [ -s ${pid} ] && [ "$(cat /proc/$(cat ${pid})/comm 2> /dev/null)" = dovecot ]; }
+case $1 in
+  start) isThere || { rm -f ${pid}; exec dovecot -c ${own}/dovecot.conf; } ;;
+  stop) isThere && kill $(cat ${pid}); exit 0 ;;
+  status) isThere && exit 0; exit 3 ;;
+esac
+`;
+    writeFileSync(join(dir, 'mail-service'), script);
+    chmodSync(join(dir, 'mail-service'), 0o755);
+  }
+
+  #sections(): string {
+    const { dir, fence, addresses, gateways, takeover = '' } = this.#o;
+    const command = (what: string) => JSON.stringify([join(dir, 'mail-service'), what]);
+    const fenceOptions = Object.entries(fence).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+    return `network:
+  roles:
+    - { name: lan, addresses: ${JSON.stringify(addresses)}, gateways: ${JSON.stringify(gateways)} }
+  witnesses: ${JSON.stringify(gateways.slice(0, 1))}
+fencing:
+  - { type: agent, agent: fence_ipmilan, options: { ${fenceOptions.join(', ')} }, secrets: { password: ${join(dir, 'bmc.secret')} }, timeoutSeconds: 30 }
+  - { type: cooperative, timeoutSeconds: 5 }
+  - { type: manual }
+services:
+  gate: ${join(dir, 'gate/active')}
+  commands: { start: ${command('start')}, stop: ${command('stop')}, status: ${command('status')} }
+  imap: { host: 127.0.0.1, port: 143, user: probe, passwordFile: ${join(dir, 'probe.secret')}, tls: none }
+takeover:
+  startAloneSeconds: 5
+${takeover}
+`;
+  }
+}
+
+function comm(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return '';
+  }
+}
