@@ -80,6 +80,21 @@ export interface LevelReading {
   error: { code: string; detail: string } | null;
 }
 
+/** What became of a test letter on each way. */
+export interface NotifyTest {
+  ways: { way: 'smtp' | 'webhook'; to: string; ok: boolean; detail: string }[];
+}
+
+/** One thing that happened on this node, for the status page and the support bundle. */
+export interface AgentEvent {
+  level: 'bad' | 'warn' | 'good' | 'info';
+  code: string;
+  /** ISO 8601. */
+  at: string;
+  text: string;
+  remedy: string;
+}
+
 /** `mailtwin pair --json` on the primary. */
 export interface PairingOffer {
   code: string;
@@ -119,6 +134,8 @@ export interface ControlApi extends TakeoverApi {
   'POST /salvage': { body: { apply: boolean; by: Operator }; answer: StreamLine };
   /** Makes a node that was replaced the standby. `unsalvaged`: although its lost tail is not brought back. */
   'POST /rejoin': { body: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }; answer: StreamLine };
+  /** Tries each way of the section `notices` with a test letter. */
+  'POST /notify/test': { body: Record<string, never>; answer: NotifyTest };
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 

@@ -4,6 +4,7 @@ import type { Status } from '../../protocol/control.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Log } from '../platform/log.ts';
 import type { Metrics } from './metrics.ts';
+import type { Pages } from './page/pages.ts';
 import { readiness } from './readiness.ts';
 
 export interface ObserveServer {
@@ -23,17 +24,18 @@ const connectionsMax = 32;
 export async function startObserveServer(options: {
   listen: { host: string; port: number };
   metrics: Metrics;
+  pages?: Pages;
   status: () => Status;
   log: Log;
 }): Promise<ObserveServer> {
-  const { listen, metrics, status, log } = options;
+  const { listen, metrics, pages, status, log } = options;
   const server = createServer({ headersTimeout: 5000, requestTimeout: 5000, maxHeaderSize: 8192 }, (request, response) => {
     // A body is never read: what arrives after the headers is thrown away with the connection.
     if (request.method !== 'GET' && request.method !== 'HEAD') return send(response, 405, 'text/plain', 'only GET\n');
     const path = (request.url ?? '').split('?')[0];
     if (path === '/healthz') return send(response, 200, 'text/plain', 'ok\n');
     if (path === '/readyz') return sendReadiness(response, status, log);
-    if (path !== '/metrics') return send(response, 404, 'text/plain', 'not found; there are /metrics, /healthz and /readyz\n');
+    if (path !== '/metrics') return void sendPage(response, pages, path ?? '/', request.headers['accept-language'] ?? '', log);
     metrics.render().then(
       (text) => send(response, 200, metrics.contentType, text),
       (error: unknown) => {
@@ -63,6 +65,23 @@ export async function startObserveServer(options: {
         server.closeAllConnections();
       }),
   };
+}
+
+async function sendPage(response: ServerResponse, pages: Pages | undefined, path: string, language: string, log: Log): Promise<void> {
+  try {
+    const answer = (await pages?.answer(path, language)) ?? null;
+    if (!answer) return send(response, 404, 'text/plain', 'not found; there are /, /checklist, /metrics, /healthz and /readyz\n');
+    response.writeHead(answer.status, {
+      ...answer.headers,
+      'content-type': answer.type,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    });
+    response.end(answer.body);
+  } catch (error) {
+    log.error({ error }, 'a page cannot be made');
+    send(response, 500, 'text/plain', 'the page cannot be made; the log of the agent says why\n');
+  }
 }
 
 function sendReadiness(response: ServerResponse, status: () => Status, log: Log): void {

@@ -31,6 +31,7 @@ export interface ApiParts {
   takeover: Takeover;
   salvage: Salvage;
   rejoin: (request: RejoinRequest, push: (line: StreamLine) => void, signal: AbortSignal) => Promise<void>;
+  notifyTest: AgentApi['notifyTest'];
   log: Log;
   stop: () => void;
 }
@@ -94,6 +95,7 @@ export function agentApi(parts: ApiParts): AgentApi {
         });
       }),
     rejoin: (request, signal) => Lines.of(signal, (push) => parts.rejoin(request, push, signal)),
+    notifyTest: parts.notifyTest,
     stop: parts.stop,
   };
 }

@@ -95,6 +95,7 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     async *rejoin() {
       yield { kind: 'done', summary: 'mail-a is a standby now', exitCode: 0, facts: {} };
     },
+    notifyTest: async () => ({ ways: [] }),
     stop() {},
     ...change,
   };
