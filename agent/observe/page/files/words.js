@@ -45,7 +45,16 @@ const en = {
   },
   lastKnown: (node) => `${node}, as last told`,
   sinceHeard: (time) => `all mail since ${time} is in question`,
-  say: {},
+  say: {
+    'peer-lost-standby': ({ node, other, heard }) => [
+      `${other} is not connected, ${heard}.`,
+      `see whether ${other} is really gone. If it is: open the failover checklist, and run \`mailtwin failover --dry-run\` on ${node}. If it lives: mend its network or its agent`,
+    ],
+    'peer-lost-primary': ({ node, other, heard }) => [
+      `${other} is not connected, ${heard}. Mail is served; what arrives now exists on ${node} alone.`,
+      `\`mailtwin status\` and \`mailtwin doctor\` on ${other}`,
+    ],
+  },
   phase: { unpaired: 'not paired', disconnected: 'disconnected', comparing: 'comparing', initial: 'first fill', streaming: 'streaming' },
   held: 'stands still',
   possibleLoss: 'possible loss now',
