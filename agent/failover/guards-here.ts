@@ -52,9 +52,9 @@ export const initialFill: Guard = {
     const remedy = 'wait for the end of the fill: `mailtwin status`';
     if (read.is !== 'known') return notKnown('fail', 'whether this node was ever filled', read, remedy);
     const { complete, filesDone, filesTotal } = read.value;
-    if (complete) return pass('this node was filled', `${filesDone} files`);
+    if (complete) return pass('this node was filled, and was complete under the primary that it has', `${filesDone} files`);
     return fail(
-      'this node was never filled: it holds a part of the mail',
+      'this node was not complete since the other one became primary: it holds a part of the mail, or an old copy',
       `${filesDone} of ${filesTotal ?? 'an unknown number of'} files`,
       remedy,
     );

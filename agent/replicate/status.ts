@@ -31,6 +31,8 @@ export interface StatusParts {
   /** Lasting conditions of the role that people must know of. */
   notices: () => readonly { code: string; text: string; remedy: string }[];
   capture: () => Status['capture'];
+  appliance: () => Status['appliance'];
+  mailServer: string | null;
   pair: () => { pair: string; node: string } | null;
   linkError: () => string | null;
   fillTotal: () => number | null;
@@ -60,7 +62,14 @@ export function buildStatus(p: StatusParts): Status {
   const replication = p.primary ? primaryReplication(p, p.primary) : standbyReplication(p, fresh);
   const roots = p.roots.map((root) => {
     const { files, bytes } = p.index.totals(root.name);
-    return { name: root.name, path: displayPath(root.path), format: root.format.name, files, bytes, freeBytes: freeBytes(p.files, root) };
+    return {
+      name: root.name,
+      path: displayPath(root.path),
+      format: root.format.name,
+      files,
+      bytes,
+      freeBytes: freeBytes(p.files, root.path),
+    };
   });
   const status: Status = {
     node: p.config.node,
@@ -76,6 +85,9 @@ export function buildStatus(p: StatusParts): Status {
     roots,
     capture: p.capture(),
     skipped: p.primary?.skipped.list() ?? [],
+    appliance: p.appliance(),
+    mailServer: p.mailServer,
+    state: { path: p.config.state, freeBytes: freeBytes(p.files, p.config.state) },
     lastVerify: readLastVerify(p.kv),
     warnings: [],
   };
@@ -92,6 +104,7 @@ function peerStatus(p: StatusParts, reading: PeerReading | null, fresh: PeerRead
     epoch: fresh?.epoch ?? null,
     address: reading?.address ?? null,
     agentVersion: reading?.agentVersion ?? null,
+    mailServer: reading?.serverVersion ?? null,
     clockSkewSeconds: fresh ? Math.round(fresh.clockSkewMs) / 1000 : null,
     lastError: p.linkError(),
   };
@@ -175,9 +188,9 @@ function possibleLoss(p: StatusParts, fresh: PeerReading | null): Status['possib
   return { seconds: heartbeat.lagMs / 1000, changes: heartbeat.lagChanges, mailboxes: null };
 }
 
-function freeBytes(files: Files, root: Root): number | null {
+function freeBytes(files: Files, path: string): number | null {
   try {
-    return files.space(root.path).freeBytes;
+    return files.space(path).freeBytes;
   } catch (error) {
     if (errnoCode(error) === undefined) throw error;
     return null;
@@ -200,6 +213,7 @@ function warningsOf(p: StatusParts, status: Status, fresh: PeerReading | null): 
       text: `the peer is not connected${peer.lastError ? `: ${peer.lastError}` : ''}`,
       remedy: 'see whether the other node runs and answers; `mailtwin doctor` tries its addresses',
     });
+  for (const { code, text, remedy } of status.appliance?.alarms ?? []) warnings.push({ code, text, remedy });
   if (peer.clockSkewSeconds !== null && Math.abs(peer.clockSkewSeconds) * 1000 > skewWarnMs) {
     warnings.push({
       code: 'clock-skew',

@@ -2,10 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Appliance, type ApplianceOptions } from './appliance.ts';
+import { LmtpClient } from './lmtp-client.ts';
 import { Network } from './namespaces.ts';
 import { ownerMark } from './ownership.ts';
 import type { RunResult } from './processes.ts';
-import { waitFor } from './waiting.ts';
+import { acceptsTcp, waitFor } from './waiting.ts';
 
 const waitMs = 60_000;
 
@@ -52,7 +53,7 @@ export class AppliancePair implements AsyncDisposable {
   }
 
   /** Both run, are paired and filled; a serves. */
-  async start(): Promise<void> {
+  async start(timeoutMs = waitMs): Promise<void> {
     this.network.enter();
     for (const each of [this.a, this.b]) await each.startBmc();
     await this.a.agent.init();
@@ -63,7 +64,12 @@ export class AppliancePair implements AsyncDisposable {
     await this.b.agent.cli(['pair', '10.77.1.1:7420', code, '--yes']);
     await this.b.agent.start();
     await this.b.agent.cli(['nics', 'assign', 'lan', 'eth0']);
-    await this.settled(this.a);
+    // Something to replicate: the copy of nothing is no copy.
+    await waitFor('mail-a to serve', timeoutMs, () => acceptsTcp(this.address, 24));
+    const client = await LmtpClient.open({ host: this.address, port: 24 });
+    await client.deliver('lab@lab', ['probe'], Buffer.from('Subject: first\n\ntext\n'));
+    client.abandon();
+    await this.settled(this.a, timeoutMs);
   }
 
   other(one: Appliance): Appliance {
@@ -71,11 +77,15 @@ export class AppliancePair implements AsyncDisposable {
   }
 
   /** `active` serves and the other one is its filled standby. */
-  async settled(active: Appliance): Promise<void> {
+  async settled(active: Appliance, timeoutMs = waitMs): Promise<void> {
     const standby = this.other(active);
-    await waitFor(`mail-${active.name} to serve with its standby`, waitMs, async () => {
+    await waitFor(`mail-${active.name} to serve with its standby`, timeoutMs, async () => {
       const [one, two] = [await active.agent.status(), await standby.agent.status()];
-      return one.active && one.replication.phase === 'streaming' && two.role === 'standby' && two.replication.phase === 'streaming';
+      if (!one.active || two.role !== 'standby' || two.replication.phase !== 'streaming') return false;
+      // What counts is what the standby would say to a takeover.
+      const by = { uid: 0, user: 'lab', tty: null, sudoUser: null };
+      const plan = await standby.agent.control.ask('POST /takeover/plan', { kind: 'failover', overrides: [], by });
+      return plan.guards.some(({ guard, level }) => guard === 'initial-fill' && level === 'pass');
     });
   }
 

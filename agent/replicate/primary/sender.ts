@@ -6,6 +6,7 @@ import { metaKey } from '../../journal/keys.ts';
 import { displayPath, joinPath, type BytePath } from '../../platform/files.ts';
 import type { KvWrite } from '../../platform/kv.ts';
 import { packPosition, readPosition } from '../standby/receiver.ts';
+import { allMarks } from './all-marks.ts';
 import { BatchMaker, type MadeBatch } from './batch-maker.ts';
 import { Abandoned, type PrimaryParts } from './context.ts';
 import { Reconciler, type Disagreement } from './reconcile.ts';
@@ -31,6 +32,8 @@ export type SenderPhase = 'disconnected' | 'comparing' | 'initial' | 'streaming'
  * The primary's side of the stream: makes batches of what changed, keeps a few under way, and forgets a change only
  * when the standby has acknowledged it.
  */
+const marksSliceMs = 8;
+
 export class Sender {
   readonly #p: PrimaryParts;
   readonly #maker: BatchMaker;
@@ -194,6 +197,7 @@ export class Sender {
       this.wake();
     });
     try {
+      await this.#tellMarks(channel, () => over);
       await this.#resume(channel, peerPosition);
       while (!over) {
         const waitMs = this.#waitMs();
@@ -209,6 +213,29 @@ export class Sender {
       if (!over) channel.close({ code: 'given-up', detail: 'the primary could not go on with this connection' });
       this.#channel = null;
       this.#phase = 'disconnected';
+    }
+  }
+
+  /** How far the numbers of all mailboxes are, before anything else; an empty message says that all are told. */
+  async #tellMarks(channel: Channel, isOver: () => boolean): Promise<void> {
+    const { files, roots, clock } = this.#p;
+    let items: MessageOf<'watermarks'>['items'] = [];
+    let sinceMs = clock.monotonicMs();
+    for (const marks = allMarks(files, roots); ;) {
+      const next = marks.next();
+      if (isOver()) throw new Abandoned();
+      if (!next.done && next.value) items.push(next.value);
+      if (items.length >= limits.watermarksPerMessageMax || (next.done && items.length > 0)) {
+        channel.sendControl({ type: 'watermarks', items });
+        items = [];
+      }
+      if (next.done) {
+        if (next.value) channel.sendControl({ type: 'watermarks', items: [] });
+        return;
+      }
+      if (clock.monotonicMs() - sinceMs < marksSliceMs) continue;
+      await clock.yield();
+      sinceMs = clock.monotonicMs();
     }
   }
 

@@ -1,5 +1,5 @@
 import type { MessageOf } from '../../../protocol/messages.ts';
-import { tables } from '../../journal/keys.ts';
+import { metaKey, tables } from '../../journal/keys.ts';
 import { packNumber } from '../../journal/replica-index.ts';
 import type { MailboxMarks } from '../../mailstore/format.ts';
 import { joinPath, type BytePath } from '../../platform/files.ts';
@@ -27,6 +27,36 @@ export interface KeptMarks extends MailboxMarks {
   mailbox: BytePath;
   /** Oldest first, the last one the newest marks; empty when kept by a version without history. */
   history: MarkPoint[];
+}
+
+const toldKey = metaKey('marks-told');
+const primaryEpochKey = metaKey('primary-epoch');
+
+/** What is known of the numbers of all mailboxes. */
+export interface MarksTold {
+  /** Of the primary that told them. */
+  epoch: number;
+  /** Wall clock: nothing that was issued before is unknown here. */
+  asOfMs: number;
+}
+
+/** Null before a primary has told all its marks. */
+export function readMarksTold(kv: Kv): MarksTold | null {
+  const value = kv.get(toldKey);
+  return value ? { epoch: value.readUIntBE(0, numberBytes), asOfMs: value.readUIntBE(numberBytes, numberBytes) } : null;
+}
+
+export function marksToldWrite({ epoch, asOfMs }: MarksTold): KvWrite {
+  return [toldKey, Buffer.concat([packNumber(epoch), packNumber(asOfMs)])];
+}
+
+/** Epoch of the primary that this standby was last connected to; 0 before the first. */
+export function readPrimaryEpoch(kv: Kv): number {
+  return kv.get(primaryEpochKey)?.readUIntBE(0, numberBytes) ?? 0;
+}
+
+export function primaryEpochWrite(epoch: number): KvWrite {
+  return [primaryEpochKey, packNumber(epoch)];
 }
 
 const numberBytes = 6;

@@ -9,14 +9,16 @@ import { audit, type AuditDifference } from '../audit.ts';
 import { PeerView } from '../peer-view.ts';
 import { Answers } from './answers.ts';
 import { ForeignWatch } from './foreign-watch.ts';
-import { markWrites } from './marks.ts';
+import { markWrites, marksToldWrite, primaryEpochWrite, readMarksTold, readPrimaryEpoch } from './marks.ts';
 import { Receiver, type ReceiverParts } from './receiver.ts';
 
 type Hello = MessageOf<'hello'>;
 
 const pruneEveryMs = 60_000;
-const watermarksKey = metaKey('watermarks-at');
 const filledKey = metaKey('filled-here');
+/** A copy that is further behind than this is not complete yet; a loaded pair is seconds behind at most. */
+const completeLagMs = 5000;
+const toldEveryMs = 5000;
 
 /** The standby: receives the stream, answers the primary's questions, keeps history in bounds. */
 export class StandbyRole {
@@ -28,6 +30,9 @@ export class StandbyRole {
   #digestsAt = -1;
   readonly #foreignWatch: ForeignWatch;
   #hintsAreForeign = false;
+  #connectedWallMs = 0;
+  /** Since when all marks are told on this connection, wall clock; null before. */
+  #told: { savedMs: number } | null = null;
 
   constructor(parts: ReceiverParts, heartbeat: () => MessageOf<'heartbeat'>) {
     this.#p = parts;
@@ -50,6 +55,10 @@ export class StandbyRole {
   /** Serves a connection; one at a time, in order. */
   async serve(channel: Channel, hello: Hello, address: string): Promise<void> {
     const before = this.#serving;
+    const { kv, clock } = this.#p;
+    if (readPrimaryEpoch(kv) !== hello.epoch) kv.commit([primaryEpochWrite(hello.epoch)]);
+    this.#told = null;
+    this.#connectedWallMs = clock.wallMs();
     this.peer.attach(channel, hello, address);
     this.answers.reset();
     const serving = (async () => {
@@ -87,11 +96,14 @@ export class StandbyRole {
   }
 
   /**
-   * The first fill was complete, as the primary said last; durable. Without it this copy is a part of the store, not a
-   * copy of it.
+   * This copy was complete once under the primary that it has now, as that one said; durable. Before that it is a part of
+   * the store, or an old copy of it.
    */
   get filled(): boolean {
-    return this.#p.kv.get(filledKey) !== undefined && this.receiver.position.epoch > 0;
+    const { kv } = this.#p;
+    const filled = kv.get(filledKey);
+    if (filled === undefined || this.receiver.position.epoch === 0) return false;
+    return filled.readUIntBE(0, filled.length) >= readPrimaryEpoch(kv);
   }
 
   async #prune(signal: AbortSignal): Promise<void> {
@@ -108,7 +120,10 @@ export class StandbyRole {
   }
 
   #other(channel: Channel, message: Message): void {
-    if (message.type === 'heartbeat') this.#noteFill(message.phase);
+    if (message.type === 'heartbeat') {
+      this.#noteFill(message);
+      this.#noteMarksAge(message);
+    }
     if (this.peer.take(message)) return;
     // Digests hold until a batch changes what they were computed from.
     const { revision } = this.#p.index;
@@ -119,19 +134,35 @@ export class StandbyRole {
   }
 
   /** Before this standby has a position of the primary's, the primary speaks of another standby. */
-  #noteFill(phase: string): void {
+  #noteFill({ phase, epoch, lagMs }: MessageOf<'heartbeat'>): void {
     const { kv } = this.#p;
-    if (this.receiver.position.epoch === 0 || (phase !== 'initial' && phase !== 'streaming')) return;
-    const filled = phase === 'streaming';
-    if (filled !== (kv.get(filledKey) !== undefined)) kv.commit([[filledKey, filled ? Buffer.from([1]) : null]]);
+    if (this.receiver.position.epoch === 0) return;
+    const known = kv.get(filledKey);
+    if (phase === 'initial' && known) kv.commit([[filledKey, null]]);
+    if (phase !== 'streaming' || lagMs > completeLagMs || known?.readUIntBE(0, known.length) === epoch) return;
+    kv.commit([[filledKey, packNumber(epoch)]]);
   }
 
-  /** Marks are kept before the data that reaches them arrives: after a lossy takeover they say what was issued (I5). */
-  #keepMarks(message: MessageOf<'watermarks'>): void {
-    const wallMs = this.#p.clock.wallMs();
-    const writes = markWrites(this.#p.kv, message.items, wallMs);
-    writes.push([watermarksKey, packNumber(wallMs)]);
-    this.#p.kv.commit(writes);
+  /**
+   * Marks are kept before the data that reaches them arrives: after a lossy takeover they say what was issued (I5). An
+   * empty message says that those of all mailboxes were told.
+   */
+  #keepMarks({ items }: MessageOf<'watermarks'>): void {
+    const { kv, clock } = this.#p;
+    if (items.length > 0) return kv.commit(markWrites(kv, items, clock.wallMs()));
+    this.#told = { savedMs: 0 };
+    const epoch = readPrimaryEpoch(kv);
+    kv.commit([marksToldWrite({ epoch, asOfMs: this.#connectedWallMs })]);
+  }
+
+  /** What is newer than the oldest change that the primary has not looked at may have been issued without a mark. */
+  #noteMarksAge({ lagMs, epoch }: MessageOf<'heartbeat'>): void {
+    const { kv, clock } = this.#p;
+    const nowMs = clock.monotonicMs();
+    if (!this.#told || nowMs - this.#told.savedMs < toldEveryMs) return;
+    const asOfMs = Math.max(readMarksTold(kv)?.asOfMs ?? 0, Math.floor(clock.wallMs() - lagMs));
+    kv.commit([marksToldWrite({ epoch, asOfMs })]);
+    this.#told = { savedMs: nowMs };
   }
 
   /** Places where somebody else wrote (I2), also before a restart, until a comparison dealt with them. They block a takeover. */

@@ -60,7 +60,6 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
             kv,
             config,
             marginMin: config.takeover.uidMarginMin,
-            heardWallMs: node.running.peer.reading?.heardWallMs ?? null,
           }),
       }),
       hook: (point, plan) => runHook({ config: config.takeover, exec, log, path: process.env['PATH'] ?? '' }, point, plan),

@@ -7,30 +7,37 @@ import { displayPath, joinPath, type BytePath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import { realFiles } from '../../platform/real-files.ts';
 import { chooseStaging } from '../../replicate/staging.ts';
-import { readMarks, type KeptMarks } from '../../replicate/standby/marks.ts';
+import { readMarks, readMarksTold, readPrimaryEpoch, type KeptMarks } from '../../replicate/standby/marks.ts';
 
 export interface RaiseParts {
   kv: Kv;
   config: Config;
   marginMin: number;
-  /** Wall clock of the last word of the old primary; null when it was not heard since this agent started. */
-  heardWallMs: number | null;
 }
 
 /**
- * Raises UIDNEXT and HIGHESTMODSEQ of every mailbox above what the old primary can have issued (I5). Marks travel ahead
- * of what they tell of, so a mailbox without a new mark had not grown when the primary was last heard: only the time
- * since then counts.
+ * When the old primary never told this node all its marks: it may have raised them itself as it took over, and issued more
+ * since. UIDs have 32 bits; a million of them is nothing.
+ */
+const untoldMarginMin = 1_000_000;
+
+/**
+ * Raises UIDNEXT and HIGHESTMODSEQ of every mailbox above what the old primary can have issued (I5). All marks
+ * are told when a connection begins, and then ahead of what they tell of. So a mailbox without a new mark had not grown when
+ * the primary last said that it was not behind: only the time since then counts.
  *
  * @returns evidence, for people.
  */
-export async function raiseAll({ kv, config, marginMin, heardWallMs }: RaiseParts): Promise<string> {
+export async function raiseAll({ kv, config, marginMin: wantedMin }: RaiseParts): Promise<string> {
+  const told = readMarksTold(kv);
+  const isTold = told !== null && told.epoch === readPrimaryEpoch(kv);
+  const marginMin = isTold ? wantedMin : Math.max(wantedMin, untoldMarginMin);
   const marks = new Map(readMarks(kv).map((mark) => [joinPath(mark.root, mark.mailbox), mark]));
   const reports: MailboxRaise[] = [];
   const nowMs = systemClock.wallMs();
   for (const root of mailRoots(config)) {
     const markOf = (mailbox: string): KeptMarks | null => marks.get(joinPath(root.name, mailbox)) ?? null;
-    const margin = (mailbox: string) => uidMargin({ history: until(markOf(mailbox), heardWallMs), nowMs, marginMin });
+    const margin = (mailbox: string) => uidMargin({ history: until(markOf(mailbox), isTold ? told.asOfMs : null), nowMs, marginMin });
     reports.push(
       ...(await raiseRoot(realFiles, { name: root.name, path: root.path, staging: stagingOf(config, root) }, markOf, margin, {
         nowSeconds: Math.floor(nowMs / 1000),
