@@ -27,6 +27,7 @@ export interface Status {
     epoch: number | null;
     address: string | null;
     agentVersion: string | null;
+    mailServer: string | null;
     clockSkewSeconds: number | null;
     lastError: string | null;
   };
@@ -48,8 +49,25 @@ export interface Status {
   roots: { name: string; path: string; format: string; files: number; bytes: number; freeBytes: number | null }[];
   capture: { watcher: 'chokidar' | 'fanotify' | 'none'; watches: number; overflows: number };
   skipped: { kind: string; count: number; example: string }[];
+  /** What a takeover needs of this node; null when the agent has none of it. */
+  appliance: ApplianceStatus | null;
+  /** For example `dovecot 2.3.19`; null when none was found. */
+  mailServer: string | null;
+  state: { path: string; freeBytes: number | null };
   lastVerify: { at: string; result: 'clean' | 'different' | 'failed'; deep: boolean; differences: number } | null;
   warnings: { code: string; text: string; remedy: string }[];
+}
+
+/** The parts of a node that are active on one of the two alone, as they were last read. */
+export interface ApplianceStatus {
+  /** Null where the configuration has no such section, or the reading is too old. */
+  services: { state: 'running' | 'stopped' | 'partial' | 'unknown'; at: string } | null;
+  addresses: { configured: number; held: string[]; at: string } | null;
+  nics: { role: string; port: string | null; carrier: boolean }[];
+  /** The last reading of each fence level; empty before the first, and where there are none. */
+  fencing: Pick<LevelReading, 'level' | 'type' | 'name' | 'state' | 'evidence' | 'at' | 'error'>[];
+  alarms: { code: string; text: string; remedy: string }[];
+  takeover: { running: boolean; unfinished: string | null };
 }
 
 /** One line of the stream that answers POST /wait and POST /verify: NDJSON, the last line is `done` or `error`. */
@@ -78,21 +96,6 @@ export interface LevelReading {
   ms: number;
   /** Why the state is not known, or not what was wanted; null when there is nothing to complain of. */
   error: { code: string; detail: string } | null;
-}
-
-/** What became of a test letter on each way. */
-export interface NotifyTest {
-  ways: { way: 'smtp' | 'webhook'; to: string; ok: boolean; detail: string }[];
-}
-
-/** One thing that happened on this node, for the status page and the support bundle. */
-export interface AgentEvent {
-  level: 'bad' | 'warn' | 'good' | 'info';
-  code: string;
-  /** ISO 8601. */
-  at: string;
-  text: string;
-  remedy: string;
 }
 
 /** `mailtwin pair --json` on the primary. */
@@ -134,8 +137,6 @@ export interface ControlApi extends TakeoverApi {
   'POST /salvage': { body: { apply: boolean; by: Operator }; answer: StreamLine };
   /** Makes a node that was replaced the standby. `unsalvaged`: although its lost tail is not brought back. */
   'POST /rejoin': { body: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }; answer: StreamLine };
-  /** Tries each way of the section `notices` with a test letter. */
-  'POST /notify/test': { body: Record<string, never>; answer: NotifyTest };
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 

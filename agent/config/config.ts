@@ -1,10 +1,19 @@
-import type { NoticesConfig } from './notices.ts';
 import type { FenceLevelConfig } from './takeover-sections/fencing.ts';
 import type { ServicesConfig } from './takeover-sections/services.ts';
 import type { NetworkConfig } from './takeover-sections/network.ts';
 import type { TakeoverConfig } from './takeover-sections/takeover.ts';
 
 /** The configuration after reading and checking; see schema.ts for the file's own form. Sizes in bytes. */
+/** Where metrics are served, and to whom. */
+export interface MetricsConfig {
+  host: string;
+  port: number;
+  /** Absolute paths of PEM files; null serves plain HTTP. */
+  tls: { cert: string; key: string } | null;
+  /** Null asks nobody for a password. */
+  auth: { user: string; passwordFile: string } | null;
+}
+
 export interface Config {
   /** Absolute path of the file it came from. */
   file: string;
@@ -39,7 +48,7 @@ export interface Config {
   };
   history: { days: number; bytesMax: number };
   /** null = off. */
-  metrics: { host: string; port: number } | null;
+  metrics: MetricsConfig | null;
   log: { level: 'debug' | 'info' | 'warn' | 'error' };
   /** How this node makes sure that the other one is off, in the order in which it is tried. */
   fencing: FenceLevelConfig[];
@@ -48,8 +57,6 @@ export interface Config {
   /** Service addresses and where they belong; null = the agent moves none. */
   network: NetworkConfig | null;
   takeover: TakeoverConfig;
-  /** Who is told by mail or webhook when something changes; null = nobody. */
-  notices: NoticesConfig | null;
 }
 
 export interface RootConfig {

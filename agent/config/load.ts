@@ -5,7 +5,6 @@ import type { z } from 'zod';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode } from '../platform/files.ts';
 import type { Config } from './config.ts';
-import { checkNotices, toNoticesConfig } from './notices.ts';
 import { checkPlaces, type Problem } from './places.ts';
 import { fileSchema, sectionKeys } from './schema.ts';
 import { toFencingConfig } from './takeover-sections/fencing.ts';
@@ -58,7 +57,7 @@ export function parseConfig(file: string, text: string, real: (path: string) => 
   }
   const result = fileSchema.safeParse(document.toJS({ maxAliasCount: 100 }) as unknown);
   const problems = result.success
-    ? [...checkPlaces(result.data, real), ...(result.data.network ? checkNetwork(result.data.network) : []), ...checkNotices(result.data)]
+    ? [...checkPlaces(result.data, real), ...(result.data.network ? checkNetwork(result.data.network) : [])]
     : result.error.issues.flatMap(problemsOf);
   if (problems.length > 0 || !result.success) {
     const found = problems.map((problem) => ({ ...problem, line: lineOf(document, lines, problem) })).sort((a, b) => a.line - b.line);
@@ -185,12 +184,11 @@ function toConfig(file: string, form: z.output<typeof fileSchema>): Config {
       freeBytesMin: form.limits.freeSpaceMin,
     },
     history: { days: form.history.keep, bytesMax: form.history.max },
-    metrics: form.metrics,
+    metrics: form.metrics && { ...form.metrics.listen, tls: form.metrics.tls ?? null, auth: form.metrics.auth ?? null },
     log: form.log,
     fencing: toFencingConfig(form.fencing),
     services: form.services ? toServicesConfig(form.services) : null,
     network: form.network ? toNetworkConfig(form.network) : null,
     takeover: toTakeoverConfig(form.takeover),
-    notices: form.notices ? toNoticesConfig(form.notices) : null,
   };
 }

@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { limits } from '../../protocol/limits.ts';
-import { noticesKeys, noticesSection } from './notices.ts';
 import { absolutePath, list, name, oneOf, section, shown, unit, whole } from './schema-parts.ts';
 import { fencingKeys, fencingSection } from './takeover-sections/fencing.ts';
 import { servicesKeys, servicesSection } from './takeover-sections/services.ts';
@@ -75,10 +74,30 @@ const history = z.strictObject(
   section,
 );
 
-const metrics = z.preprocess(
-  (value) => (isOff(value) ? null : value),
-  z.union([z.null(), hostPort(0)], { error: (issue) => `${shown(issue.input)} is not "off" or HOST:PORT, for example 127.0.0.1:9720` }),
+const metricsForm = z.strictObject(
+  {
+    listen: hostPort(0).default({ host: '127.0.0.1', port: 9720 }),
+    tls: z.strictObject({ cert: absolutePath, key: absolutePath }, section).optional(),
+    auth: z
+      .strictObject(
+        {
+          user: z
+            .string({ error: (issue) => `${shown(issue.input)} is not a user name` })
+            .regex(/^[^:\p{Cc}]{1,100}$/u, { error: (issue) => `${shown(issue.input)} is not a user name without a colon` }),
+          passwordFile: absolutePath,
+        },
+        section,
+      )
+      .optional(),
+  },
+  section,
 );
+
+/** `off`, HOST:PORT, or a section. */
+const metrics = z.preprocess((value) => {
+  if (isOff(value)) return null;
+  return typeof value === 'string' || typeof value === 'number' ? { listen: value } : value;
+}, metricsForm.nullable());
 
 const log = z.strictObject({ level: oneOf(['debug', 'info', 'warn', 'error']).default('info') }, section);
 
@@ -96,13 +115,12 @@ export const fileSchema = z.strictObject(
     capture: capture.prefault({}),
     limits: bounds.prefault({}),
     history: history.prefault({}),
-    metrics: metrics.default({ host: '127.0.0.1', port: 9720 }),
+    metrics: metrics.default({ listen: { host: '127.0.0.1', port: 9720 } }),
     log: log.prefault({}),
     fencing: fencingSection.default([]),
     services: servicesSection.optional(),
     network: networkSection.optional(),
     takeover: takeoverSection.prefault({}),
-    notices: noticesSection.optional(),
   },
   { error: 'the file does not hold keys and values' },
 );
@@ -121,5 +139,4 @@ export const sectionKeys: Record<string, string[]> = {
   ...servicesKeys,
   ...networkKeys,
   ...takeoverKeys,
-  ...noticesKeys,
 };

@@ -1,5 +1,5 @@
 import type { NicsReport, SegmentProof } from '../../protocol/nics.ts';
-import type { NotifyTest, PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
+import type { PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
 import type { Operator, Plan, PlanRequest, RunRequest, TakeoverLast } from '../../protocol/takeover.ts';
 
 /** What the control socket can ask of the running agent. main.ts hands it in. Errors are OperatorErrors. */
@@ -23,6 +23,5 @@ export interface AgentApi {
   takeoverLast(): TakeoverLast;
   salvage(request: { apply: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
   rejoin(request: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
-  notifyTest(): Promise<NotifyTest>;
   stop(): void;
 }

@@ -74,7 +74,6 @@ const routes: Record<string, Route> = {
   'GET /takeover/last': { schema: nothing, answer: (api) => api.takeoverLast() },
   'POST /salvage': { schema: salvageBody, stream: (api, body: z.infer<typeof salvageBody>, signal) => api.salvage(body, signal) },
   'POST /rejoin': { schema: rejoinBody, stream: (api, body: z.infer<typeof rejoinBody>, signal) => api.rejoin(body, signal) },
-  'POST /notify/test': { schema: nothing, answer: (api) => api.notifyTest() },
   'POST /stop': {
     schema: nothing,
     answer: (api) => {

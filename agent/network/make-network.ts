@@ -48,6 +48,7 @@ export function makeNetwork(config: NetworkConfig | null, parts: NetworkParts): 
   return {
     configured: config !== null,
     farAddresses: farAddresses(context.config),
+    addresses: context.config.roles.flatMap(({ addresses }) => addresses.map(({ address }) => address.text)),
     ports: () => readPorts(context),
     roles: async () => roleFacts(context, await proveAll()),
     probe: () =>

@@ -56,6 +56,8 @@ export interface NetworkControl {
    * whether somebody else answers or an address is gone, raises the alarm, and announces or takes again.
    */
   announce(signal: AbortSignal): Promise<void>;
+  /** Service addresses of all roles, as configured. */
+  readonly addresses: readonly string[];
   /** Alarms that stand now. */
   alarms(): NetworkAlarm[];
   /** Whether these addresses answer: by ARP or neighbour discovery on the same segment, by ping beyond. */

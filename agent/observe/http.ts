@@ -1,10 +1,11 @@
-import { createServer, type ServerResponse } from 'node:http';
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { createServer as createPlainServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Status } from '../../protocol/control.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Log } from '../platform/log.ts';
 import type { Metrics } from './metrics.ts';
-import type { Pages } from './page/pages.ts';
 import { readiness } from './readiness.ts';
 
 export interface ObserveServer {
@@ -13,37 +14,59 @@ export interface ObserveServer {
   close(): Promise<void>;
 }
 
+/** Answers one path. Called for GET and HEAD alone. */
+export type Route = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>;
+
+export interface ObserveOptions {
+  listen: { host: string; port: number };
+  /** PEM texts; without them plain HTTP is served. */
+  tls?: { cert: string; key: string } | null;
+  /** Basic auth (RFC 7617) on everything but /healthz; without it nobody is asked. */
+  auth?: { user: string; password: string } | null;
+  metrics: Metrics;
+  status: () => Status;
+  /** More paths. */
+  routes?: Readonly<Record<string, Route>>;
+  log: Log;
+}
+
 const connectionsMax = 32;
 
 /**
- * Serves /metrics (Prometheus text), /healthz (200 while the process works) and /readyz (200 or 503 with reasons as
- * JSON). Reads only, and tells no content of mail.
+ * Serves /metrics (Prometheus text), /healthz (200 while the process works), /readyz (200 or 503 with reasons as JSON)
+ * and the given routes. Reads only, and tells no content of mail.
  *
- * @throws OperatorError `metrics-address` when the address cannot be bound.
+ * @throws OperatorError `metrics-address` when the address cannot be bound, `metrics-tls` when key and certificate do not fit.
  */
-export async function startObserveServer(options: {
-  listen: { host: string; port: number };
-  metrics: Metrics;
-  pages?: Pages;
-  status: () => Status;
-  log: Log;
-}): Promise<ObserveServer> {
-  const { listen, metrics, pages, status, log } = options;
-  const server = createServer({ headersTimeout: 5000, requestTimeout: 5000, maxHeaderSize: 8192 }, (request, response) => {
+export async function startObserveServer(options: ObserveOptions): Promise<ObserveServer> {
+  const { listen, tls = null, auth = null, metrics, status, log } = options;
+  const routes: Record<string, Route> = {
+    ...options.routes,
+    '/readyz': (_, response) => sendReadiness(response, status, log),
+    '/metrics': async (_, response) => send(response, 200, metrics.contentType, await metrics.render()),
+  };
+  const handle: RequestListener = (request, response) => {
     // A body is never read: what arrives after the headers is thrown away with the connection.
     if (request.method !== 'GET' && request.method !== 'HEAD') return send(response, 405, 'text/plain', 'only GET\n');
-    const path = (request.url ?? '').split('?')[0];
+    const path = (request.url ?? '').split('?')[0] ?? '';
     if (path === '/healthz') return send(response, 200, 'text/plain', 'ok\n');
-    if (path === '/readyz') return sendReadiness(response, status, log);
-    if (path !== '/metrics') return void sendPage(response, pages, path ?? '/', request.headers['accept-language'] ?? '', log);
-    metrics.render().then(
-      (text) => send(response, 200, metrics.contentType, text),
-      (error: unknown) => {
-        log.error({ error }, 'metrics cannot be rendered');
-        send(response, 500, 'text/plain', 'metrics cannot be rendered; the log of the agent says why\n');
-      },
-    );
-  });
+    if (auth && !isAuthorized(request.headers.authorization, auth)) {
+      response.setHeader('www-authenticate', 'Basic realm="mailtwin", charset="UTF-8"');
+      return send(response, 401, 'text/plain', 'user and password are wanted\n');
+    }
+    const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
+    if (!route)
+      return send(response, 404, 'text/plain', `not found; there are /healthz and ${Object.keys(routes).toSorted().join(', ')}\n`);
+    Promise.resolve()
+      .then(() => route(request, response))
+      .catch((error: unknown) => {
+        log.error({ error, path }, 'a page cannot be given');
+        if (response.headersSent) response.destroy();
+        else send(response, 500, 'text/plain', 'this cannot be given; the log of the agent says why\n');
+      });
+  };
+  const limits = { headersTimeout: 5000, requestTimeout: 5000, maxHeaderSize: 8192 };
+  const server = makeServer(tls, limits, handle);
   server.maxConnections = connectionsMax;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) =>
@@ -67,21 +90,29 @@ export async function startObserveServer(options: {
   };
 }
 
-async function sendPage(response: ServerResponse, pages: Pages | undefined, path: string, language: string, log: Log): Promise<void> {
+function makeServer(
+  tls: { cert: string; key: string } | null,
+  limits: object,
+  handle: RequestListener,
+): ReturnType<typeof createPlainServer> {
+  if (!tls) return createPlainServer(limits, handle);
   try {
-    const answer = (await pages?.answer(path, language)) ?? null;
-    if (!answer) return send(response, 404, 'text/plain', 'not found; there are /, /checklist, /metrics, /healthz and /readyz\n');
-    response.writeHead(answer.status, {
-      ...answer.headers,
-      'content-type': answer.type,
-      'cache-control': 'no-store',
-      'x-content-type-options': 'nosniff',
-    });
-    response.end(answer.body);
+    return createTlsServer({ ...limits, ...tls, minVersion: 'TLSv1.2' }, handle);
   } catch (error) {
-    log.error({ error }, 'a page cannot be made');
-    send(response, 500, 'text/plain', 'the page cannot be made; the log of the agent says why\n');
+    throw new OperatorError(
+      'metrics-tls',
+      `certificate and key of \`metrics.tls\` cannot be used: ${error instanceof Error ? error.message : String(error)}`,
+      'give a certificate and its own key, both as PEM',
+    );
   }
+}
+
+/** Compares digests, so that the time tells nothing of how much of a password was right. */
+function isAuthorized(header: string | undefined, { user, password }: { user: string; password: string }): boolean {
+  const given = /^Basic +([A-Za-z0-9+/=]+)$/i.exec(header ?? '')?.[1];
+  if (given === undefined) return false;
+  const digest = (text: string) => createHash('sha256').update(text, 'utf8').digest();
+  return timingSafeEqual(digest(Buffer.from(given, 'base64').toString('utf8')), digest(`${user}:${password}`));
 }
 
 function sendReadiness(response: ServerResponse, status: () => Status, log: Log): void {
@@ -90,16 +121,13 @@ function sendReadiness(response: ServerResponse, status: () => Status, log: Log)
     send(response, result.ready ? 200 : 503, 'application/json', `${JSON.stringify(result)}\n`);
   } catch (error) {
     log.error({ error }, 'readiness cannot be told');
-    send(
-      response,
-      503,
-      'application/json',
-      `${JSON.stringify({ ready: false, reasons: [{ code: 'no-status', text: 'the agent cannot tell its status' }] })}\n`,
-    );
+    const body = { ready: false, reasons: [{ code: 'no-status', text: 'the agent cannot tell its status' }] };
+    send(response, 503, 'application/json', `${JSON.stringify(body)}\n`);
   }
 }
 
-function send(response: ServerResponse, code: number, type: string, text: string): void {
+/** An answer that nobody stores. */
+export function send(response: ServerResponse, code: number, type: string, text: string | Buffer): void {
   response.writeHead(code, { 'content-type': type, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
   response.end(text);
 }

@@ -24,8 +24,8 @@ const specs: GaugeSpec[] = [
   {
     name: 'info',
     help: 'Names and versions; always 1',
-    labels: ['node', 'pair', 'version'],
-    read: (s) => [[1, { node: s.node, pair: s.pair ?? '', version: s.agentVersion }]],
+    labels: ['node', 'pair', 'version', 'mail_server'],
+    read: (s) => [[1, { node: s.node, pair: s.pair ?? '', version: s.agentVersion, mail_server: s.mailServer ?? '' }]],
   },
   { name: 'reading_timestamp_seconds', help: 'When role, epoch and lag of this scrape were read', read: (s) => [[seconds(s.at)]] },
   {
@@ -36,6 +36,24 @@ const specs: GaugeSpec[] = [
   },
   { name: 'active', help: '1 when this node runs the mail services', read: (s) => [[bit(s.active)]] },
   { name: 'epoch', help: 'The epoch of this node', read: (s) => [[s.epoch]] },
+  {
+    name: 'peer_info',
+    help: 'Name and versions of the peer, as it last told them; always 1',
+    labels: ['node', 'version', 'mail_server'],
+    read: (s) =>
+      s.peer.agentVersion === null
+        ? []
+        : [[1, { node: s.peer.node ?? '', version: s.peer.agentVersion, mail_server: s.peer.mailServer ?? '' }]],
+  },
+  {
+    name: 'peer_version_differs',
+    help: '1 when the peer runs another release of mailtwin or of the mail server',
+    labels: ['what'],
+    read: (s) => [
+      [s.peer.agentVersion === null ? null : bit(s.peer.agentVersion !== s.agentVersion), { what: 'mailtwin' }],
+      [s.peer.mailServer === null || s.mailServer === null ? null : bit(s.peer.mailServer !== s.mailServer), { what: 'mail_server' }],
+    ],
+  },
   { name: 'peer_connected', help: '1 when the peer is connected', read: (s) => [[bit(s.peer.connected)]] },
   { name: 'peer_last_heard_timestamp_seconds', help: 'When the peer was last heard', read: (s) => [[seconds(s.peer.lastHeardAt)]] },
   { name: 'peer_epoch', help: 'The epoch of the peer', read: (s) => [[s.peer.epoch]] },
@@ -117,8 +135,86 @@ const specs: GaugeSpec[] = [
     help: 'Differences that the last verification found',
     read: (s) => [[s.lastVerify?.differences ?? null]],
   },
+  { name: 'state_free_bytes', help: 'Free bytes of the file system that holds the state directory', read: (s) => [[s.state.freeBytes]] },
+  {
+    name: 'services_running',
+    help: '1 when all mail services run on this node, 0 when all are stopped, 0.5 when only some run or it is not known',
+    read: (s) => [[servicesRunning(s.appliance?.services?.state ?? null)]],
+  },
+  {
+    name: 'services_reading_timestamp_seconds',
+    help: 'When the mail services were last looked at',
+    read: (s) => [[seconds(s.appliance?.services?.at ?? null)]],
+  },
+  {
+    name: 'service_addresses',
+    help: 'Service addresses of the configuration',
+    read: (s) => [[s.appliance?.addresses?.configured ?? null]],
+  },
+  {
+    name: 'service_addresses_held',
+    help: 'Service addresses that are on this node',
+    read: (s) => [[s.appliance?.addresses?.held.length ?? null]],
+  },
+  {
+    name: 'network_alarms',
+    help: 'Alarms of the service addresses that stand, by code',
+    labels: ['code'],
+    read: (s) =>
+      s.appliance?.addresses
+        ? ['address-conflict', 'address-missing'].map((code) => [
+            s.appliance?.alarms.filter((alarm) => alarm.code === code).length ?? 0,
+            { code },
+          ])
+        : [],
+  },
+  {
+    name: 'nic_carrier',
+    help: '1 when the port of a network role has a carrier',
+    labels: ['role'],
+    read: (s) => (s.appliance?.nics ?? []).map(({ role, carrier }) => [bit(carrier), { role }]),
+  },
+  {
+    name: 'fence_level_readable',
+    help: '1 when a fence level could read the power state of the peer',
+    labels: ['level', 'type'],
+    read: (s) => automaticLevels(s).map(({ level, type, state }) => [bit(state !== 'unknown'), { level: String(level), type }]),
+  },
+  {
+    name: 'fence_level_timestamp_seconds',
+    help: 'When a fence level was last read',
+    labels: ['level', 'type'],
+    read: (s) => automaticLevels(s).map(({ level, type, at }) => [seconds(at), { level: String(level), type }]),
+  },
+  {
+    name: 'takeover_running',
+    help: '1 while a takeover runs on this node',
+    read: (s) => [[s.appliance ? bit(s.appliance.takeover.running) : null]],
+  },
+  {
+    name: 'takeover_unfinished',
+    help: '1 when a takeover on this node was interrupted and waits for its command',
+    read: (s) => [[s.appliance ? bit(s.appliance.takeover.unfinished !== null) : null]],
+  },
+  {
+    name: 'key_problem',
+    help: '1 when the connection to the peer fails for its key or certificate',
+    read: (s) => [[bit(!s.peer.connected && keyTrouble.test(s.peer.lastError ?? ''))]],
+  },
   { name: 'warnings', help: 'Warnings that stand, by code', labels: ['code'], read: (s) => countByCode(s.warnings) },
 ];
+
+/** What the link says when a key, a pin or a certificate is at fault. */
+const keyTrouble = /\b(key|keys|pin|pinned|certificate|fingerprint|re-keyed|pair id)\b/i;
+
+function servicesRunning(state: 'running' | 'stopped' | 'partial' | 'unknown' | null): number | null {
+  return state === null ? null : state === 'running' ? 1 : state === 'stopped' ? 0 : 0.5;
+}
+
+/** Levels that need neither the peer nor a person. */
+function automaticLevels({ appliance }: Status): NonNullable<Status['appliance']>['fencing'] {
+  return (appliance?.fencing ?? []).filter(({ type }) => type === 'agent' || type === 'command');
+}
 
 function countByCode(warnings: Status['warnings']): Reading[] {
   const counts = new Map<string, number>();

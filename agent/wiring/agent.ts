@@ -10,7 +10,6 @@ import { createPairingServer } from '../link/pairing-server.ts';
 import { pinFile, type PinnedPeer, type Pins } from '../link/pins.ts';
 import { startObserveServer } from '../observe/http.ts';
 import { createMetrics } from '../observe/metrics.ts';
-import { LagHistory } from '../observe/page/lag-history.ts';
 import { systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Log } from '../platform/log.ts';
@@ -18,14 +17,14 @@ import { realFiles } from '../platform/real-files.ts';
 import type { ForeignPolicy } from '../replicate/standby/startup.ts';
 import { buildStatus, type StatusParts } from '../replicate/status.ts';
 import { agentApi } from './api.ts';
+import { ApplianceReadings } from './appliance-readings.ts';
 import { makeAppliance } from './appliance.ts';
 import { makeTakeover } from './takeover/make-takeover.ts';
 import type { Takeover } from './takeover/takeover.ts';
+import { metricsSecrets } from './metrics-secrets.ts';
 import { metPeers } from './met-peers.ts';
 import { Node } from './node.ts';
 import { settleRole } from './node-state.ts';
-import { notifierOf } from './notices.ts';
-import { pagesOf } from './pages.ts';
 import { findServerVersion, openStore } from './parts.ts';
 import { enterRole, type RoleParts } from './roles.ts';
 import { salvageAnswers } from './salvage/answers.ts';
@@ -132,6 +131,9 @@ export class Agent {
       takes: (channel, message) => salvageLink.take(channel, message),
     }));
     this.#closers.push(() => here.stop());
+    const readings = new ApplianceReadings(appliance, systemClock, () => takeover?.last() ?? null);
+    this.#closers.push(() => readings.stop());
+    readings.start(this.#failed('reading the services'));
     const statusParts = (): StatusParts => ({
       config,
       role: here.role,
@@ -148,6 +150,8 @@ export class Agent {
       active: () => here.serving,
       notices: () => here.notices,
       capture: () => here.running.capture(),
+      appliance: () => readings.status(),
+      mailServer: serverVersion,
       pair: () => readablePin(pins),
       linkError: () => link?.lastError?.detail ?? null,
       fillTotal: () => here.running.fillTotal(),
@@ -206,9 +210,6 @@ export class Agent {
       name: config.node,
       audit: commands.audit,
     });
-    const lag = new LagHistory();
-    const notifier = notifierOf({ config, kv, log, status, appliance, takeover: commands, lag });
-    this.#closers.push(() => notifier.stop());
     const { fence } = appliance;
     this.#closers.push(() => fence.probe.stop());
     fence.probe.start(this.#failed('reading the fence levels'));
@@ -225,20 +226,16 @@ export class Agent {
       network: appliance.network,
       node: config.node,
       log,
-      notifyTest: () => notifier.test(),
       stop: () => this.stop(),
     });
     const control = await startControlServer({ stateDir: config.state, api, log });
     this.#closers.push(() => control.close());
     if (config.metrics) {
-      const pages = pagesOf({ config, status, lag, appliance, notifier, takeover: commands });
-      this.#closers.push(() => pages.stop());
-      const http = await startObserveServer({ listen: config.metrics, metrics, pages, status, log });
+      const http = await startObserveServer({ listen: config.metrics, ...metricsSecrets(config.metrics), metrics, status, log });
       this.#closers.push(() => http.close());
       log.info({ port: http.port }, 'metrics are served');
     }
     await here.boot(isUnfinished(readJournal(kv), here.keeper.durable));
-    notifier.start(this.#failed('watching for what to tell'));
     log.info({ node: config.node, role: here.role, epoch: here.epoch, version: agentVersion, port }, 'the agent runs');
   }
 }

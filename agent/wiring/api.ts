@@ -31,7 +31,6 @@ export interface ApiParts {
   takeover: Takeover;
   salvage: Salvage;
   rejoin: (request: RejoinRequest, push: (line: StreamLine) => void, signal: AbortSignal) => Promise<void>;
-  notifyTest: AgentApi['notifyTest'];
   log: Log;
   stop: () => void;
 }
@@ -95,7 +94,6 @@ export function agentApi(parts: ApiParts): AgentApi {
         });
       }),
     rejoin: (request, signal) => Lines.of(signal, (push) => parts.rejoin(request, push, signal)),
-    notifyTest: parts.notifyTest,
     stop: parts.stop,
   };
 }

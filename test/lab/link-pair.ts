@@ -74,7 +74,6 @@ export class TestNode {
       services: null,
       network: null,
       takeover: takeoverDefaults,
-      notices: null,
     };
   }
 

@@ -53,12 +53,11 @@ test('a minimal file gets the documented defaults', () => {
     capture: { watcher: 'auto', settleMs: 3, restMaxMs: 1000, rescanHours: 24 },
     limits: { bandwidth: [], massDeleteShare: 0.2, massDeleteFilesMin: 1000, freeBytesMin: 256 * 1024 * 1024 },
     history: { days: 14, bytesMax: 20 * 1024 ** 3 },
-    metrics: { host: '127.0.0.1', port: 9720 },
+    metrics: { host: '127.0.0.1', port: 9720, tls: null, auth: null },
     log: { level: 'info' },
     fencing: [],
     services: null,
     network: null,
-    notices: null,
     takeover: { startAloneSeconds: 60, quiesceMaxSeconds: 30, uidMarginMin: 1000, hooks: {}, hookTimeoutSeconds: 30 },
   });
 });
@@ -155,7 +154,7 @@ describe('bad input is refused with file, line, key and what to write', () => {
     ['bad duration', `${minimal}history: { keep: a fortnight }\n`, /:8: history\.keep: "a fortnight" is not a duration/, /line 8/],
     ['bad number', `${minimal}capture:\n  settleMs: -3\n`, /:9: capture\.settleMs: -3 is not a whole number from 0/, /line 9/],
     ['bad listen', `${minimal}listen: 7420\n`, /:8: listen: "7420" is not HOST:PORT/, /line 8/],
-    ['bad metrics', `${minimal}metrics: on\n`, /:8: metrics: "on" is not .*HOST:PORT/, /line 8/],
+    ['bad metrics', `${minimal}metrics: on\n`, /:8: metrics\.listen: "on" is not .*HOST:PORT/, /line 8/],
     ['section of another type', `${minimal}log: info\n`, /:8: log: "info" is not a section/, /line 8/],
     ['relative root', minimal.replace('/srv/vmail', 'srv/vmail'), /:6: roots\[1\]\.path: "srv\/vmail" is not an absolute path/, /line 6/],
     ['relative state', minimal.replace('/var/lib', 'var'), /:3: state: .* is not an absolute path/, /line 3/],

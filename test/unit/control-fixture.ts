@@ -20,6 +20,7 @@ export function sampleStatus(change: Partial<Status> = {}): Status {
       epoch: 3,
       address: '10.0.0.2:7420',
       agentVersion: '0.1.0',
+      mailServer: 'dovecot 2.3.19',
       clockSkewSeconds: 0.02,
       lastError: null,
     },
@@ -39,6 +40,9 @@ export function sampleStatus(change: Partial<Status> = {}): Status {
     roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', files: 5000, bytes: 52_428_800, freeBytes: 10_737_418_240 }],
     capture: { watcher: 'fanotify', watches: 1, overflows: 0 },
     skipped: [],
+    appliance: null,
+    mailServer: 'dovecot 2.3.19',
+    state: { path: '/var/lib/mailtwin', freeBytes: 5_368_709_120 },
     lastVerify: { at: '2026-01-02T00:00:00.000Z', result: 'clean', deep: false, differences: 0 },
     warnings: [],
     ...change,
@@ -95,7 +99,6 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     async *rejoin() {
       yield { kind: 'done', summary: 'mail-a is a standby now', exitCode: 0, facts: {} };
     },
-    notifyTest: async () => ({ ways: [] }),
     stop() {},
     ...change,
   };

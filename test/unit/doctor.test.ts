@@ -31,7 +31,6 @@ function sampleConfig(change: Partial<Config> = {}): Config {
     services: null,
     network: null,
     takeover: takeoverDefaults,
-    notices: null,
     ...change,
   };
 }

@@ -8,8 +8,10 @@ import { memoryOf, processorSeconds, type Memory } from './process-usage.ts';
 import { makeBenchStore, requireSpace, smallFileBytes, smallSizes } from './store.ts';
 
 const changesPerSecond = 50;
-/** After the fill, so that its garbage is collected and its last writes are done before idle use is measured. */
-const settleMs = 15_000;
+/** After the fill a standby looks once whether anybody else wrote below its roots; idle is what comes after that. */
+const restMsMax = 900_000;
+const restWindowMs = 10_000;
+const restPercent = 3;
 const sampleMs = 500;
 const goals = { residentBytes: 250e6, idlePercent: 1 };
 const sides = ['primary', 'standby'] as const;
@@ -28,8 +30,8 @@ export const memory: Measurement = {
     return withPair(join(bench.dir, 'pair'), source, bench.signal, async (pair) => {
       bench.say('filling the standby');
       const fillSeconds = await pair.fill(bench.signal, 3600);
-      await delay(settleMs, undefined, { signal: bench.signal });
       const pids = pair.pids();
+      const restSeconds = await atRest(bench, pids);
       const afterFill = { primary: memoryOf(pids.primary), standby: memoryOf(pids.standby) };
       bench.say(`idle for ${seconds} s`);
       const idle = await idlePercent(bench, pids);
@@ -38,6 +40,7 @@ export const memory: Measurement = {
       const label = `${showCount(files)} files`;
       return [
         figure(`fill of ${label}`, showExactSeconds(fillSeconds)),
+        figure('  until both were at rest after it', showExactSeconds(restSeconds)),
         ...sides.flatMap((side) => memoryRows(side, label, afterFill[side], underLoad[side])),
         ...sides.map((side) =>
           atMost(`${side}, idle use of a core, ${label}`, idle[side], goals.idlePercent, (value) => `${value.toFixed(2)} %`),
@@ -58,10 +61,27 @@ function memoryRows(side: Side, label: string, afterFill: Memory, underLoad: Mem
   ];
 }
 
+/** Waits until neither agent works any more. @returns seconds. @throws when they never rest: then there is no idle use to measure. */
+async function atRest(bench: Bench, pids: Record<Side, number>): Promise<number> {
+  const start = performance.now();
+  for (;;) {
+    const used = await percentOver(bench, pids, restWindowMs);
+    if (used.primary < restPercent && used.standby < restPercent) return (performance.now() - start - restWindowMs) / 1000;
+    if (performance.now() - start > restMsMax)
+      throw new Error(
+        `the agents still use ${used.primary.toFixed(1)} % and ${used.standby.toFixed(1)} % of a core ${restMsMax / 60_000} minutes after the fill`,
+      );
+  }
+}
+
 async function idlePercent(bench: Bench, pids: Record<Side, number>): Promise<Record<Side, number>> {
+  return percentOver(bench, pids, bench.options.seconds * 1000);
+}
+
+async function percentOver(bench: Bench, pids: Record<Side, number>, ms: number): Promise<Record<Side, number>> {
   const before = { primary: processorSeconds(pids.primary), standby: processorSeconds(pids.standby) };
   const start = performance.now();
-  await delay(bench.options.seconds * 1000, undefined, { signal: bench.signal });
+  await delay(ms, undefined, { signal: bench.signal });
   const percent = (side: Side): number => ((processorSeconds(pids[side]) - before[side]) / ((performance.now() - start) / 1000)) * 100;
   return { primary: percent('primary'), standby: percent('standby') };
 }

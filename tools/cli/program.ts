@@ -10,7 +10,6 @@ import { fenceTest } from './commands/fence.ts';
 import { gate } from './commands/gate.ts';
 import { init, type InitFlags } from './commands/init.ts';
 import { nicsAssign, nicsIdentify, nicsShow, nicsSwap } from './commands/nics.ts';
-import { notifyTest } from './commands/notify.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
 import { rejoin, salvage, type RejoinFlags } from './commands/salvage.ts';
 import { status } from './commands/status.ts';
@@ -316,15 +315,6 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .description('Shows a plan that --dry-run wrote.')
     .option('--json', 'print JSON')
     .action(ends(async (file: string, flags: { json?: boolean }) => showPlan(context, file, flags)));
-
-  const notify = program.command('notify').description('Tells people by mail or webhook; see the section `notices` of the configuration.');
-  notify
-    .command('test')
-    .description('Sends a test letter on each way of the section `notices`, at once.')
-    .option('--config <file>', 'configuration of this node', defaultConfig)
-    .option('--json', 'print JSON')
-    .addHelpText('after', '\nExamples:\n  mailtwin notify test')
-    .action(ends((flags: CommonOptions) => notifyTest(context, flags)));
 
   add('allow-delete', 'Lets a held mass deletion go to the standby.', ['mailtwin status', 'mailtwin allow-delete'], { json: true }).action(
     ends((flags: CommonOptions) => allowDelete(context, flags)),
