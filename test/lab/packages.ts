@@ -14,4 +14,8 @@ export const debianPackages = [
   'openipmi',
   'ipmitool',
   'fence-agents',
+  'prometheus',
+  'curl',
+  'groff-base',
+  'man-db',
 ];
