@@ -117,7 +117,7 @@ history:
 #   uidMarginMin: 1000                   # UIDs are raised by at least this after a takeover that may have lost a tail
 #   hooks: { after-services: [/usr/local/sbin/tell-everybody, mail-has-moved] }
 
-# Prometheus metrics and health, as HOST:PORT, or off.
+# Prometheus metrics and health, as HOST:PORT, or off; over a LAN: { listen: HOST:PORT, tls: { cert, key }, auth: { user, passwordFile } }.
 metrics: ${values.metrics === null ? 'off' : scalar(showHostPort(values.metrics))}
 
 log:

@@ -33,7 +33,7 @@ describe('the metrics', () => {
     const documented = new Map(
       [...read('prometheus/METRICS.md').matchAll(/^\| `(mailtwin_[a-z_]+)` \| (\w+) \|/gm)].map(([, name = '', type = '']) => [name, type]),
     );
-    expect(Object.fromEntries([...documented].toSorted())).toEqual(Object.fromEntries([...(await known())].toSorted()));
+    expect(Object.fromEntries(documented)).toEqual(Object.fromEntries(await known()));
   });
 
   it('carry no user, mailbox or path as a label', async () => {
@@ -56,7 +56,7 @@ describe('the alert rules', () => {
   });
 
   it('each lead to a section of the runbook, and each section of an alert has its rule', () => {
-    const anchors = [...read('RUNBOOK.md').matchAll(/^### (Mailtwin\w+)$/gm)].map(([, name]) => name);
+    const anchors = [...read('RUNBOOK.md').matchAll(/^### (Mailtwin\w+)$/gm)].map(([, name = '']) => name);
     expect(anchors.toSorted()).toEqual(rules.map(({ alert }) => alert).toSorted());
     for (const { alert, annotations } of rules)
       expect(annotations['runbook_url']).toMatch(new RegExp(`RUNBOOK\\.md#${alert.toLowerCase()}$`));
