@@ -9,6 +9,7 @@ import { startPairLink, type PairLink } from '../link/pair-link.ts';
 import { createPairingServer } from '../link/pairing-server.ts';
 import { pinFile, type PinnedPeer, type Pins } from '../link/pins.ts';
 import { startObserveServer } from '../observe/http.ts';
+import { pageRoutes } from '../observe/page.ts';
 import { createMetrics } from '../observe/metrics.ts';
 import { systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
@@ -230,14 +231,36 @@ export class Agent {
     });
     const control = await startControlServer({ stateDir: config.state, api, log });
     this.#closers.push(() => control.close());
+    const isPrivate = config.metrics !== null && (config.metrics.auth !== null || isLoopback(config.metrics.host));
+    const by = { uid: process.getuid?.() ?? 0, user: 'status page', tty: null, sudoUser: null };
+    // The page tells more than numbers: on a LAN it wants a password.
+    const page = () =>
+      isPrivate
+        ? pageRoutes({
+            status,
+            plan: () => commands.plan({ kind: 'failover', overrides: [], by }, AbortSignal.timeout(30_000)),
+            monotonicMs: () => systemClock.monotonicMs(),
+          })
+        : {};
     if (config.metrics) {
-      const http = await startObserveServer({ listen: config.metrics, ...metricsSecrets(config.metrics), metrics, status, log });
+      const http = await startObserveServer({
+        listen: config.metrics,
+        ...metricsSecrets(config.metrics),
+        metrics,
+        status,
+        routes: page(),
+        log,
+      });
       this.#closers.push(() => http.close());
       log.info({ port: http.port }, 'metrics are served');
     }
     await here.boot(isUnfinished(readJournal(kv), here.keeper.durable));
     log.info({ node: config.node, role: here.role, epoch: here.epoch, version: agentVersion, port }, 'the agent runs');
   }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }
 
 /** A damaged file of the peer must not take the status away that says so: the link names it as its last error. */

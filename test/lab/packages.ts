@@ -18,4 +18,5 @@ export const debianPackages = [
   'curl',
   'groff-base',
   'man-db',
+  'chromium',
 ];

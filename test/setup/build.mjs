@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { ensureNodeModules } from './node-modules.mjs';
 import { run, top } from './run.mjs';
@@ -12,6 +12,7 @@ const dist = join(top, 'dist');
  */
 export function build() {
   if (run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', '.']) !== 0) return false;
+  cpSync(join(top, 'agent/observe/page'), join(dist, 'agent/observe/page'), { recursive: true });
   removeStale();
   const bin = join(dist, 'tools/cli/main.js');
   if (existsSync(bin)) chmodSync(bin, 0o755);
@@ -24,7 +25,7 @@ function removeStale() {
     if (!entry.isFile()) continue;
     const path = join(entry.parentPath, entry.name);
     const source = join(top, relative(dist, path)).replace(/\.js(\.map)?$/, '.ts');
-    if (!existsSync(source)) rmSync(path);
+    if (!existsSync(source) && !existsSync(join(top, relative(dist, path)))) rmSync(path);
   }
 }
 

@@ -48,7 +48,7 @@ const rooms: Record<string, string[]> = {
   ],
   tools: ['audit', 'bench', 'cli', 'mailgen', 'package'],
   test: ['bench', 'contract', 'e2e', 'fixtures', 'lab', 'setup', 'sim', 'soak', 'unit'],
-  deploy: ['deb', 'examples', 'grafana', 'prometheus', 'systemd'],
+  deploy: ['deb', 'examples', 'grafana', 'images', 'prometheus', 'systemd'],
   protocol: [],
 };
 

@@ -1,0 +1,289 @@
+import { words } from './words.js';
+
+// Shows what the agent tells. Everything comes from outside and goes into the page as text, never as markup.
+const language = document.documentElement.lang === 'de' ? 'de' : 'en';
+const w = (key) => words[language][key] ?? words.en[key] ?? key;
+const everyMs = 2000;
+/** A reading this old is shown as old. */
+const staleMs = 15_000;
+const pointsMax = 150;
+const lags = [];
+const events = [];
+let last = null;
+let readAtMs = 0;
+
+for (const element of document.querySelectorAll('[data-word]')) element.textContent = w(element.dataset.word);
+
+function el(name, content = '', className = '') {
+  const element = document.createElement(name);
+  if (className !== '') element.className = className;
+  for (const part of [content].flat()) element.append(part instanceof Node ? part : String(part));
+  return element;
+}
+
+function card(title, content, className = '') {
+  const section = el('section', [], className);
+  section.append(el('h2', title), ...[content].flat());
+  return section;
+}
+
+function facts(pairs) {
+  const list = el('dl');
+  for (const [name, value, className = ''] of pairs) list.append(el('dt', name), el('dd', value ?? w('unknown'), className));
+  return list;
+}
+
+const time = (iso) => (iso === null ? w('never') : new Date(iso).toLocaleString(language, { dateStyle: 'medium', timeStyle: 'medium' }));
+const number = (value) => value.toLocaleString(language, { maximumFractionDigits: 1 });
+const seconds = (value) => (value === null ? w('unknown') : `${number(value)} ${w('seconds')}`);
+const yes = (value) => (value === null ? w('unknown') : w(value ? 'yes' : 'no'));
+
+function size(bytes) {
+  if (bytes === null) return w('unknown');
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let at = 0;
+  for (; bytes >= 1000 && at < units.length - 1; at++) bytes /= 1000;
+  return `${number(bytes)} ${units[at]}`;
+}
+
+/** The lag of the last minutes as a line; its highest value is named, because a line has no scale. */
+function graph() {
+  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  const most = Math.max(1, ...lags.map((lag) => lag ?? 0));
+  svg.setAttribute('viewBox', `0 0 ${pointsMax} 100`);
+  svg.setAttribute('preserveAspectRatio', 'none');
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', `${w('graph')}: ${seconds(lags.at(-1) ?? null)}`);
+  const draw = (className, points) => {
+    const line = document.createElementNS('http://www.w3.org/2000/svg', 'polyline');
+    line.setAttribute('class', className);
+    line.setAttribute('points', points);
+    svg.append(line);
+  };
+  draw('base', `0,99 ${pointsMax},99`);
+  let run = [];
+  const end = () => {
+    // One point alone would be no line.
+    if (run.length > 0) draw('line', [...run, ...(run.length === 1 ? run : [])].join(' '));
+    run = [];
+  };
+  lags.forEach((lag, i) => (lag === null ? end() : run.push(`${pointsMax - lags.length + i},${98 - (lag / most) * 94}`)));
+  end();
+  return [svg, el('p', `${w('graph')}; 0 – ${seconds(most)}`, 'dim')];
+}
+
+function showState(s) {
+  const { peer, replication: r, possibleLoss: loss, appliance } = s;
+  const lost = s.role === 'fenced' || (s.pair !== null && !peer.connected);
+  const verdict = s.warnings.length === 0 ? 'good' : lost || r.held !== null ? 'bad' : 'warn';
+  say(
+    verdict,
+    `${w(verdict === 'good' ? 'well' : lost && s.role !== 'fenced' ? 'lostPeer' : 'look')} – ${w(s.active ? 'serves' : 'passive')}`,
+  );
+  const cards = [
+    card(w('todo'), s.warnings.length === 0 ? el('p', w('nothingToDo')) : list(s.warnings), 'wide'),
+    card(
+      w('thisNode'),
+      facts([
+        [w('node'), s.node],
+        [w('role'), w(s.role)],
+        [w('active'), yes(s.active), s.active ? 'good' : ''],
+        [w('epoch'), s.epoch],
+        [w('version'), s.agentVersion],
+        [w('mailServer'), s.mailServer ?? w('none')],
+      ]),
+    ),
+    card(
+      w('otherNode'),
+      facts([
+        [w('node'), peer.node],
+        [w('role'), peer.role === null ? w('unknown') : w(peer.role)],
+        [w('heard'), time(peer.lastHeardAt), peer.connected ? '' : 'bad'],
+        [w('epoch'), peer.epoch],
+        [w('version'), peer.agentVersion],
+        [w('mailServer'), peer.mailServer],
+      ]),
+    ),
+    card(w('stream'), [
+      facts([
+        [w('phase'), w(r.phase)],
+        [w('lag'), seconds(r.lagSeconds)],
+        [w('waiting'), r.lagChanges === null ? w('unknown') : `${number(r.lagChanges)}, ${size(r.lagBytes)}`],
+        [w('loss'), lossText(loss)],
+        ...(r.fill
+          ? [[w('fill'), `${number(r.fill.filesDone)} / ${r.fill.filesTotal === null ? '?' : number(r.fill.filesTotal)} ${w('files')}`]]
+          : []),
+      ]),
+      ...graph(),
+    ]),
+  ];
+  if (r.unproven.length > 0)
+    cards.push(
+      card(
+        w('doubt'),
+        el(
+          'ul',
+          r.unproven.slice(0, 50).map(({ root, path, reason }) => el('li', `${root} ${path}: ${reason}`)),
+        ),
+        'wide',
+      ),
+    );
+  if (appliance) cards.push(...applianceCards(appliance));
+  cards.push(
+    card(
+      w('roots'),
+      facts(
+        s.roots.flatMap((root) => [
+          [root.name, `${number(root.files)} ${w('files')}, ${size(root.bytes)}, ${size(root.freeBytes)} ${w('free')}`],
+        ]),
+      ),
+    ),
+    card(
+      w('verify'),
+      s.lastVerify
+        ? facts([
+            [
+              time(s.lastVerify.at),
+              `${w(s.lastVerify.result)}${s.lastVerify.deep ? `, ${w('deep')}` : ''}`,
+              s.lastVerify.result === 'clean' ? 'good' : 'bad',
+            ],
+          ])
+        : el('p', w('never')),
+    ),
+    card(
+      w('events'),
+      events.length === 0
+        ? el('p', w('noEvents'))
+        : el(
+            'ul',
+            events.map((event) => el('li', event)),
+          ),
+    ),
+  );
+  replace(cards);
+}
+
+function applianceCards({ services, addresses, nics, fencing, alarms }) {
+  const rows = [];
+  for (const level of fencing)
+    rows.push([
+      `${w('fencing')} ${level.level}, ${level.name}`,
+      w(level.state === 'unknown' ? 'dead' : 'readable'),
+      level.state === 'unknown' ? 'bad' : 'good',
+    ]);
+  if (services) rows.push([w('services'), w(services.state), '']);
+  if (addresses) rows.push([w('addresses'), addresses.held.length === 0 ? w('none') : addresses.held.join(', '), '']);
+  const cards = rows.length === 0 ? [] : [card(w('takeover'), facts(rows))];
+  if (nics.length > 0)
+    cards.push(
+      card(
+        w('network'),
+        el(
+          'ul',
+          nics.map(({ role, port, carrier }) =>
+            el('li', [
+              `${role} → ${w('port')} ${port ?? w('none')}: `,
+              el('span', w(carrier ? 'carrier' : 'noCarrier'), carrier ? 'good' : 'bad'),
+            ]),
+          ),
+        ),
+      ),
+    );
+  if (alarms.length > 0) cards.push(card(w('look'), list(alarms), 'wide'));
+  return cards;
+}
+
+function list(items) {
+  return el(
+    'ul',
+    items.map(({ text, remedy }) => el('li', remedy === '' ? text : [`${text} `, el('span', `${w('next')}: ${remedy}`, 'dim')])),
+  );
+}
+
+function lossText({ seconds: lost, changes }) {
+  if (lost === null || changes === null) return w('unknown');
+  return changes === 0 ? w('nothing') : `${seconds(lost)}, ${number(changes)} ${w('changes')}`;
+}
+
+function showChecklist(plan) {
+  if (!plan.guards) {
+    say('warn', plan.message ?? w('onStandby'));
+    return replace([]);
+  }
+  const worst = ['fail', 'warn', 'pass'].find((level) => plan.guards.some((guard) => guard.level === level)) ?? 'pass';
+  say({ fail: 'bad', warn: 'warn', pass: 'good' }[worst], w({ fail: 'someFail', warn: 'someWarn', pass: 'allPass' }[worst]));
+  const table = el('table');
+  const head = el(
+    'tr',
+    [w('guard'), w('result'), w('evidence'), w('next')].map((name) => Object.assign(el('th', name), { scope: 'col' })),
+  );
+  table.append(
+    el('thead', head),
+    el(
+      'tbody',
+      plan.guards.map((g) =>
+        el('tr', [
+          Object.assign(el('th', g.guard), { scope: 'row' }),
+          el('td', w(g.level), { pass: 'good', warn: 'warn', fail: 'bad' }[g.level]),
+          el('td', `${g.summary} (${g.evidence})`),
+          el('td', g.level === 'pass' ? '' : g.remedy),
+        ]),
+      ),
+    ),
+  );
+  const scroll = el('div', table, 'scroll');
+  scroll.tabIndex = 0;
+  scroll.setAttribute('role', 'region');
+  scroll.setAttribute('aria-label', w('checklist'));
+  const steps = el(
+    'ol',
+    plan.steps.map(({ title }) => el('li', title)),
+  );
+  replace([card(w('checklist'), scroll, 'wide'), card(w('steps'), [steps, el('p', w('command'))], 'wide')]);
+}
+
+function say(className, text) {
+  const verdict = document.getElementById('verdict');
+  verdict.className = className;
+  if (verdict.textContent !== text) verdict.textContent = text;
+}
+
+function replace(cards) {
+  document.getElementById('content').replaceChildren(...cards);
+}
+
+function note(s) {
+  const changed = [];
+  if (last) {
+    for (const key of ['role', 'epoch', 'active'])
+      if (last[key] !== s[key]) changed.push(`${w(key)} ${w('isNow')} ${key === 'active' ? yes(s[key]) : w(String(s[key]))}`);
+    if (last.peer.connected !== s.peer.connected)
+      changed.push(`${s.peer.node ?? ''} ${w('isNow')} ${w(s.peer.connected ? 'streaming' : 'disconnected')}`);
+    for (const warning of s.warnings) if (!last.warnings.some(({ code }) => code === warning.code)) changed.push(warning.text);
+  }
+  for (const text of changed) events.unshift(`${new Date(s.at).toLocaleTimeString(language)}  ${text}`);
+  events.length = Math.min(events.length, 30);
+  last = s;
+}
+
+const isChecklist = document.body.dataset.page === 'checklist' || location.pathname.endsWith('/checklist');
+
+async function read() {
+  try {
+    const answer = await fetch(isChecklist ? 'checklist.json' : 'status.json', { cache: 'no-store' });
+    const body = await answer.json();
+    readAtMs = Date.now();
+    document.getElementById('read').textContent = `${w('read')} ${new Date().toLocaleTimeString(language)}`;
+    if (isChecklist) return showChecklist(body);
+    document.getElementById('pair').textContent = `${body.node}`;
+    lags.push(body.replication.lagSeconds);
+    if (lags.length > pointsMax) lags.shift();
+    note(body);
+    showState(body);
+  } catch {
+    if (Date.now() - readAtMs > staleMs) say('bad', w('stale'));
+  }
+}
+
+await read();
+setInterval(() => void read(), isChecklist ? 15_000 : everyMs);

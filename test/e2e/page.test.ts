@@ -1,0 +1,174 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { startObserveServer, type ObserveServer } from '../../agent/observe/http.ts';
+import { createMetrics } from '../../agent/observe/metrics.ts';
+import { pageRoutes } from '../../agent/observe/page.ts';
+import { silentLog } from '../../agent/platform/log.ts';
+import type { Status } from '../../protocol/control.ts';
+import { Browser } from '../lab/browser.ts';
+import { AgentPair } from '../lab/agents.ts';
+import { freePort } from '../lab/small-pair.ts';
+import { waitFor } from '../lab/waiting.ts';
+import { sampleStatus } from '../unit/control-fixture.ts';
+
+/** MAILTWIN_SCREENSHOTS keeps what was seen. */
+const shots = process.env['MAILTWIN_SCREENSHOTS'] ?? null;
+const dir = mkdtempSync(join(tmpdir(), 'mailtwin-page-'));
+const closers: ObserveServer[] = [];
+afterAll(async () => {
+  for (const server of closers) await server.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+async function serve(status: () => Status): Promise<string> {
+  const guards = [
+    { guard: 'fence-path', level: 'pass', summary: 'a level can read the power', evidence: 'fence_ipmilan reads on', remedy: '' },
+    {
+      guard: 'last-verify',
+      level: 'warn',
+      summary: 'it was never verified',
+      evidence: 'no verification',
+      remedy: 'run `mailtwin verify` on the primary',
+    },
+    {
+      guard: 'peer-state',
+      level: 'fail',
+      summary: '<img src=x onerror=alert(1)>',
+      evidence: 'heard 1 s ago',
+      remedy: 'use `mailtwin switchover`',
+    },
+  ];
+  const server = await startObserveServer({
+    listen: { host: '127.0.0.1', port: 0 },
+    metrics: createMetrics({ status, wallMs: Date.now, processMetrics: false }),
+    status,
+    routes: pageRoutes({
+      status,
+      plan: async () => ({ guards, steps: [{ title: 'make sure that mail-a is off' }] }),
+      monotonicMs: () => performance.now(),
+    }),
+    log: silentLog,
+  });
+  closers.push(server);
+  return `http://127.0.0.1:${server.port}`;
+}
+
+const appliance: Status['appliance'] = {
+  services: { state: 'running', at: '2026-01-02T03:04:05.000Z' },
+  addresses: { configured: 1, held: ['192.0.2.10'], at: '2026-01-02T03:04:05.000Z' },
+  nics: [
+    { role: 'lan', port: 'eth0', carrier: true },
+    { role: 'dmz', port: 'eth1', carrier: false },
+  ],
+  fencing: [
+    {
+      level: 1,
+      type: 'agent',
+      name: 'fence_ipmilan 192.0.2.9',
+      state: 'on',
+      evidence: 'Status: ON',
+      at: '2026-01-02T03:04:05.000Z',
+      error: null,
+    },
+  ],
+  alarms: [],
+  takeover: { running: false, unfinished: null },
+};
+const well = () => sampleStatus({ at: new Date().toISOString(), appliance });
+const ill = () =>
+  sampleStatus({
+    at: new Date().toISOString(),
+    appliance,
+    peer: { ...sampleStatus().peer, connected: false },
+    warnings: [
+      {
+        code: 'peer-lost',
+        text: 'the peer is not connected: <b>connect ECONNREFUSED</b>',
+        remedy: 'see whether the other node runs and answers',
+      },
+    ],
+    replication: {
+      ...sampleStatus().replication,
+      unproven: [{ root: 'mail', path: '<script>alert(1)</script>', reason: 'cannot be read' }],
+    },
+  });
+
+test('the status page in a real browser: desktop and phone, light and dark, German and English, no complaint, readable, by keyboard alone', async () => {
+  let status = well;
+  const url = await serve(() => status());
+  for (const language of ['en', 'de'] as const) {
+    await using browser = await Browser.start(language === 'de' ? 'de-DE' : 'en-US');
+    for (const [what, width, height, isDark, path, isIll] of [
+      ['desktop', 1280, 900, false, '/', false],
+      ['phone-dark', 390, 844, true, '/', true],
+      ['desktop-dark', 1280, 900, true, '/', true],
+      ['checklist', 1280, 900, false, '/checklist', false],
+      ['checklist-phone', 390, 844, false, '/checklist', false],
+    ] as const) {
+      status = isIll ? ill : well;
+      await browser.look(width, height, isDark);
+      await browser.open(`${url}${path}`);
+      expect(await browser.evaluate('document.documentElement.lang')).toBe(language);
+      const text = await browser.evaluate<string>('document.body.innerText');
+      if (path === '/') expect(text).toContain(language === 'de' ? 'Was jetzt zu tun ist' : 'What to do next');
+      // What comes from outside is text, and nothing is wider than the window.
+      if (isIll) expect(text).toContain('<b>connect ECONNREFUSED</b>');
+      expect(await browser.evaluate('document.querySelectorAll("main img, main script, main b").length')).toBe(0);
+      expect(await browser.evaluate<number>('document.documentElement.scrollWidth - window.innerWidth'), what).toBeLessThanOrEqual(0);
+      await browser.evaluate(axe);
+      const { violations } = await browser.evaluate<{ violations: { id: string; nodes: { html: string }[] }[] }>('axe.run()');
+      expect(violations.map(({ id, nodes }) => `${what}: ${id}: ${nodes[0]?.html}`)).toEqual([]);
+      if (shots !== null) {
+        mkdirSync(shots, { recursive: true });
+        writeFileSync(join(shots, `${what}-${language}.png`), await browser.screenshot());
+      }
+    }
+    // By keyboard: the first stop is the way past the navigation, and each stop can be seen.
+    await browser.open(`${url}/`);
+    const stops: string[] = [];
+    for (let i = 0; i < 3; i++) {
+      await browser.key('Tab', 9);
+      stops.push(await browser.evaluate<string>('document.activeElement.getAttribute("href")'));
+      expect(await browser.evaluate<string>('getComputedStyle(document.activeElement).outlineStyle')).toBe('solid');
+    }
+    expect(stops).toEqual(['#main', './', 'checklist']);
+    await browser.key('Enter', 13);
+    await waitFor('the checklist', 30_000, () =>
+      browser.evaluate<boolean>('location.pathname === "/checklist" && document.querySelectorAll("table tbody tr").length === 3'),
+    );
+    expect(browser.complaints()).toEqual([]);
+  }
+});
+
+test('the page of a real standby follows what happens, and is served to nobody without a password on a LAN', async () => {
+  const ports = { a: await freePort(), b: await freePort() };
+  const options = (node: 'a' | 'b', host: string) => ({
+    node: `mail-${node}`,
+    dir: join(dir, node),
+    roots: [{ name: 'mail', path: join(dir, node, 'mail'), format: 'plain' as const }],
+    config: [['metrics: off', `metrics: "${host}:${ports[node]}"\nfencing: [{ type: manual }]`]] as const,
+  });
+  mkdirSync(join(dir, 'a/mail'), { recursive: true });
+  writeFileSync(join(dir, 'a/mail/file'), 'x\n');
+  const pair = await AgentPair.create({ primary: options('a', '0.0.0.0'), standby: options('b', '127.0.0.1') });
+  await using _ = pair;
+  await pair.standby.start();
+  await pair.filled(60_000);
+  expect((await fetch(`http://127.0.0.1:${ports.a}/`)).status).toBe(404);
+  expect((await fetch(`http://127.0.0.1:${ports.a}/metrics`)).status).toBe(200);
+  await using browser = await Browser.start('en-US');
+  await browser.open(`http://127.0.0.1:${ports.b}/`);
+  const shows = (text: string) =>
+    waitFor(`the page to show ${text}`, 30_000, async () => (await browser.evaluate<string>('document.body.innerText')).includes(text));
+  await shows('mail-a');
+  await shows('streaming');
+  await pair.primary.kill9();
+  await shows('The other node is not heard');
+  await browser.open(`http://127.0.0.1:${ports.b}/checklist`);
+  await shows('peer-state');
+  expect(browser.complaints()).toEqual([]);
+});
