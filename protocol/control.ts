@@ -1,5 +1,6 @@
 import type { Role } from './messages.ts';
 import type { NicsReport, PortEvent, SegmentProof } from './nics.ts';
+import type { MigrateReport, MigrateStatus } from './migrate.ts';
 import type { TailItem } from './salvage.ts';
 import type { Operator, TakeoverApi, TakeoverProgress } from './takeover.ts';
 
@@ -137,6 +138,10 @@ export interface ControlApi extends TakeoverApi {
   'POST /salvage': { body: { apply: boolean; by: Operator }; answer: StreamLine };
   /** Makes a node that was replaced the standby. `unsalvaged`: although its lost tail is not brought back. */
   'POST /rejoin': { body: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }; answer: StreamLine };
+  'GET /migrate/status': { body: null; answer: MigrateStatus };
+  /** `file`: absolute. */
+  'POST /migrate/snapshot': { body: { file: string }; answer: { mailboxes: number; messages: number } };
+  'POST /migrate/report': { body: { file: string }; answer: MigrateReport };
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 

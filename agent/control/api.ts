@@ -1,5 +1,6 @@
 import type { NicsReport, SegmentProof } from '../../protocol/nics.ts';
 import type { PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
+import type { MigrateReport, MigrateStatus } from '../../protocol/migrate.ts';
 import type { Operator, Plan, PlanRequest, RunRequest, TakeoverLast } from '../../protocol/takeover.ts';
 
 /** What the control socket can ask of the running agent. main.ts hands it in. Errors are OperatorErrors. */
@@ -23,5 +24,8 @@ export interface AgentApi {
   takeoverLast(): TakeoverLast;
   salvage(request: { apply: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
   rejoin(request: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
+  migrateStatus(): Promise<MigrateStatus>;
+  migrateSnapshot(file: string): Promise<{ mailboxes: number; messages: number }>;
+  migrateReport(file: string): Promise<MigrateReport>;
   stop(): void;
 }

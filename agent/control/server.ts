@@ -44,6 +44,7 @@ const word = z.string().min(1).max(128);
 const assignBody = z.strictObject({ role: word, port: word, unproven: z.boolean() });
 const swapBody = z.strictObject({ first: word, second: word, unproven: z.boolean() });
 const identifyBody = z.strictObject({ seconds: z.number().min(1).max(86_400), blink: word.nullable() });
+const fileBody = z.strictObject({ file: z.string().min(2).max(4096).startsWith('/') });
 const salvageBody = z.strictObject({ apply: z.boolean(), by: operatorSchema });
 const rejoinBody = z.strictObject({ confirm: word, salvage: z.boolean(), unsalvaged: z.boolean(), by: operatorSchema });
 const verifyBody = z.strictObject({ deep: z.boolean() });
@@ -74,6 +75,9 @@ const routes: Record<string, Route> = {
   'GET /takeover/last': { schema: nothing, answer: (api) => api.takeoverLast() },
   'POST /salvage': { schema: salvageBody, stream: (api, body: z.infer<typeof salvageBody>, signal) => api.salvage(body, signal) },
   'POST /rejoin': { schema: rejoinBody, stream: (api, body: z.infer<typeof rejoinBody>, signal) => api.rejoin(body, signal) },
+  'GET /migrate/status': { schema: nothing, answer: (api) => api.migrateStatus() },
+  'POST /migrate/snapshot': { schema: fileBody, answer: (api, body: z.infer<typeof fileBody>) => api.migrateSnapshot(body.file) },
+  'POST /migrate/report': { schema: fileBody, answer: (api, body: z.infer<typeof fileBody>) => api.migrateReport(body.file) },
   'POST /stop': {
     schema: nothing,
     answer: (api) => {

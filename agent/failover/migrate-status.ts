@@ -1,3 +1,5 @@
+import type { MigratePoint, MigrateStatus } from '../../protocol/migrate.ts';
+
 /**
  * The hardware move as a checked sequence (`mailtwin migrate status`), pure.
  *
@@ -18,25 +20,6 @@ export interface MigrateFacts {
   role: 'primary' | 'standby' | 'fenced';
   /** Seconds that stopping and starting the mail services take here, from the last takeover or drill; null = not known. */
   serviceSeconds: number | null;
-}
-
-export interface MigratePoint {
-  id: 'paired' | 'filled' | 'caught-up' | 'nics' | 'versions' | 'verified' | 'switched';
-  title: string;
-  state: 'done' | 'open' | 'not-known';
-  /** What remains; empty when done. */
-  remains: string;
-  command: string;
-}
-
-export interface MigrateStatus {
-  points: MigratePoint[];
-  /** The first that is not done; null when all is. */
-  next: MigratePoint | null;
-  /** Seconds of the fill that remain; null = not known, or done. */
-  fillSeconds: number | null;
-  /** Seconds during which clients will wait at the switchover; null = not known. */
-  downtimeSeconds: number | null;
 }
 
 const verifySecondsMax = 24 * 3600;

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Status } from '../../protocol/control.ts';
+import type { TakeoverReport } from '../../protocol/takeover.ts';
 import type { Config } from '../config/config.ts';
 import { isUnfinished, readJournal } from '../failover/takeover-journal.ts';
 import { startControlServer } from '../control/server.ts';
@@ -24,6 +25,7 @@ import { makeTakeover } from './takeover/make-takeover.ts';
 import type { Takeover } from './takeover/takeover.ts';
 import { metricsSecrets } from './metrics-secrets.ts';
 import { metPeers } from './met-peers.ts';
+import { Migrate } from './migrate.ts';
 import { Node } from './node.ts';
 import { settleRole } from './node-state.ts';
 import { findServerVersion, openStore } from './parts.ts';
@@ -221,6 +223,12 @@ export class Agent {
       pairing,
       fence,
       takeover: commands,
+      migrate: new Migrate({
+        status,
+        network: appliance.network,
+        roots: () => here.running.roots,
+        serviceSeconds: () => serviceSeconds(commands.last().report),
+      }),
       salvage,
       rejoin: (request, push, signal) =>
         rejoin({ node: here, name: config.node, appliance, salvage, audit: commands.audit }, request, push, signal),
@@ -257,6 +265,15 @@ export class Agent {
     await here.boot(isUnfinished(readJournal(kv), here.keeper.durable));
     log.info({ node: config.node, role: here.role, epoch: here.epoch, version: agentVersion, port }, 'the agent runs');
   }
+}
+
+/** What stopping, moving and starting took in the last takeover of this node. */
+function serviceSeconds(report: TakeoverReport | null): number | null {
+  if (report?.outcome !== 'done') return null;
+  const ms = report.steps
+    .filter(({ id }) => ['quiesce', 'addresses', 'services'].includes(id))
+    .reduce((sum, step) => sum + (step.ms ?? 0), 0);
+  return ms / 1000;
 }
 
 function isLoopback(host: string): boolean {

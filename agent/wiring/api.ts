@@ -13,6 +13,7 @@ import type { StandbyRole } from '../replicate/standby/role.ts';
 import { buildStatus, readLastVerify, saveLastVerify, type StatusParts } from '../replicate/status.ts';
 import { testFencing, type FenceParts } from './fence.ts';
 import { Lines } from './lines.ts';
+import type { Migrate } from './migrate.ts';
 import { nicsApi } from './nics.ts';
 import type { Takeover } from './takeover/takeover.ts';
 import type { RunningRole } from './roles.ts';
@@ -29,6 +30,7 @@ export interface ApiParts {
   network: NetworkControl;
   node: string;
   takeover: Takeover;
+  migrate: Migrate;
   salvage: Salvage;
   rejoin: (request: RejoinRequest, push: (line: StreamLine) => void, signal: AbortSignal) => Promise<void>;
   log: Log;
@@ -94,6 +96,9 @@ export function agentApi(parts: ApiParts): AgentApi {
         });
       }),
     rejoin: (request, signal) => Lines.of(signal, (push) => parts.rejoin(request, push, signal)),
+    migrateStatus: () => parts.migrate.status(),
+    migrateSnapshot: (file) => parts.migrate.snapshot(file),
+    migrateReport: (file) => parts.migrate.report(file),
     stop: parts.stop,
   };
 }

@@ -60,17 +60,26 @@ async function becomes(agent: LabAgent, role: string, peerConnected: boolean): P
 const run = (agent: LabAgent, ...args: string[]) => agent.cli(args, { mayFail: true, timeoutMs: 120_000 });
 
 test('a switchover there and back: roles turn, epochs rise, nothing is lost, and mail flows the other way (I3)', async () => {
-  const { pair, a, b, rootA, rootB } = await makePair('there');
+  const { pair, a, b, rootA, rootB } = await makePair('there', 'maildir');
   await using _ = pair;
   expect((await run(a, 'switchover', '--confirm', 'mail-b')).stderr).toContain('on-primary');
   const wrong = await run(b, 'switchover', '--confirm', 'mail-x');
   expect([wrong.code, wrong.stderr]).toEqual([3, expect.stringContaining('wrong-name')]);
+  const snapshot = join(dir, 'before.json');
+  expect((await run(a, 'migrate', 'snapshot', snapshot)).stdout).toContain('1 mailboxes, 3 messages');
+  await run(a, 'verify');
+  const remains = await run(b, 'migrate', 'status', '--json');
+  expect(JSON.parse(remains.stdout)).toMatchObject({ next: { id: 'switched' } });
   const there = await run(b, 'switchover', '--confirm', 'mail-a');
   expect([there.code, there.stderr]).toEqual([0, '']);
   await becomes(b, 'primary', true);
   await becomes(a, 'standby', true);
   expect([(await a.status()).epoch, (await b.status()).epoch]).toEqual([2, 2]);
   expect([(await a.status()).active, (await b.status()).active]).toEqual([false, true]);
+  const page = join(dir, 'report.html');
+  const report = await run(b, 'migrate', 'report', snapshot, '--html', page);
+  expect([report.code, report.stdout]).toEqual([0, expect.stringContaining('accepted: 1 mailboxes, 1 the same')]);
+  expect(readFileSync(page, 'utf8')).toContain('<!doctype html>');
   writeFileSync(join(rootB, 'written-on-b'), 'after the switchover\n');
   await run(b, 'wait');
   expect(readFileSync(join(rootA, 'written-on-b'), 'utf8')).toBe('after the switchover\n');

@@ -9,6 +9,7 @@ import { doctor } from './commands/doctor.ts';
 import { fenceTest } from './commands/fence.ts';
 import { gate } from './commands/gate.ts';
 import { init, type InitFlags } from './commands/init.ts';
+import { migrateReport, migrateSnapshot, migrateStatus } from './commands/migrate.ts';
 import { nicsAssign, nicsIdentify, nicsShow, nicsSwap } from './commands/nics.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
 import { rejoin, salvage, type RejoinFlags } from './commands/salvage.ts';
@@ -307,6 +308,33 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .option('--salvage', 'bring what only this node has to the active node first', false)
     .addOption(new Option('--override <what>', 'go on although something is only here').choices(['unsalvaged']))
     .action(ends((flags: RejoinFlags) => rejoin(context, flags)));
+
+  const migrate = program
+    .command('migrate')
+    .description('A move to new hardware as a checked sequence, and the acceptance report afterwards.');
+  const addMigrate = (usage: string, about: string, example: string): Command =>
+    migrate
+      .command(usage)
+      .description(about)
+      .option('--config <file>', 'configuration of this node', defaultConfig)
+      .option('--json', 'print JSON')
+      .addHelpText('after', `\nExamples:\n  ${example}`);
+  addMigrate(
+    'status',
+    'What is done, what remains and how long clients will wait; exit 1 while something remains.',
+    'mailtwin migrate status',
+  ).action(ends((flags: CommonOptions) => migrateStatus(context, flags)));
+  addMigrate('snapshot', 'Writes what every mailbox is before the move.', 'mailtwin migrate snapshot before.json')
+    .argument('<file>', 'file to write')
+    .action(ends((file: string, flags: CommonOptions) => migrateSnapshot(context, file, flags)));
+  addMigrate(
+    'report',
+    'Compares every mailbox with a snapshot; exit 1 when a client would notice.',
+    'mailtwin migrate report before.json --html report.html',
+  )
+    .argument('<file>', 'what snapshot wrote')
+    .option('--html <file>', 'write the report as a page, too')
+    .action(ends((file: string, flags: CommonOptions & { html?: string }) => migrateReport(context, file, flags)));
 
   program
     .command('plan')

@@ -1,0 +1,52 @@
+import { writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { exitCodes } from '../../../protocol/control.ts';
+import { CommandError } from '../command-error.ts';
+import { agentOf, type CommonOptions, type Context } from '../context.ts';
+import { printable } from '../format.ts';
+
+/** `mailtwin migrate status`. Exit code 1 while something remains. */
+export async function migrateStatus(context: Context, flags: CommonOptions): Promise<number> {
+  const { terminal } = context;
+  const { paint } = terminal;
+  const status = await (await agentOf(context, flags.config)).ask('GET /migrate/status', null);
+  if (flags.json) terminal.print(JSON.stringify(status));
+  else {
+    for (const { title, state, remains, command } of status.points) {
+      const mark = state === 'done' ? paint.good('done') : state === 'open' ? paint.warn('open') : paint.dim('?   ');
+      terminal.print(
+        `${mark}  ${printable(title)}${remains === '' ? '' : `\n      ${paint.dim(printable(remains))}`}${command === '' ? '' : `\n      ${printable(command)}`}`,
+      );
+    }
+    if (status.fillSeconds !== null) terminal.print(`the fill will take about ${Math.ceil(status.fillSeconds / 60)} min more`);
+    if (status.downtimeSeconds !== null) terminal.print(`clients will wait about ${Math.ceil(status.downtimeSeconds)} s at the switchover`);
+  }
+  return status.next === null ? exitCodes.done : exitCodes.failed;
+}
+
+/** `mailtwin migrate snapshot FILE`. */
+export async function migrateSnapshot(context: Context, file: string, flags: CommonOptions): Promise<number> {
+  const made = await (await agentOf(context, flags.config)).ask('POST /migrate/snapshot', { file: resolve(file) });
+  context.terminal.print(flags.json ? JSON.stringify(made) : `${file}: ${made.mailboxes} mailboxes, ${made.messages} messages`);
+  return exitCodes.done;
+}
+
+/** `mailtwin migrate report FILE`. Exit code 1 when a mailbox is not what it was. */
+export async function migrateReport(context: Context, file: string, flags: CommonOptions & { html?: string }): Promise<number> {
+  const { terminal } = context;
+  const report = await (await agentOf(context, flags.config)).ask('POST /migrate/report', { file: resolve(file) });
+  if (flags.html !== undefined) {
+    try {
+      writeFileSync(flags.html, report.html);
+    } catch (error) {
+      throw new CommandError({
+        code: 'report-file',
+        message: error instanceof Error ? error.message : String(error),
+        remedy: 'name another file',
+        exitCode: exitCodes.failed,
+      });
+    }
+  }
+  terminal.print(flags.json ? JSON.stringify({ counts: report.counts }) : report.text);
+  return report.counts.wrong > 0 ? exitCodes.failed : exitCodes.done;
+}
