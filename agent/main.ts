@@ -15,6 +15,7 @@ import { systemClock } from './platform/clock.ts';
 import { OperatorError } from './platform/errors.ts';
 import { exec } from './platform/exec.ts';
 import { gateUnits as gateTheUnits } from './wiring/gate-units.ts';
+import { supportFiles as readSupportFiles } from './wiring/support-files.ts';
 import { withDurableRole } from './wiring/node-state.ts';
 import { Agent, type RunOptions } from './wiring/agent.ts';
 
@@ -86,6 +87,10 @@ export function doctor(configFile: string, status: Status | null): AsyncIterable
 
 export async function gateUnits(configFile: string, action: 'show' | 'install' | 'remove'): Promise<GatedUnit[]> {
   return gateTheUnits(loadConfig(configFile), action, exec);
+}
+
+export async function supportFiles(configFile: string): Promise<{ name: string; text: string }[]> {
+  return readSupportFiles(loadConfig(configFile), exec);
 }
 
 /** The peer's addresses as the link uses them: those of the configuration, then where pairing found the peer. */

@@ -138,6 +138,8 @@ export interface ControlApi extends TakeoverApi {
   'POST /salvage': { body: { apply: boolean; by: Operator }; answer: StreamLine };
   /** Makes a node that was replaced the standby. `unsalvaged`: although its lost tail is not brought back. */
   'POST /rejoin': { body: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }; answer: StreamLine };
+  /** What /metrics serves. */
+  'GET /metrics': { body: null; answer: { text: string } };
   'GET /migrate/status': { body: null; answer: MigrateStatus };
   /** `file`: absolute. */
   'POST /migrate/snapshot': { body: { file: string }; answer: { mailboxes: number; messages: number } };
@@ -219,6 +221,8 @@ export interface AgentEntry {
   stateDirOf(configFile: string): Promise<string>;
   /** Findings as they are made. `status` is the running agent's, null when none answers. */
   doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding>;
+  /** Files for support: raw, the caller takes secrets and names out. */
+  supportFiles(configFile: string): Promise<{ name: string; text: string }[]>;
   /** The gate of the mail units: shows it, installs it, removes it; then how each unit stands. */
   gateUnits(configFile: string, action: 'show' | 'install' | 'remove'): Promise<GatedUnit[]>;
 }

@@ -24,6 +24,7 @@ export interface AgentApi {
   takeoverLast(): TakeoverLast;
   salvage(request: { apply: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
   rejoin(request: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
+  metrics(): Promise<{ text: string }>;
   migrateStatus(): Promise<MigrateStatus>;
   migrateSnapshot(file: string): Promise<{ mailboxes: number; messages: number }>;
   migrateReport(file: string): Promise<MigrateReport>;

@@ -75,6 +75,7 @@ const routes: Record<string, Route> = {
   'GET /takeover/last': { schema: nothing, answer: (api) => api.takeoverLast() },
   'POST /salvage': { schema: salvageBody, stream: (api, body: z.infer<typeof salvageBody>, signal) => api.salvage(body, signal) },
   'POST /rejoin': { schema: rejoinBody, stream: (api, body: z.infer<typeof rejoinBody>, signal) => api.rejoin(body, signal) },
+  'GET /metrics': { schema: nothing, answer: (api) => api.metrics() },
   'GET /migrate/status': { schema: nothing, answer: (api) => api.migrateStatus() },
   'POST /migrate/snapshot': { schema: fileBody, answer: (api, body: z.infer<typeof fileBody>) => api.migrateSnapshot(body.file) },
   'POST /migrate/report': { schema: fileBody, answer: (api, body: z.infer<typeof fileBody>) => api.migrateReport(body.file) },

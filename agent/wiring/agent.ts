@@ -223,6 +223,7 @@ export class Agent {
       pairing,
       fence,
       takeover: commands,
+      metrics: () => metrics.render(),
       migrate: new Migrate({
         status,
         network: appliance.network,

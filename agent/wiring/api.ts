@@ -31,6 +31,7 @@ export interface ApiParts {
   node: string;
   takeover: Takeover;
   migrate: Migrate;
+  metrics: () => Promise<string>;
   salvage: Salvage;
   rejoin: (request: RejoinRequest, push: (line: StreamLine) => void, signal: AbortSignal) => Promise<void>;
   log: Log;
@@ -96,6 +97,7 @@ export function agentApi(parts: ApiParts): AgentApi {
         });
       }),
     rejoin: (request, signal) => Lines.of(signal, (push) => parts.rejoin(request, push, signal)),
+    metrics: async () => ({ text: await parts.metrics() }),
     migrateStatus: () => parts.migrate.status(),
     migrateSnapshot: (file) => parts.migrate.snapshot(file),
     migrateReport: (file) => parts.migrate.report(file),

@@ -99,6 +99,7 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     async *rejoin() {
       yield { kind: 'done', summary: 'mail-a is a standby now', exitCode: 0, facts: {} };
     },
+    metrics: async () => ({ text: 'mailtwin_epoch 3\n' }),
     migrateStatus: async () => ({ points: [], next: null, fillSeconds: null, downtimeSeconds: null }),
     migrateSnapshot: async () => ({ mailboxes: 1, messages: 2 }),
     migrateReport: async () => ({ text: 'all the same', html: '<p>', counts: { same: 1, grown: 0, changed: 0, wrong: 0 } }),

@@ -15,6 +15,7 @@ import { joinPair, offerPair } from './commands/pair.ts';
 import { rejoin, salvage, type RejoinFlags } from './commands/salvage.ts';
 import { status } from './commands/status.ts';
 import { showPlan, takeover, type TakeoverFlags } from './commands/takeover.ts';
+import { supportBundle, type BundleFlags } from './commands/support-bundle.ts';
 import { verify } from './commands/verify.ts';
 import { wait } from './commands/wait.ts';
 import type { CommonOptions, Context } from './context.ts';
@@ -343,6 +344,16 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .description('Shows a plan that --dry-run wrote.')
     .option('--json', 'print JSON')
     .action(ends(async (file: string, flags: { json?: boolean }) => showPlan(context, file, flags)));
+
+  add(
+    'support-bundle',
+    'Packs state, logs, configuration, metrics and the last takeover for support; no mail, no secrets, and no names of users.',
+    ['mailtwin support-bundle', 'mailtwin support-bundle --out /tmp/bundle.tar.gz --with-names'],
+    { json: true },
+  )
+    .option('--out <file>', 'the archive; a name with the time in this directory when left out')
+    .option('--with-names', 'leave names of users, mailboxes and messages as they are', false)
+    .action(ends((flags: BundleFlags) => supportBundle(context, flags)));
 
   add('allow-delete', 'Lets a held mass deletion go to the standby.', ['mailtwin status', 'mailtwin allow-delete'], { json: true }).action(
     ends((flags: CommonOptions) => allowDelete(context, flags)),
