@@ -44,7 +44,7 @@ export async function takeoverFacts(parts: FactParts, kind: TakeoverKind, takeov
   const { network, services, fence } = appliance;
   const now = () => systemClock.monotonicMs();
   const { running } = node;
-  const reading = running.peer.reading;
+  let reading = running.peer.reading;
   const heard = <T>(value: (r: NonNullable<typeof reading>) => T): Fact<T> =>
     reading ? known(value(reading), reading.heardMonotonicMs) : unknown('the other node was never heard since the agent started');
   const beat = <T>(value: (b: NonNullable<NonNullable<typeof reading>['heartbeat']>) => T): Fact<T> =>
@@ -63,6 +63,8 @@ export async function takeoverFacts(parts: FactParts, kind: TakeoverKind, takeov
     read(() => parts.missing()),
     running.peer.connected ? node.asks.ask({ ask: 'prepare', takeover }, prepareMs) : null,
   ]);
+  // A BMC that does not answer takes longer than a word of the peer holds.
+  reading = running.peer.reading;
   const loss = predictedLoss(kind, reading, missing.ok ? missing.value : null, now());
   const at = now();
   const standby = running.standby;

@@ -1,0 +1,88 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, expect, test } from 'vitest';
+import type { GuardResult, Plan } from '../../protocol/takeover.ts';
+import { servicePassword, type Appliance } from '../lab/appliance.ts';
+import { AppliancePair } from '../lab/appliance-pair.ts';
+import { waitFor } from '../lab/waiting.ts';
+import { Witness } from '../lab/witness.ts';
+
+const root = process.getuid?.() === 0;
+const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+const dir = mkdtempSync(join(tmpdir(), 'mailtwin-whole-'));
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+const waitMs = 60_000;
+
+const run = (node: Appliance, ...args: string[]) => node.agent.cli(args, { mayFail: true, timeoutMs: 120_000 });
+
+/** What a dry run of a failover says of each guard. */
+async function guardsOf(node: Appliance): Promise<Map<string, GuardResult>> {
+  const { stdout, stderr } = await run(node, 'failover', '--dry-run', '--json', '--plan', join(dir, 'plan.json'));
+  if (!stdout.startsWith('{"file"')) throw new Error(stdout + stderr);
+  const { plan } = JSON.parse(stdout) as { plan: Plan };
+  return new Map(plan.guards.map((result) => [result.guard, result]));
+}
+
+test.skipIf(!root)(
+  'a switchover of whole appliances under load, wrong input refused before, and cables that are cut change nobody by themselves (I3, I14)',
+  async () => {
+    await using pair = new AppliancePair({ base });
+    await pair.start();
+    const { a, b } = pair;
+    const witness = new Witness({ host: pair.address, password: servicePassword, users: ['anna', 'bert'] });
+    witness.start();
+    await waitFor('the first mail', waitMs, () => witness.accepted.size > 20 && witness.seen > 20);
+
+    // Wrong input: exit code 3, a reason, and nothing changed.
+    const refused = async (node: Appliance, code: string, ...args: string[]) => {
+      const ran = await run(node, ...args);
+      expect([ran.code, ran.stderr]).toEqual([3, expect.stringContaining(code)]);
+    };
+    await refused(a, 'on-primary', 'switchover', '--confirm', 'mail-b');
+    await refused(b, 'wrong-name', 'switchover', '--confirm', 'mail-a.example');
+    await refused(b, 'peer-state', 'failover', '--confirm', 'mail-a', '--accept-loss');
+    expect([a.held().length, b.held().length, a.serves(), b.serves()]).toEqual([1, 0, true, false]);
+
+    // A cable is out: each says which, and nobody takes anything.
+    const stands = async () => {
+      await pause(8000);
+      expect([a.held().length, b.held().length, a.serves(), b.serves()]).toEqual([1, 0, true, false]);
+    };
+    pair.network.cut('b', 0);
+    await stands();
+    await waitFor('the pair to meet over its own cable', waitMs, async () => (await b.agent.status()).peer.connected);
+    const isolated = await guardsOf(b);
+    expect(isolated.get('peer-state')?.level, isolated.get('peer-state')?.evidence).toBe('fail');
+    expect([isolated.get('isolation')?.level, isolated.get('nic-roles')?.level]).toContain('fail');
+    pair.network.mend('b', 0);
+    pair.network.cut('b', 1);
+    await waitFor('the standby to miss its peer', waitMs, async () => !(await b.agent.status()).peer.connected);
+    await stands();
+    const apart = await guardsOf(b);
+    expect(
+      [...apart.values()]
+        .filter(({ level }) => level !== 'pass')
+        .map(({ evidence }) => evidence)
+        .join(' '),
+    ).toContain(a.mac());
+    pair.network.mend('b', 1);
+    await pair.settled(a);
+
+    // Two people at once: one of them is refused, and the other one's switchover succeeds.
+    const both = await Promise.all([run(b, 'switchover', '--confirm', 'mail-a'), run(b, 'switchover', '--confirm', 'mail-a')]);
+    expect(both.map(({ code }) => code).toSorted((x, y) => x - y)).toEqual([0, 3]);
+    await pair.settled(b);
+    expect([a.held().length, b.held().length, a.serves(), b.serves()]).toEqual([0, 1, false, true]);
+    const seen = witness.seen;
+    await waitFor('clients at the new node', waitMs, () => witness.seen > seen + 5);
+    expect(pair.neighbour()).toBe(b.mac());
+    // A plan that the other node made is none for this one.
+    expect((await run(a, 'failover', '--apply', join(dir, 'plan.json'), '--confirm', 'mail-b', '--accept-loss')).code).toBe(3);
+    await witness.stop();
+    await pause(500);
+    await witness.check();
+    expect(witness.problems).toEqual([]);
+  },
+);
