@@ -99,6 +99,21 @@ export interface LevelReading {
   error: { code: string; detail: string } | null;
 }
 
+/** What became of a test letter on each way. */
+export interface NotifyTest {
+  ways: { way: 'smtp' | 'webhook'; to: string; ok: boolean; detail: string }[];
+}
+
+/** One thing that happened on this node, as it was told. */
+export interface AgentEvent {
+  level: 'bad' | 'warn' | 'good' | 'info';
+  code: string;
+  /** ISO 8601. */
+  at: string;
+  text: string;
+  remedy: string;
+}
+
 /** `mailtwin pair --json` on the primary. */
 export interface PairingOffer {
   code: string;
@@ -144,6 +159,8 @@ export interface ControlApi extends TakeoverApi {
   /** `file`: absolute. */
   'POST /migrate/snapshot': { body: { file: string }; answer: { mailboxes: number; messages: number } };
   'POST /migrate/report': { body: { file: string }; answer: MigrateReport };
+  /** Tries each way of the section `notices` with a test letter. */
+  'POST /notify/test': { body: Record<string, never>; answer: NotifyTest };
   'POST /stop': { body: Record<string, never>; answer: Record<string, never> };
 }
 

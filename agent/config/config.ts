@@ -1,3 +1,4 @@
+import type { NoticesConfig } from './notices.ts';
 import type { FenceLevelConfig } from './takeover-sections/fencing.ts';
 import type { ServicesConfig } from './takeover-sections/services.ts';
 import type { NetworkConfig } from './takeover-sections/network.ts';
@@ -57,6 +58,8 @@ export interface Config {
   /** Service addresses and where they belong; null = the agent moves none. */
   network: NetworkConfig | null;
   takeover: TakeoverConfig;
+  /** Who is told by mail or webhook when something changes; null = nobody. */
+  notices: NoticesConfig | null;
 }
 
 export interface RootConfig {

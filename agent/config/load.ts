@@ -5,6 +5,7 @@ import type { z } from 'zod';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode } from '../platform/files.ts';
 import type { Config } from './config.ts';
+import { checkNotices, toNoticesConfig } from './notices.ts';
 import { checkPlaces, type Problem } from './places.ts';
 import { fileSchema, sectionKeys } from './schema.ts';
 import { toFencingConfig } from './takeover-sections/fencing.ts';
@@ -57,7 +58,7 @@ export function parseConfig(file: string, text: string, real: (path: string) => 
   }
   const result = fileSchema.safeParse(document.toJS({ maxAliasCount: 100 }) as unknown);
   const problems = result.success
-    ? [...checkPlaces(result.data, real), ...(result.data.network ? checkNetwork(result.data.network) : [])]
+    ? [...checkPlaces(result.data, real), ...(result.data.network ? checkNetwork(result.data.network) : []), ...checkNotices(result.data)]
     : result.error.issues.flatMap(problemsOf);
   if (problems.length > 0 || !result.success) {
     const found = problems.map((problem) => ({ ...problem, line: lineOf(document, lines, problem) })).sort((a, b) => a.line - b.line);
@@ -190,5 +191,6 @@ function toConfig(file: string, form: z.output<typeof fileSchema>): Config {
     services: form.services ? toServicesConfig(form.services) : null,
     network: form.network ? toNetworkConfig(form.network) : null,
     takeover: toTakeoverConfig(form.takeover),
+    notices: form.notices ? toNoticesConfig(form.notices) : null,
   };
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { limits } from '../../protocol/limits.ts';
+import { noticesKeys, noticesSection } from './notices.ts';
 import { absolutePath, list, name, oneOf, section, shown, unit, whole } from './schema-parts.ts';
 import { fencingKeys, fencingSection } from './takeover-sections/fencing.ts';
 import { servicesKeys, servicesSection } from './takeover-sections/services.ts';
@@ -121,6 +122,7 @@ export const fileSchema = z.strictObject(
     services: servicesSection.optional(),
     network: networkSection.optional(),
     takeover: takeoverSection.prefault({}),
+    notices: noticesSection.optional(),
   },
   { error: 'the file does not hold keys and values' },
 );
@@ -139,4 +141,5 @@ export const sectionKeys: Record<string, string[]> = {
   ...servicesKeys,
   ...networkKeys,
   ...takeoverKeys,
+  ...noticesKeys,
 };

@@ -117,6 +117,21 @@ history:
 #   uidMarginMin: 1000                   # UIDs are raised by at least this after a takeover that may have lost a tail
 #   hooks: { after-services: [/usr/local/sbin/tell-everybody, mail-has-moved] }
 
+# Who is told at once when something changes, and once a day how it stands: by mail through a server that is NOT the one
+# that is replicated, and by a webhook (POST of JSON). Try it with \`mailtwin notify test\`.
+# notices:
+#   smtp:
+#     host: smtp.example.net
+#     port: 587
+#     tls: starttls                      # starttls, implicit or none
+#     login: { user: mailtwin, passwordFile: /etc/mailtwin/smtp.secret }
+#     from: mailtwin@example.net
+#     to: [admin@example.net]
+#     evenThroughThisHost: false         # true lets the server be this host or a service address
+#   webhook: { url: "https://example.net/hook", secretFile: /etc/mailtwin/webhook.secret }
+#   digest: "07:00"                      # local time of the daily digest, or off
+#   graceSeconds: 60                     # a condition lasts this long before it is told
+
 # Prometheus metrics and health, as HOST:PORT, or off; over a LAN: { listen: HOST:PORT, tls: { cert, key }, auth: { user, passwordFile } }.
 metrics: ${values.metrics === null ? 'off' : scalar(showHostPort(values.metrics))}
 

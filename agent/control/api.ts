@@ -1,5 +1,5 @@
 import type { NicsReport, SegmentProof } from '../../protocol/nics.ts';
-import type { PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
+import type { NotifyTest, PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
 import type { MigrateReport, MigrateStatus } from '../../protocol/migrate.ts';
 import type { Operator, Plan, PlanRequest, RunRequest, TakeoverLast } from '../../protocol/takeover.ts';
 
@@ -28,5 +28,6 @@ export interface AgentApi {
   migrateStatus(): Promise<MigrateStatus>;
   migrateSnapshot(file: string): Promise<{ mailboxes: number; messages: number }>;
   migrateReport(file: string): Promise<MigrateReport>;
+  notifyTest(): Promise<NotifyTest>;
   stop(): void;
 }

@@ -79,6 +79,7 @@ const routes: Record<string, Route> = {
   'GET /migrate/status': { schema: nothing, answer: (api) => api.migrateStatus() },
   'POST /migrate/snapshot': { schema: fileBody, answer: (api, body: z.infer<typeof fileBody>) => api.migrateSnapshot(body.file) },
   'POST /migrate/report': { schema: fileBody, answer: (api, body: z.infer<typeof fileBody>) => api.migrateReport(body.file) },
+  'POST /notify/test': { schema: nothing, answer: (api) => api.notifyTest() },
   'POST /stop': {
     schema: nothing,
     answer: (api) => {

@@ -96,3 +96,8 @@ function showIp6(bytes: Buffer): string {
   const hex = (part: number[]) => part.map((group) => group.toString(16)).join(':');
   return best.at < 0 ? hex(groups) : `${hex(groups.slice(0, best.at))}::${hex(groups.slice(best.at + best.length))}`;
 }
+
+/** Addresses of this host whatever its configuration is. */
+export function isLoopback(host: string): boolean {
+  return /^(localhost|.*\.localhost|127\..*|::1|::ffff:127\..*|0\.0\.0\.0|::)\.?$/i.test(host);
+}

@@ -28,6 +28,7 @@ import { metPeers } from './met-peers.ts';
 import { Migrate } from './migrate.ts';
 import { Node } from './node.ts';
 import { settleRole } from './node-state.ts';
+import { notifierOf } from './notices.ts';
 import { findServerVersion, openStore } from './parts.ts';
 import { enterRole, type RoleParts } from './roles.ts';
 import { salvageAnswers } from './salvage/answers.ts';
@@ -213,6 +214,8 @@ export class Agent {
       name: config.node,
       audit: commands.audit,
     });
+    const notifier = notifierOf({ config, kv, log, status, appliance, takeover: commands });
+    this.#closers.push(() => notifier.stop());
     const { fence } = appliance;
     this.#closers.push(() => fence.probe.stop());
     fence.probe.start(this.#failed('reading the fence levels'));
@@ -236,6 +239,7 @@ export class Agent {
       network: appliance.network,
       node: config.node,
       log,
+      notifyTest: () => notifier.test(),
       stop: () => this.stop(),
     });
     const control = await startControlServer({ stateDir: config.state, api, log });
@@ -264,6 +268,7 @@ export class Agent {
       log.info({ port: http.port }, 'metrics are served');
     }
     await here.boot(isUnfinished(readJournal(kv), here.keeper.durable));
+    notifier.start(this.#failed('watching for what to tell'));
     log.info({ node: config.node, role: here.role, epoch: here.epoch, version: agentVersion, port }, 'the agent runs');
   }
 }

@@ -34,6 +34,7 @@ export interface ApiParts {
   metrics: () => Promise<string>;
   salvage: Salvage;
   rejoin: (request: RejoinRequest, push: (line: StreamLine) => void, signal: AbortSignal) => Promise<void>;
+  notifyTest: AgentApi['notifyTest'];
   log: Log;
   stop: () => void;
 }
@@ -101,6 +102,7 @@ export function agentApi(parts: ApiParts): AgentApi {
     migrateStatus: () => parts.migrate.status(),
     migrateSnapshot: (file) => parts.migrate.snapshot(file),
     migrateReport: (file) => parts.migrate.report(file),
+    notifyTest: parts.notifyTest,
     stop: parts.stop,
   };
 }

@@ -74,6 +74,7 @@ export class TestNode {
       services: null,
       network: null,
       takeover: takeoverDefaults,
+      notices: null,
     };
   }
 

@@ -58,6 +58,7 @@ test('a minimal file gets the documented defaults', () => {
     fencing: [],
     services: null,
     network: null,
+    notices: null,
     takeover: { startAloneSeconds: 60, quiesceMaxSeconds: 30, uidMarginMin: 1000, hooks: {}, hookTimeoutSeconds: 30 },
   });
 });

@@ -103,6 +103,7 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     migrateStatus: async () => ({ points: [], next: null, fillSeconds: null, downtimeSeconds: null }),
     migrateSnapshot: async () => ({ mailboxes: 1, messages: 2 }),
     migrateReport: async () => ({ text: 'all the same', html: '<p>', counts: { same: 1, grown: 0, changed: 0, wrong: 0 } }),
+    notifyTest: async () => ({ ways: [] }),
     stop() {},
     ...change,
   };

@@ -31,6 +31,7 @@ function sampleConfig(change: Partial<Config> = {}): Config {
     services: null,
     network: null,
     takeover: takeoverDefaults,
+    notices: null,
     ...change,
   };
 }

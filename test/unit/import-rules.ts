@@ -64,6 +64,7 @@ const packageHomes: Record<string, RegExp> = {
   commander: /^tools\//,
   imapflow: /^(tools\/|test\/|agent\/services\/imap-login\.ts$)/,
   koffi: /^agent\/(platform|capture)\//,
+  nodemailer: /^agent\/observe\/notices\//,
   lmdb: /^agent\/platform\//,
   pino: /^agent\/observe\//,
   'prom-client': /^agent\/observe\//,

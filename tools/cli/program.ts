@@ -11,6 +11,7 @@ import { gate } from './commands/gate.ts';
 import { init, type InitFlags } from './commands/init.ts';
 import { migrateReport, migrateSnapshot, migrateStatus } from './commands/migrate.ts';
 import { nicsAssign, nicsIdentify, nicsShow, nicsSwap } from './commands/nics.ts';
+import { notifyTest } from './commands/notify.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
 import { rejoin, salvage, type RejoinFlags } from './commands/salvage.ts';
 import { status } from './commands/status.ts';
@@ -354,6 +355,15 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .option('--out <file>', 'the archive; a name with the time in this directory when left out')
     .option('--with-names', 'leave names of users, mailboxes and messages as they are', false)
     .action(ends((flags: BundleFlags) => supportBundle(context, flags)));
+
+  const notify = program.command('notify').description('Tells people by mail or webhook; see the section `notices` of the configuration.');
+  notify
+    .command('test')
+    .description('Sends a test letter on each way of the section `notices`, at once.')
+    .option('--config <file>', 'configuration of this node', defaultConfig)
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExamples:\n  mailtwin notify test')
+    .action(ends((flags: CommonOptions) => notifyTest(context, flags)));
 
   add('allow-delete', 'Lets a held mass deletion go to the standby.', ['mailtwin status', 'mailtwin allow-delete'], { json: true }).action(
     ends((flags: CommonOptions) => allowDelete(context, flags)),
