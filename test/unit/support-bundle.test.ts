@@ -18,13 +18,16 @@ afterEach(async () => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-const secrets = ['hunter2', 'tok-12345', 's3cr3t-community', 'bmc-pass'];
+const secrets = ['hook-arg-9', 'url-token-7', 'pdu-arg-5', 'hunter2', 'tok-12345', 's3cr3t-community', 'bmc-pass'];
 const names = ['anna', 'Geheimprojekt', '1700000001.M1P1.host'];
 const config = `# an old password: hunter2
 node: mail-a
 fencing:
   - { type: agent, agent: fence_x, options: { ip: 192.0.2.9, password: bmc-pass, community: s3cr3t-community }, secrets: { password: /etc/mailtwin/bmc.secret } }
 api_token: tok-12345
+pdu: { off: [/usr/local/sbin/pdu, pdu-arg-5], status: [/usr/local/sbin/pdu, pdu-arg-5] }
+hooks: { before-fence: [/usr/local/bin/tell, hook-arg-9] }
+webhook: { url: https://me:hunter2@hooks.example.net/url-token-7?t=url-token-7 }
 `;
 const entry: Partial<AgentEntry> = {
   stateDirOf: async () => dir,
@@ -75,6 +78,8 @@ it('holds what support needs, no secret, and no name of a user or a message', as
   for (const planted of [...secrets, ...names]) expect(all, planted).not.toContain(planted);
   expect(files.get('config.yaml')).toContain('password: /etc/mailtwin/bmc.secret');
   expect(files.get('config.yaml')).toContain('ip: 192.0.2.9');
+  expect(files.get('config.yaml')).toContain('url: https://hooks.example.net/[removed]');
+  expect(files.get('config.yaml')).toContain('/usr/local/sbin/pdu');
   expect(files.get('log.ndjson')).toMatch(/"path":"#[0-9a-f]{12}"/);
   for (const name of files.keys()) if (name !== 'MANIFEST.txt') expect(files.get('MANIFEST.txt')).toContain(name);
 });

@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 const secretKey = /(pass(word|phrase|wd)?|secret|token|community|private|privkey|apikey|credential)s?$/i;
 /** Keys whose values name mail of users. */
 const nameKey = /^(path|mailbox|mailboxes|file|example|user)$/i;
+/** Commands of the operator's: their arguments may hold anything. */
+const commandKey = /^(off|status|start|stop|configCheck|(before|after)-[a-z]+)$/;
 const mailPath = /[^\s"'`,:;]*\/(?:cur|new|tmp)\/[^\s"'`,;]*/g;
 const address = /[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}/g;
 
@@ -11,10 +13,15 @@ const address = /[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}/g;
 export function redact(value: unknown, options: { withNames: boolean; salt: string }, key = ''): unknown {
   if (typeof value === 'string') {
     if (secretKey.test(key) && !value.startsWith('/')) return '[removed]';
+    // A token likes to sit in the path or the query of an address.
+    if (/^https?:\/\//i.test(value))
+      return `${/^https?:\/\/(?:[^@/]*@)?([^/?#]*)/i.exec(value)?.[0].replace(/\/\/[^@/]*@/, '//') ?? ''}/[removed]`;
     if (options.withNames) return value;
     return nameKey.test(key) && !value.startsWith('/') ? hashed(value, options.salt) : redactText(value, options.salt);
   }
   if (typeof value === 'number' && secretKey.test(key)) return '[removed]';
+  if (Array.isArray(value) && commandKey.test(key) && value.every((item) => typeof item === 'string'))
+    return value.map((item, i) => (i === 0 ? item : '[argument]'));
   if (Array.isArray(value)) return value.map((item) => redact(item, options, key));
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, redact(item, options, name)]));
