@@ -24,6 +24,8 @@ const owner = {
 
 /** What a question may name at once. */
 export const salvageItemsMax = 200;
+/** Places that an answer names: for one item, in all, and their bytes together, so that it fits a frame. */
+export const salvagePlaces = { perItemMax: 16, max: 2000, bytesMax: 512 * 1024 } as const;
 const keywordsMax = 26;
 
 export const salvageTargetSchema = z.discriminatedUnion('kind', [
@@ -65,8 +67,8 @@ export const salvageAskSchema = z.discriminatedUnion('ask', [
       )
       .max(salvageItemsMax),
   }),
-  /** Makes a mailbox that is missing, with its directories; nothing when it is there. */
-  z.strictObject({ ask: z.literal('folder'), root: text, mailbox: byteString, ...owner }),
+  /** Makes a directory, or a mailbox with all that belongs to it, and what is missing above; nothing when it is there. */
+  z.strictObject({ ask: z.literal('folder'), root: text, kind: z.enum(['mailbox', 'dir']), path: byteString, ...owner }),
   /** Content in portions from the beginning on; with the last one it is put in place. */
   z.strictObject({
     ask: z.literal('put'),
@@ -87,14 +89,20 @@ export type SalvageItem = Extract<SalvageAsk, { ask: 'judge' }>['items'][number]
 
 /**
  * `missing`: not here. `there`: it arrived before the takeover. `placed`: an earlier salvage brought it. `differs`:
- * something else has its path.
+ * something else has its path. `elsewhere`: the same content and date is in these places, and the asking node alone knows
+ * whether it was moved from one of them or is one more message.
  */
-export const salvageVerdicts = ['missing', 'there', 'placed', 'differs'] as const;
+export const salvageVerdicts = ['missing', 'there', 'placed', 'differs', 'elsewhere'] as const;
 export type SalvageVerdict = (typeof salvageVerdicts)[number];
 
 export const salvageAnswerSchema = z.discriminatedUnion('answer', [
   z.strictObject({ answer: z.literal('refused'), code: text, text, remedy: text }),
-  z.strictObject({ answer: z.literal('judged'), verdicts: z.array(z.enum(salvageVerdicts)).max(salvageItemsMax) }),
+  z.strictObject({
+    answer: z.literal('judged'),
+    verdicts: z.array(z.enum(salvageVerdicts)).max(salvageItemsMax),
+    /** Number of an item in the question, and a path below the root. */
+    elsewhere: z.array(z.tuple([z.number().int().min(0).max(salvageItemsMax), byteString])).max(salvagePlaces.max),
+  }),
   z.strictObject({ answer: z.literal('folder'), state: z.enum(['made', 'was-there']) }),
   z.strictObject({
     answer: z.literal('taken'),
@@ -124,7 +132,7 @@ export interface TailItem {
   /** Maildir flags there; of a flag change `before > after`. */
   flags: string;
   /** `brought` in a run that delivers. */
-  verdict: SalvageVerdict | 'brought' | 'shown';
+  verdict: Exclude<SalvageVerdict, 'elsewhere'> | 'brought' | 'shown';
 }
 
 /** Facts of the last line of POST /salvage. */

@@ -88,10 +88,16 @@ test('what only a dead primary has comes back, each exactly once, and it rejoins
   utimesSync(join(user, 'new/1700000010.M10.h,S=70'), 1_700_000_010, 1_700_000_010.25);
   writeFileSync(join(user, 'cur/1700000011.M11.h:2,FS'), text('draft'));
   makeMailbox(join(user, '.Sent'), ['1700000012.M12.h'], 1236);
+  // The same letter to two mailboxes: one of them had arrived.
+  const twin = join(user, '.Archive/cur/1700000005.M5.h:2,S');
+  writeFileSync(join(user, 'new/1700000013.M13.h'), readFileSync(twin));
+  utimesSync(join(user, 'new/1700000013.M13.h'), statSync(twin).atime, statSync(twin).mtime);
   renameSync(join(user, 'cur/1700000001.M1.h:2,S'), join(user, 'cur/1700000001.M1.h:2,FS'));
   unlinkSync(join(user, 'cur/1700000002.M2.h:2,S'));
   renameSync(join(user, 'cur/1700000003.M3.h:2,S'), join(user, '.Archive/cur/1700000020.moved:2,S'));
   writeFileSync(join(queueA, 'new'), 'queued and not sent\n');
+  mkdirSync(join(queueA, 'deferred/A'), { recursive: true });
+  writeFileSync(join(queueA, 'deferred/A/deep'), 'in a directory that is not there\n');
   writeFileSync(join(queueA, 'both'), 'of a\n');
   await a.kill9();
 
@@ -109,7 +115,7 @@ test('what only a dead primary has comes back, each exactly once, and it rejoins
 
   expect((await cli(b, 'salvage')).stderr).toContain('not-fenced-here');
   const shown = await tailOf(a);
-  expect(shown).toMatchObject({ missing: 4, brought: 0, there: 1, placed: 0, differs: 1, code: 1 });
+  expect(shown).toMatchObject({ missing: 6, brought: 0, there: 1, placed: 0, differs: 1, code: 1 });
   const told = (what: TailItem['what']) =>
     shown.items.filter((item) => item.what === what).map(({ mailbox, name, verdict, flags }) => ({ mailbox, name, verdict, flags }));
   expect(told('flags')).toEqual([{ mailbox: 'user', name: '1700000001.M1.h', verdict: 'shown', flags: 'S > FS' }]);
@@ -121,6 +127,7 @@ test('what only a dead primary has comes back, each exactly once, and it rejoins
   expect(told('folder')).toMatchObject([{ mailbox: 'user/.Sent' }]);
   expect(told('file').toSorted((x, y) => (x.name < y.name ? -1 : 1))).toMatchObject([
     { name: 'both', verdict: 'differs' },
+    { name: 'deferred/A/deep', verdict: 'missing' },
     { name: 'new', verdict: 'missing' },
   ]);
   const before = messagesIn(join(mailB, 'user'));
@@ -130,14 +137,15 @@ test('what only a dead primary has comes back, each exactly once, and it rejoins
   expect([early.code, early.stderr]).toEqual([3, expect.stringContaining('unsalvaged')]);
   expect((await a.status()).role).toBe('fenced');
 
-  expect(await tailOf(a, '--apply')).toMatchObject({ missing: 0, brought: 4, there: 1, differs: 1, code: 0 });
-  expect(await tailOf(a, '--apply')).toMatchObject({ missing: 0, brought: 0, placed: 4, code: 0 });
-  expect(messagesIn(join(mailB, 'user'))).toEqual([...before, 'delivered', 'draft'].toSorted());
+  expect(await tailOf(a, '--apply')).toMatchObject({ missing: 0, brought: 6, there: 1, differs: 1, code: 0 });
+  expect(await tailOf(a, '--apply')).toMatchObject({ missing: 0, brought: 0, placed: 6, code: 0 });
+  expect(messagesIn(join(mailB, 'user'))).toEqual([...before, 'delivered', 'draft', '1700000005.M5.h'].toSorted());
   expect(messagesIn(join(mailB, 'user/.Sent'))).toEqual(['1700000012.M12.h']);
   expect(messagesIn(join(mailB, 'user/.Archive'))).toEqual(['1700000005.M5.h']);
   expect(readFileSync(join(queueB, 'new'), 'utf8')).toBe('queued and not sent\n');
+  expect(readFileSync(join(queueB, 'deferred/A/deep'), 'utf8')).toContain('not there');
   expect(readFileSync(join(queueB, 'both'), 'utf8')).toBe('of b\n');
-  const [arrived = ''] = readdirSync(join(mailB, 'user/new'));
+  const [arrived = ''] = readdirSync(join(mailB, 'user/new')).filter((name) => name.startsWith('1700000010'));
   expect(arrived).toMatch(/^1700000010\.S[0-9a-f]{32}\.mailtwin,S=\d+$/);
   expect(statSync(join(mailB, 'user/new', arrived)).mtimeMs).toBe(1_700_000_010_250);
   expect(readdirSync(join(mailB, 'user/cur')).filter((name) => name.includes('.mailtwin,'))).toEqual([expect.stringMatching(/:2,FS$/)]);

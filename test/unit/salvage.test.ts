@@ -11,6 +11,7 @@ import { realFiles } from '../../agent/platform/real-files.ts';
 import { keywordsOf, lettersFor, readKeywords, systemFlags } from '../../agent/replicate/salvage/keywords.ts';
 import { Placer } from '../../agent/replicate/salvage/place.ts';
 import { SalvageRecords } from '../../agent/replicate/salvage/records.ts';
+import { VacatedPlaces } from '../../agent/replicate/salvage/vacated.ts';
 
 describe('keywords of a salvaged message', () => {
   const there = readKeywords(Buffer.from('0 $Forwarded\n1 NonJunk\n3 Mit Umlaut\u00e4\n'));
@@ -39,7 +40,8 @@ describe('what an active node takes of a salvage', () => {
   const stored = new Map<string, Buffer>();
   const kv = {
     get: (key: Buffer) => stored.get(key.toString('hex')),
-    commit: (writes: [Buffer, Buffer][]) => writes.forEach(([key, value]) => stored.set(key.toString('hex'), value)),
+    commit: (writes: [Buffer, Buffer | null][]) =>
+      writes.forEach(([key, value]) => (value === null ? stored.delete(key.toString('hex')) : stored.set(key.toString('hex'), value))),
     flushed: async () => {},
   } as unknown as Kv;
   const root = { name: 'mail', path: dir, staging: '', format: maildirFormat };
@@ -69,9 +71,9 @@ describe('what an active node takes of a salvage', () => {
     ).rejects.toMatchObject({
       code: 'salvage-path',
     });
-    await expect(placer().folder(root, { ask: 'folder', root: 'mail', mailbox: 'a/../../b', mode: 0o700, ...me })).rejects.toThrow(
-      'not a file name',
-    );
+    await expect(
+      placer().folder(root, { ask: 'folder', root: 'mail', kind: 'dir', path: 'a/../../b', mode: 0o700, ...me }),
+    ).rejects.toThrow('not a file name');
     writeFileSync(join(dir, 'queue/taken'), 'of the active node\n');
     const plain = { ...root, format: plainFormat };
     await expect(placer().put(plain, file('queue/taken'))).rejects.toMatchObject({ code: 'salvage-taken' });
@@ -85,9 +87,38 @@ describe('what an active node takes of a salvage', () => {
   });
 
   it('makes a folder as Maildir++ has it, once', async () => {
-    const ask = { ask: 'folder' as const, root: 'mail', mailbox: 'user/.New.Deep', mode: 0o700, ...me };
+    const ask = { ask: 'folder' as const, root: 'mail', kind: 'mailbox' as const, path: 'user/.New.Deep', mode: 0o700, ...me };
     expect(await placer().folder(root, ask)).toEqual({ answer: 'folder', state: 'made' });
     expect(readdirSync(join(dir, 'user/.New.Deep')).toSorted()).toEqual(['cur', 'maildirfolder', 'new', 'tmp']);
     expect(await placer().folder(root, ask)).toEqual({ answer: 'folder', state: 'was-there' });
+  });
+
+  it('makes room for a plain file and nothing more', async () => {
+    const ask = { ask: 'folder' as const, root: 'mail', kind: 'dir' as const, path: 'queue/deferred/A', mode: 0o700, ...me };
+    expect(await placer().folder(root, ask)).toEqual({ answer: 'folder', state: 'made' });
+    expect(readdirSync(join(dir, 'queue/deferred/A'))).toEqual([]);
+  });
+
+  it('gives way when somebody took the name meanwhile, and says so at the next run (I16)', async () => {
+    const plain = { ...root, format: plainFormat };
+    const ask = put({ target: { kind: 'file', path: 'queue/raced' } });
+    const raced = { ...realFiles, renameNew: (from: string, to: string) => (writeFileSync(to, 'theirs\n'), realFiles.renameNew(from, to)) };
+    const records = new SalvageRecords(kv);
+    await expect(new Placer(raced, records).put(plain, ask)).rejects.toMatchObject({ code: 'salvage-taken' });
+    expect(records.get(ask.id)).toBeNull();
+    expect(readdirSync(join(dir, 'queue')).filter((name) => name.startsWith('.'))).toEqual([]);
+    await expect(placer().put(plain, ask)).rejects.toMatchObject({ code: 'salvage-taken' });
+  });
+
+  it('tells a message that was moved from one more of the same content (I16)', () => {
+    mkdirSync(join(dir, 'user/.A/cur'), { recursive: true });
+    writeFileSync(join(dir, 'user/.A/cur/1.here:2,S'), 'x');
+    const vacated = new VacatedPlaces(realFiles);
+    // Read since: the same message under new flags is still there.
+    expect(vacated.take(root, ['user/.A/new/1.here'])).toBe(false);
+    expect(vacated.take(root, ['user/.A/cur/1.here:2,', 'user/.A/cur/2.gone:2,'])).toBe(true);
+    // One empty place explains one message.
+    expect(vacated.take(root, ['user/.A/cur/1.here:2,', 'user/.A/cur/2.gone:2,'])).toBe(false);
+    expect(vacated.take(root, ['user/.Gone/cur/3.h'])).toBe(true);
   });
 });

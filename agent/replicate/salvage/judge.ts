@@ -1,7 +1,7 @@
-import type { SalvageItem, SalvageVerdict } from '../../../protocol/salvage.ts';
+import { salvagePlaces, type SalvageItem, type SalvageVerdict } from '../../../protocol/salvage.ts';
 import { contentBytes } from '../../journal/entry.ts';
-import type { ReplicaIndex } from '../../journal/replica-index.ts';
-import { joinPath, type Files } from '../../platform/files.ts';
+import type { FoundEntry, ReplicaIndex } from '../../journal/replica-index.ts';
+import { joinPath, type BytePath, type Files } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import type { SalvageRecords } from './records.ts';
 
@@ -14,12 +14,19 @@ export interface JudgeParts {
   pace: () => Promise<void>;
 }
 
+export interface Judgement {
+  verdicts: SalvageVerdict[];
+  /** Where else the content of an item is, by the item's number. */
+  elsewhere: [item: number, path: BytePath][];
+}
+
 /**
- * Whether this active node has what the old primary found. It had arrived when a message of that name is in the mailbox,
- * or when the root has one of the same content and date: it was copied, moved, or its folder was renamed. The index tells
- * how it was when this node took over, so what a user deletes afterwards is not brought back.
+ * Whether this active node has what the old primary found. It had arrived when a message of that name is in the mailbox.
+ * When the root has one of the same content and date in another place, it may have been moved from there, or be a copy or
+ * one more delivery of the same letter: only the old primary's disk tells. The index tells how it was when this node took
+ * over, so what a user deletes afterwards is not brought back.
  */
-export async function judge(parts: JudgeParts, root: Root, items: readonly SalvageItem[]): Promise<SalvageVerdict[]> {
+export async function judge(parts: JudgeParts, root: Root, items: readonly SalvageItem[]): Promise<Judgement> {
   const verdicts = items.map((item) => quickVerdict(parts, root, item));
   const open = new Map<string, number[]>();
   items.forEach((item, i) => {
@@ -27,11 +34,33 @@ export async function judge(parts: JudgeParts, root: Root, items: readonly Salva
     const key = contentOf(item.size, item.sha256);
     open.set(key, [...(open.get(key) ?? []), i]);
   });
+  const places = new Places();
   if (open.size > 0)
-    for await (const { size, content, mtimeNs } of allFiles(parts, root))
-      for (const i of open.get(contentOf(size, content)) ?? [])
-        if (seconds(mtimeNs) === seconds(BigInt(items[i]?.mtimeNs ?? '0'))) verdicts[i] = 'there';
-  return verdicts.map((verdict) => verdict ?? 'missing');
+    for await (const { dir, name, entry } of allFiles(parts, root))
+      for (const i of open.get(contentOf(entry.size, entry.content)) ?? [])
+        if (
+          seconds(entry.mtimeNs) === seconds(BigInt(items[i]?.mtimeNs ?? '0')) &&
+          places.add(i, joinPath(parts.index.pathOf(dir).path, name))
+        )
+          verdicts[i] = 'elsewhere';
+  return { verdicts: verdicts.map((verdict) => verdict ?? 'missing'), elsewhere: places.all };
+}
+
+/** Bounded: what does not fit is brought once more rather than lost. */
+class Places {
+  readonly all: [number, BytePath][] = [];
+  readonly #perItem = new Map<number, number>();
+  #bytes = 0;
+
+  add(item: number, path: BytePath): boolean {
+    const count = this.#perItem.get(item) ?? 0;
+    const { perItemMax, max, bytesMax } = salvagePlaces;
+    if (count >= perItemMax || this.all.length >= max || this.#bytes + path.length > bytesMax) return false;
+    this.#perItem.set(item, count + 1);
+    this.#bytes += path.length;
+    this.all.push([item, path]);
+    return true;
+  }
 }
 
 function quickVerdict({ files, index, records }: JudgeParts, root: Root, item: SalvageItem): SalvageVerdict | null {
@@ -54,14 +83,14 @@ function hasMessage(index: ReplicaIndex, root: Root, { path: mailbox, base }: Sa
   return false;
 }
 
-async function* allFiles({ index, pace }: JudgeParts, root: Root): AsyncGenerator<{ size: number; content: Buffer; mtimeNs: bigint }> {
+async function* allFiles({ index, pace }: JudgeParts, root: Root): AsyncGenerator<FoundEntry> {
   const top = index.root(root.name);
   const dirs = top === null ? [] : [top];
   for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
     let count = 0;
-    for (const [, entry] of index.entries(dir)) {
+    for (const [name, entry] of index.entries(dir)) {
       if (entry.kind === 'dir') dirs.push(entry.dir);
-      else if (entry.kind === 'file') yield entry;
+      else if (entry.kind === 'file') yield { dir, name, entry };
       if (++count % 256 === 0) await pace();
     }
     await pace();

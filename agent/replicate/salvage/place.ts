@@ -46,9 +46,9 @@ export class Placer {
   }
 
   /** @throws OperatorError when the path leads elsewhere or is taken by something else. */
-  async folder(root: Root, { mailbox, mode, uid, gid }: Extract<SalvageAsk, { ask: 'folder' }>): Promise<SalvageAnswer> {
-    checkDirPath(mailbox);
-    const parts = mailbox === '' ? [] : mailbox.split('/');
+  async folder(root: Root, { kind: wanted, path: folder, mode, uid, gid }: Extract<SalvageAsk, { ask: 'folder' }>): Promise<SalvageAnswer> {
+    checkDirPath(folder);
+    const parts = folder === '' ? [] : folder.split('/');
     let made = false;
     const make = (path: BytePath) => {
       const kind = this.#files.lstat(path)?.kind;
@@ -59,10 +59,10 @@ export class Placer {
       made = true;
     };
     for (let i = 1; i <= parts.length; i++) make(absolute(root, parts.slice(0, i).join('/')));
-    const dir = absolute(root, mailbox);
-    for (const name of ['tmp', 'new', 'cur']) make(`${dir}/${name}`);
+    const dir = absolute(root, folder);
+    if (wanted === 'mailbox') for (const name of ['tmp', 'new', 'cur']) make(`${dir}/${name}`);
     // Maildir++ tells a folder from a user's own mailbox by it.
-    if (made && baseName(mailbox).startsWith('.') && this.#files.lstat(`${dir}/maildirfolder`) === null) {
+    if (made && wanted === 'mailbox' && baseName(folder).startsWith('.') && this.#files.lstat(`${dir}/maildirfolder`) === null) {
       this.#files.close(this.#files.create(`${dir}/maildirfolder`));
       this.#files.setMeta(`${dir}/maildirfolder`, { uid, gid, mode: replicatedMode('file', mode & 0o666) });
     }
@@ -143,7 +143,12 @@ export class Placer {
   }
 
   async #rename(root: Root, id: Buffer, record: { staged: BytePath; target: BytePath }): Promise<void> {
-    if (!this.#files.renameNew(record.staged, record.target)) throw taken(record.target);
+    if (!this.#files.renameNew(record.staged, record.target)) {
+      // Somebody was faster. It stays theirs, and the next judgement says so.
+      this.#files.unlink(record.staged);
+      await this.#records.drop(id);
+      throw taken(record.target);
+    }
     await this.#files.syncfs(root.path);
     await this.#records.put(id, { ...record, state: 'placed' });
   }

@@ -30,6 +30,11 @@ export class SalvageRecords {
     this.#kv.commit([[keyOf(id), Buffer.from(JSON.stringify(record), 'latin1')]]);
     await this.#kv.flushed();
   }
+
+  async drop(id: Buffer): Promise<void> {
+    this.#kv.commit([[keyOf(id), null]]);
+    await this.#kv.flushed();
+  }
 }
 
 function keyOf(id: Buffer): Buffer {

@@ -43,7 +43,7 @@ export function salvageAnswers(kv: Kv, node: () => Node): { answer: (ask: Salvag
         if (!root) throw new OperatorError('no-root', `there is no root ${ask.root} here`, 'give both nodes the same roots');
         switch (ask.ask) {
           case 'judge':
-            return { answer: 'judged', verdicts: await judge({ files: realFiles, index: running.index, records, pace }, root, ask.items) };
+            return { answer: 'judged', ...(await judge({ files: realFiles, index: running.index, records, pace }, root, ask.items)) };
           case 'folder':
             return await placer.folder(root, ask);
           case 'put':

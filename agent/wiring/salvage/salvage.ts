@@ -1,20 +1,14 @@
 import { createHash } from 'node:crypto';
 import { limits } from '../../../protocol/limits.ts';
 import { exitCodes, type StreamLine } from '../../../protocol/control.ts';
-import {
-  salvageItemsMax,
-  type SalvageCounts,
-  type SalvageItem,
-  type SalvageTarget,
-  type SalvageVerdict,
-  type TailItem,
-} from '../../../protocol/salvage.ts';
+import { salvageItemsMax, type SalvageCounts, type SalvageItem, type SalvageTarget, type TailItem } from '../../../protocol/salvage.ts';
 import type { Operator } from '../../../protocol/takeover.ts';
 import { namedMessages } from '../../mailstore/uidlist.ts';
 import { sleep, systemClock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
-import { displayPath, joinPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
+import { displayPath, joinPath, parentPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
 import { findTail, flagsOf, type Tail } from '../../replicate/salvage/find.ts';
+import { VacatedPlaces } from '../../replicate/salvage/vacated.ts';
 import { keywordsOf, readKeywords, systemFlags } from '../../replicate/salvage/keywords.ts';
 import { absolute, type Root } from '../../replicate/root.ts';
 import type { Node } from '../node.ts';
@@ -37,6 +31,16 @@ interface Candidate {
   path: BytePath;
   stat: Stat;
   item: SalvageItem;
+}
+
+/** What a run goes by. */
+interface Settling {
+  apply: boolean;
+  counts: SalvageCounts;
+  uids: UidLookup;
+  vacated: VacatedPlaces;
+  tell: (item: TailItem) => void;
+  signal: AbortSignal;
 }
 
 const sliceMs = 8;
@@ -92,6 +96,7 @@ export class Salvage {
   async #run(apply: boolean, push: (line: StreamLine) => void, signal: AbortSignal): Promise<SalvageCounts> {
     const { node, files } = this.#p;
     const counts: SalvageCounts = { missing: 0, brought: 0, there: 0, placed: 0, shown: 0, differs: 0, bytes: 0, keywordsDropped: 0 };
+    const vacated = new VacatedPlaces(files);
     let told = 0;
     const tell = (item: TailItem) => {
       if (++told <= shownMax) push({ kind: 'tail', item });
@@ -103,7 +108,7 @@ export class Salvage {
       const settle = async () => {
         const batch = waiting;
         waiting = [];
-        if (batch.length > 0) await this.#settle(root, batch, apply, counts, uids, tell, signal);
+        if (batch.length > 0) await this.#settle(root, batch, { apply, counts, uids, vacated, tell, signal });
       };
       for (const tail of findTail(files, node.running.index, root)) {
         if (signal.aborted) throw new OperatorError('given-up', 'the salvage was given up', 'run it again: it goes on');
@@ -117,7 +122,7 @@ export class Salvage {
           if (candidate) waiting.push(candidate);
           if (waiting.length >= salvageItemsMax) await settle();
         } else if (tail.what === 'folder') {
-          if (apply) await this.#folder(root, tail.mailbox);
+          if (apply) await this.#folder(root, 'mailbox', tail.mailbox);
           tell(shownItem(root, tail, uids));
         } else {
           counts.shown++;
@@ -185,18 +190,15 @@ export class Salvage {
     }
   }
 
-  async #settle(
-    root: Root,
-    batch: readonly Candidate[],
-    apply: boolean,
-    counts: SalvageCounts,
-    uids: UidLookup,
-    tell: (item: TailItem) => void,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { verdicts } = await this.#p.link.ask({ ask: 'judge', root: root.name, items: batch.map(({ item }) => item) }, 'judged');
+  async #settle(root: Root, batch: readonly Candidate[], { apply, counts, uids, vacated, tell, signal }: Settling): Promise<void> {
+    const { verdicts, elsewhere } = await this.#p.link.ask(
+      { ask: 'judge', root: root.name, items: batch.map(({ item }) => item) },
+      'judged',
+    );
     for (const [i, candidate] of batch.entries()) {
-      const verdict: SalvageVerdict = verdicts[i] ?? 'missing';
+      const places = elsewhere.flatMap(([item, path]) => (item === i ? [path] : []));
+      const judged = verdicts[i] ?? 'missing';
+      const verdict = judged !== 'elsewhere' ? judged : vacated.take(root, places) ? 'there' : 'missing';
       let shown: TailItem['verdict'] = verdict;
       if (verdict === 'missing' && apply) {
         if (signal.aborted) throw new OperatorError('given-up', 'the salvage was given up', 'run it again: it goes on');
@@ -209,16 +211,18 @@ export class Salvage {
     }
   }
 
-  async #folder(root: Root, mailbox: BytePath): Promise<void> {
-    const stat = this.#p.files.lstat(absolute(root, mailbox === '' ? '.' : mailbox));
+  /** The same directory there, with the owner and mode that it has here. */
+  async #folder(root: Root, kind: 'mailbox' | 'dir', path: BytePath): Promise<void> {
+    const stat = this.#p.files.lstat(absolute(root, path === '' ? '.' : path));
     if (!stat) return;
     const { mode, uid, gid } = stat;
-    await this.#p.link.ask({ ask: 'folder', root: root.name, mailbox, mode, uid, gid }, 'folder');
+    await this.#p.link.ask({ ask: 'folder', root: root.name, kind, path, mode, uid, gid }, 'folder');
   }
 
   /** @returns how many keywords the mailbox there does not know. */
   async #bring({ root, tail, path, stat, item }: Candidate): Promise<number> {
-    if (tail.what === 'message') await this.#folder(root, tail.mailbox);
+    if (tail.what === 'message') await this.#folder(root, 'mailbox', tail.mailbox);
+    else await this.#folder(root, 'dir', parentPath(tail.path));
     const target = this.#target(root, tail, path);
     const { mode, uid, gid, size } = stat;
     const put = {
