@@ -1,4 +1,5 @@
 import { joinPath, type BytePath, type DirEntry, type Files } from '../platform/files.ts';
+import type { MailboxMarks, MailstoreFormat } from './format.ts';
 import { indexPart } from './maildir-names.ts';
 
 /**
@@ -7,6 +8,7 @@ import { indexPart } from './maildir-names.ts';
  * A directory with nothing but the counter for new UIDVALIDITY values comes too.
  *
  * - `mailboxesBelow(files, dir)`: each of them once, parents first.
+ * - `marksOf(files, format, mailbox)`: what one of them has issued.
  *
  * Symbolic links are not followed.
  */
@@ -26,12 +28,20 @@ const messageDirs = ['cur', 'new', 'tmp'] as const;
 /** Trees are as deep as folder names are long; this only keeps a damaged one from being endless. */
 const depthMax = 512;
 
-export function* mailboxesBelow(files: Files, dir: BytePath, leaveOut: ReadonlySet<string> = new Set()): Generator<MailboxDir> {
-  yield* walk(files, dir, '', leaveOut, 0);
+/** The agent's own, directly in a root. */
+const own = '.mailtwin';
+
+interface Walking {
+  /** Takes the error of a directory that cannot be read; without it, it is thrown. */
+  unreadable?: (error: unknown) => void;
 }
 
-function* walk(files: Files, dir: BytePath, mailbox: BytePath, leaveOut: ReadonlySet<string>, depth: number): Generator<MailboxDir> {
-  const entries = files.readdir(dir);
+export function* mailboxesBelow(files: Files, dir: BytePath, walking: Walking = {}): Generator<MailboxDir> {
+  yield* walk(files, dir, '', walking, 0);
+}
+
+function* walk(files: Files, dir: BytePath, mailbox: BytePath, walking: Walking, depth: number): Generator<MailboxDir> {
+  const entries = entriesOf(files, dir, walking);
   if (!entries || depth > depthMax) return;
   const names = new Set(entries.filter(({ kind }) => kind === 'file').map(({ name }) => name));
   const dirs = entries.filter(({ kind }) => kind === 'dir').map(({ name }) => name);
@@ -39,8 +49,18 @@ function* walk(files: Files, dir: BytePath, mailbox: BytePath, leaveOut: Readonl
   const isMailbox = hasMessages || isNumbered(names);
   if (isMailbox || names.has('dovecot-uidvalidity')) yield { mailbox, dir, names, hasMessages, isMailbox };
   for (const name of dirs) {
-    if (isLeaf(files, dir, name, entries) || name.startsWith('..DOVECOT-T') || (depth === 0 && leaveOut.has(name))) continue;
-    yield* walk(files, `${dir}/${name}`, joinPath(mailbox, name), leaveOut, depth + 1);
+    if (isLeaf(files, dir, name, entries) || name.startsWith('..DOVECOT-T') || (depth === 0 && name === own)) continue;
+    yield* walk(files, `${dir}/${name}`, joinPath(mailbox, name), walking, depth + 1);
+  }
+}
+
+function entriesOf(files: Files, dir: BytePath, { unreadable }: Walking): DirEntry[] | null {
+  if (!unreadable) return files.readdir(dir);
+  try {
+    return files.readdir(dir);
+  } catch (error) {
+    unreadable(error);
+    return null;
   }
 }
 
@@ -76,6 +96,21 @@ export function readNumbering(
     if (read) found[part] = { path: `${dir}/${name}`, ...read };
   }
   return found;
+}
+
+export function marksOf(files: Files, format: Pick<MailstoreFormat, 'marks'>, mailbox: MailboxDir): MailboxMarks | null {
+  return format.marks(contentOf(readNumbering(files, mailbox)));
+}
+
+/** What `MailstoreFormat.marks` takes, of what was read. */
+export function contentOf(found: ReturnType<typeof readNumbering>): Parameters<MailstoreFormat['marks']>[0] {
+  const uidlist = found.uidlist ?? found.courier;
+  return {
+    ...(uidlist && { uidlist: uidlist.data }),
+    ...(found.index && { index: found.index.data }),
+    ...(found.log && { log: found.log.data }),
+    ...(found.log2 && { log2: found.log2.data }),
+  };
 }
 
 export type NumberingFile = NonNullable<ReturnType<Files['readFile']>> & { path: BytePath };

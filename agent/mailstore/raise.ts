@@ -60,7 +60,7 @@ export async function raiseRoot(
 ): Promise<MailboxRaise[]> {
   const stage = new StagedFiles(files, root.staging);
   const reports: MailboxRaise[] = [];
-  for (const dir of mailboxesBelow(files, root.path, new Set(['.mailtwin']))) {
+  for (const dir of mailboxesBelow(files, root.path)) {
     if (dir.isMailbox) reports.push(raiseMailbox(stage, root.name, dir, marks(dir.mailbox), margin(dir.mailbox), nowSeconds));
     raiseValidityCounter(stage, dir, margin(dir.mailbox).uids);
     if (reports.length % mailboxesPerSlice === 0) await breathe();

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { BytePath, Files } from '../platform/files.ts';
-import { mailboxesBelow, readNumbering, type MailboxDir } from './mailbox-walk.ts';
+import { contentOf, mailboxesBelow, readNumbering, type MailboxDir } from './mailbox-walk.ts';
 import { maildirFormat } from './maildir.ts';
 import { baseOf, namedMessages } from './uidlist.ts';
 
@@ -21,18 +21,13 @@ export interface SurveyedMailbox {
 }
 
 export function* survey(files: Files, root: BytePath): Generator<SurveyedMailbox> {
-  for (const dir of mailboxesBelow(files, root, new Set(['.mailtwin']))) if (dir.isMailbox) yield surveyMailbox(files, dir);
+  for (const dir of mailboxesBelow(files, root)) if (dir.isMailbox) yield surveyMailbox(files, dir);
 }
 
 function surveyMailbox(files: Files, dir: MailboxDir): SurveyedMailbox {
   const found = readNumbering(files, dir);
   const uidlist = found.uidlist ?? found.courier;
-  const marks = maildirFormat.marks({
-    ...(uidlist && { uidlist: uidlist.data }),
-    ...(found.index && { index: found.index.data }),
-    ...(found.log && { log: found.log.data }),
-    ...(found.log2 && { log2: found.log2.data }),
-  });
+  const marks = maildirFormat.marks(contentOf(found));
   const uids = new Map<string, number>();
   if (uidlist) for (const { uid, base } of namedMessages(uidlist.data)) uids.set(base, uid);
   const messages = ['cur', 'new'].flatMap((place) =>

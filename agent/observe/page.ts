@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Status } from '../../protocol/control.ts';
+import type { AgentEvent, Status } from '../../protocol/control.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { send, type Route } from './http.ts';
 
 export interface PageParts {
   status: () => Status;
+  /** What happened on this node, the newest first. */
+  events: () => readonly AgentEvent[];
   /** The plan of a failover from this node; rejects where this node cannot take over. */
   plan: () => Promise<{ guards: unknown[]; steps: unknown[] }>;
   monotonicMs: () => number;
@@ -13,6 +15,7 @@ export interface PageParts {
 
 /** A plan asks the network and the BMC: nobody who leaves a page open may do that all the time. */
 const planEveryMs = 10_000;
+const eventsMax = 20;
 /** Nothing but its own files, no inline script, and nobody may frame it. */
 const policy =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -30,7 +33,7 @@ function asset(name: string): string {
  * The status page, for reading alone: `/`, `/checklist`, what they load, and the facts as JSON. It knows German and
  * English, by the browser's languages.
  */
-export function pageRoutes({ status, plan, monotonicMs }: PageParts): Record<string, Route> {
+export function pageRoutes({ status, events, plan, monotonicMs }: PageParts): Record<string, Route> {
   const html = asset('page.html');
   const give = (response: ServerResponse, type: string, text: string) => {
     response.setHeader('content-security-policy', policy);
@@ -59,6 +62,7 @@ export function pageRoutes({ status, plan, monotonicMs }: PageParts): Record<str
     '/': page,
     '/checklist': page,
     '/status.json': (_, response) => give(response, 'application/json', JSON.stringify(status())),
+    '/events.json': (_, response) => give(response, 'application/json', JSON.stringify(events().slice(0, eventsMax))),
     '/checklist.json': async (_, response) => give(response, 'application/json', await checklist()),
     ...Object.fromEntries(
       Object.entries(files).map(([path, type]) => [

@@ -99,5 +99,5 @@ function showIp6(bytes: Buffer): string {
 
 /** Addresses of this host whatever its configuration is. */
 export function isLoopback(host: string): boolean {
-  return /^(localhost|.*\.localhost|127\..*|::1|::ffff:127\..*|0\.0\.0\.0|::)\.?$/i.test(host);
+  return /^(localhost|.*\.localhost|127\.[\d.]+|::1|::ffff:127\.[\d.]+|0\.0\.0\.0|::)\.?$/i.test(host);
 }

@@ -1,7 +1,7 @@
-import { isIP } from 'node:net';
 import { ImapFlow } from 'imapflow';
 import type { ImapCheckConfig } from '../config/takeover-sections/services.ts';
 import { OperatorError } from '../platform/errors.ts';
+import { isLoopback } from '../platform/ip-address.ts';
 import type { Files } from '../platform/files.ts';
 import { readSecret } from '../platform/secret-file.ts';
 import type { CheckResult } from './services.ts';
@@ -60,8 +60,4 @@ function reasonOf(error: unknown): string {
   const { responseText, code } = error as { responseText?: unknown; code?: unknown };
   const message = error instanceof Error ? error.message : String(error);
   return [message, responseText, code].filter((part) => typeof part === 'string' && part !== '').join(': ');
-}
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }

@@ -244,13 +244,14 @@ export class Agent {
     });
     const control = await startControlServer({ stateDir: config.state, api, log });
     this.#closers.push(() => control.close());
-    const isPrivate = config.metrics !== null && (config.metrics.auth !== null || isLoopback(config.metrics.host));
+    const isPrivate = config.metrics !== null && (config.metrics.auth !== null || listensOnLoopback(config.metrics.host));
     const by = { uid: process.getuid?.() ?? 0, user: 'status page', tty: null, sudoUser: null };
     // The page tells more than numbers: on a LAN it wants a password.
     const page = () =>
       isPrivate
         ? pageRoutes({
             status,
+            events: () => notifier.events,
             plan: () => commands.plan({ kind: 'failover', overrides: [], by }, AbortSignal.timeout(30_000)),
             monotonicMs: () => systemClock.monotonicMs(),
           })
@@ -282,7 +283,7 @@ function serviceSeconds(report: TakeoverReport | null): number | null {
   return ms / 1000;
 }
 
-function isLoopback(host: string): boolean {
+function listensOnLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || host.startsWith('127.');
 }
 

@@ -5,7 +5,7 @@ import { acceptanceHtml, acceptanceReport, acceptanceText, compareMarks, type Ma
 import { migrateStatus } from '../failover/migrate-status.ts';
 import { survey } from '../mailstore/survey.ts';
 import type { NetworkControl } from '../network/network.ts';
-import { systemClock } from '../platform/clock.ts';
+import { sleep, systemClock } from '../platform/clock.ts';
 import { writeDurable } from '../platform/durable-file.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { displayPath, joinPath } from '../platform/files.ts';
@@ -29,6 +29,9 @@ interface Snapshot {
   mailboxes: MailboxMark[];
 }
 
+/** Long enough to tell how fast the fill is, short enough to wait for. */
+const measuredMs = 2000;
+
 /** The commands around a move to new hardware. */
 export class Migrate {
   readonly #p: MigrateParts;
@@ -39,6 +42,7 @@ export class Migrate {
 
   async status(): Promise<MigrateStatus> {
     const { status, network, serviceSeconds } = this.#p;
+    const bytesPerSecond = await this.#fillRate();
     const { pair, replication: r, peer, role, lastVerify, agentVersion, mailServer } = status();
     const proofs = network.configured ? await network.proveSegments() : null;
     return migrateStatus({
@@ -46,7 +50,7 @@ export class Migrate {
       fill: r.fill
         ? { complete: false, ...r.fill }
         : { complete: r.phase === 'streaming', filesDone: 0, filesTotal: null, bytesDone: 0, bytesTotal: null },
-      bytesPerSecond: null,
+      bytesPerSecond,
       replication:
         r.lagChanges === null || r.lagBytes === null || r.lagSeconds === null
           ? null
@@ -67,6 +71,17 @@ export class Migrate {
       role,
       serviceSeconds: serviceSeconds(),
     });
+  }
+
+  /** Null while nothing is being filled, or nothing moves. */
+  async #fillRate(): Promise<number | null> {
+    const before = this.#p.status().replication.fill;
+    if (!before) return null;
+    const sinceMs = systemClock.monotonicMs();
+    await sleep(systemClock, measuredMs);
+    const after = this.#p.status().replication.fill;
+    const bytes = (after?.bytesDone ?? 0) - before.bytesDone;
+    return bytes > 0 ? (bytes * 1000) / (systemClock.monotonicMs() - sinceMs) : null;
   }
 
   /** Writes what every mailbox is now, for a report after the move. @throws OperatorError when the file cannot be written. */

@@ -22,36 +22,29 @@ export function notifierOf(parts: {
   takeover: Takeover;
 }): Notifier {
   const { config, kv, log, status, appliance, takeover } = parts;
-  const { services } = appliance;
   return new Notifier({
     node: config.node,
     config: config.notices,
     freeBytesMin: config.limits.freeBytesMin,
-    ways: config.notices ? waysOf(config.notices, { files: realFiles, serviceAddresses: serviceAddressesOf(config) }) : [],
-    reading: () => readingOf(status(), appliance, takeover),
-    digestFacts: async () => ({
-      status: status(),
-      services: services.configured ? (await services.state()).state : null,
-      fence: fenceText(appliance),
-      findings: null,
-    }),
+    ways: config.notices ? waysOf(config.notices, { files: realFiles, serviceAddresses: [...appliance.network.addresses] }) : [],
+    reading: () => readingOf(status(), takeover),
+    digestFacts: () => {
+      const now = status();
+      return {
+        status: now,
+        services: appliance.services.configured ? (now.appliance?.services?.state ?? 'unknown') : null,
+        fence: fenceText(now),
+        findings: null,
+      };
+    },
     drawer: (name) => drawerOf(kv, `notices-${name}`),
     clock: systemClock,
     log,
   });
 }
 
-function readingOf(status: Status, appliance: Appliance, takeover: Takeover): Reading {
-  return {
-    status,
-    fence: fenceReading(appliance),
-    takeover: lastTakeover(takeover),
-    alarms: appliance.network.configured ? appliance.network.alarms() : [],
-  };
-}
-
-export function serviceAddressesOf(config: Config): string[] {
-  return (config.network?.roles ?? []).flatMap(({ addresses }) => addresses.map(({ address }) => address.text));
+function readingOf(status: Status, takeover: Takeover): Reading {
+  return { status, fence: fenceReading(status), takeover: lastTakeover(takeover), alarms: status.appliance?.alarms ?? [] };
 }
 
 /** Not waited for: what a crash takes away is told again, or was told already. */
@@ -63,12 +56,12 @@ function drawerOf(kv: Kv, name: string): Drawer {
   };
 }
 
-function automatic({ fence }: Appliance) {
-  return fence.probe.readings().filter(({ type }) => type === 'agent' || type === 'command');
+function automatic({ appliance }: Status) {
+  return (appliance?.fencing ?? []).filter(({ type }) => type === 'agent' || type === 'command');
 }
 
-function fenceReading(appliance: Appliance): Reading['fence'] {
-  const readings = automatic(appliance);
+function fenceReading(status: Status): Reading['fence'] {
+  const readings = automatic(status);
   if (readings.length === 0) return null;
   const broken = readings.filter(({ error }) => error !== null);
   return {
@@ -78,8 +71,8 @@ function fenceReading(appliance: Appliance): Reading['fence'] {
   };
 }
 
-function fenceText(appliance: Appliance): string | null {
-  const readings = automatic(appliance);
+function fenceText(status: Status): string | null {
+  const readings = automatic(status);
   return readings.length === 0
     ? null
     : readings.map(({ name, state, error }) => `${name}: ${error ? `cannot be read (${error.detail})` : `reads ${state}`}`).join('; ');

@@ -18,7 +18,7 @@ import { sleep, systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
-import { joinPath } from '../platform/files.ts';
+import { errnoCode, joinPath } from '../platform/files.ts';
 import { realFiles } from '../platform/real-files.ts';
 import { PeerView } from '../replicate/peer-view.ts';
 import { countFiles } from '../replicate/primary/count.ts';
@@ -218,7 +218,7 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
     ? { adopted: await acceptOwnDisk(startup), movedAside: 0 }
     : await checkForeign(startup, foreign);
   // They belong to indexes that the other node's are about to replace.
-  if (isOwnDisk) dropCaches(roots);
+  if (isOwnDisk) dropCaches(roots, log);
   if (adopted > 0) {
     // A position that no primary made: the next connection begins with a comparison.
     kv.commit([[metaKey('position'), packPosition({ epoch: 0, seq: 0, checksum: randomBytes(8).toString('hex') })]]);
@@ -270,9 +270,19 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
 }
 
 /** Dovecot's caches are derived and not replicated: one that does not fit its index is taken for corruption. */
-function dropCaches(roots: readonly Root[]): void {
+function dropCaches(roots: readonly Root[], log: Log): void {
+  // A cache that stays is a line in the mail server's log, and no reason not to be a standby.
+  const left = (error: unknown) => {
+    if (errnoCode(error) === undefined) throw error;
+    log.warn({ error }, 'a cache of an index of this disk could not be removed');
+  };
   for (const { path } of roots)
-    for (const { dir, names } of mailboxesBelow(realFiles, path)) if (names.has(cacheName)) realFiles.unlink(joinPath(dir, cacheName));
+    for (const { dir, names } of mailboxesBelow(realFiles, path, { unreadable: left }))
+      try {
+        if (names.has(cacheName)) realFiles.unlink(joinPath(dir, cacheName));
+      } catch (error) {
+        left(error);
+      }
 }
 
 /** A node that was replaced: it listens, tells where it stands, and changes nothing. */

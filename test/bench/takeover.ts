@@ -76,6 +76,18 @@ class Prober {
   }
 }
 
+/** How long each step took, for whoever looks where the time went. */
+function stepsOf(beganMs: number, ended: ReadonlyMap<string, number>): string {
+  let lastMs = beganMs;
+  return [...ended]
+    .map(([id, ms]) => {
+      const text = `${id} ${((ms - lastMs) / 1000).toFixed(2)}`;
+      lastMs = ms;
+      return text;
+    })
+    .join(', ');
+}
+
 /** Runs a takeover on a node; when each step ended, by its id. */
 async function takeOver(node: Appliance, kind: RunRequest['kind'], dead: string): Promise<Map<string, number>> {
   const ended = new Map<string, number>();
@@ -105,11 +117,11 @@ async function measure(): Promise<Row[]> {
       const next = pair.other(active);
       await active.agent.cli(['wait']);
       const began = performance.now();
-      await takeOver(next, 'switchover', `mail-${active.name}`);
+      const ended = await takeOver(next, 'switchover', `mail-${active.name}`);
       await waitFor('logins after the switchover', waitMs, () => (prober.successes.at(-1) ?? 0) > performance.now() - 200);
       await pause(1000);
       downtimes.push(prober.gapSince(began));
-      console.log(`switchover ${i}: ${seconds(downtimes.at(-1) ?? 0)} without a login`);
+      console.log(`switchover ${i}: ${seconds(downtimes.at(-1) ?? 0)} without a login; ${stepsOf(began, ended)}`);
       active = next;
       await pair.settled(active, waitMs);
     }

@@ -11,10 +11,12 @@ const seed = Number(process.env['FAILOVER_SEED'] ?? Math.floor(Math.random() * 1
 test.skipIf(!root)(
   'whole appliances fail over under load, are salvaged and rejoin: no UID twice, one active node, every accepted message once (I3, I4, I5, I16)',
   async () => {
-    const { problems, failovers, salvaged } = await failOverUnderLoad({ base, times: 2, seed, say });
+    const { problems, failovers, accepted, seen } = await failOverUnderLoad({ base, times: 2, seed, say });
     expect(problems, `seed ${seed}`).toEqual([]);
     expect(failovers).toBe(2);
-    expect(salvaged).toBeGreaterThanOrEqual(0);
+    // It was a test: mail came and was read before, between and after.
+    expect(accepted).toBeGreaterThan(100);
+    expect(seen).toBeGreaterThan(100);
   },
 );
 

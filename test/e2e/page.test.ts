@@ -48,6 +48,10 @@ async function serve(status: () => Status): Promise<string> {
     status,
     routes: pageRoutes({
       status,
+      events: () => [
+        { level: 'bad', code: 'peer', at: '2026-01-02T03:04:05.000Z', text: 'the peer <i>is gone</i>', remedy: 'look at it' },
+        { level: 'info', code: 'role', at: '2026-01-02T03:04:00.000Z', text: 'this node is primary', remedy: '' },
+      ],
       plan: async () => ({ guards, steps: [{ title: 'make sure that mail-a is off' }] }),
       monotonicMs: () => performance.now(),
     }),
@@ -116,6 +120,7 @@ test('the status page in a real browser: desktop and phone, light and dark, Germ
       const text = await browser.evaluate<string>('document.body.innerText');
       if (path === '/') expect(text).toContain(language === 'de' ? 'Was jetzt zu tun ist' : 'What to do next');
       // What comes from outside is text, and nothing is wider than the window.
+      if (path === '/') expect(text).toContain('the peer <i>is gone</i>: look at it');
       if (isIll) expect(text).toContain('<b>connect ECONNREFUSED</b>');
       expect(await browser.evaluate('document.querySelectorAll("main img, main script, main b").length')).toBe(0);
       expect(await browser.evaluate<number>('document.documentElement.scrollWidth - window.innerWidth'), what).toBeLessThanOrEqual(0);

@@ -36,12 +36,12 @@ class Pair {
     };
   }
 
-  async connect(host: SimHost): Promise<{ standby: SimProcess; cut(): Promise<void> }> {
+  async connect(host: SimHost, epoch = 1): Promise<{ standby: SimProcess; cut(): Promise<void> }> {
     const clock = this.clock.host(wall);
     const standby = startStandby(host, clock, { watcherRandom: this.#random.fork(host.name), overflowShare: 0, log: silentLog });
     await this.clock.settle(standby.ready, 1000);
     const [left, right] = this.#network.connect({ name: 'a', clock: this.primary.clock }, { name: 'b', clock });
-    void standby.standby?.serve(right, this.primary.hello(), 'sim');
+    void standby.standby?.serve(right, { ...this.primary.hello(), epoch }, 'sim');
     void this.primary.primary?.serve(left, standby.hello(), 'sim');
     const cut = async (): Promise<void> => {
       this.#network.cutProcess(clock);
@@ -85,6 +85,22 @@ describe('a standby', () => {
     const again = await pair.connect(second);
     expect(again.standby.standby?.filled).toBe(true);
     expect(await pair.phases(again.standby)).toEqual(['streaming, filled']);
+  });
+
+  it('that was filled meets a new primary, and is an old copy until it is complete under that one (I5)', async () => {
+    const pair = new Pair();
+    const host = pair.host('b');
+    const one = await pair.connect(host);
+    await pair.phases(one.standby);
+    await one.cut();
+    // The other node took over meanwhile; its heartbeats never say that this copy is complete.
+    const two = await pair.connect(host, 2);
+    await pair.clock.runFor(20_000);
+    expect(two.standby.standby?.filled).toBe(false);
+    await two.cut();
+    const again = await pair.connect(host);
+    await pair.phases(again.standby);
+    expect(again.standby.standby?.filled).toBe(true);
   });
 
   it('that is new and is lost halfway is not filled, and neither is the next one', async () => {

@@ -31,6 +31,14 @@ describe('the watermarks that a standby keeps (I5)', () => {
   const told = (wallMs: number, uidNext: number, uidValidity = 7) =>
     kv.commit(markWrites(kv, [['mail', 'anna/.Sent', uidValidity, uidNext, uidNext * 2]], wallMs));
 
+  it('never go back under the same UIDVALIDITY, whatever was read last', () => {
+    told(0, 90);
+    told(20_000, 30);
+    expect(readMarks(kv)).toMatchObject([{ uidNext: 90, highestModseq: 180, history: [{ uidNext: 90 }, { uidNext: 90 }] }]);
+    told(40_000, 5, 8);
+    expect(readMarks(kv)).toMatchObject([{ uidValidity: 8, uidNext: 5, highestModseq: 10 }]);
+  });
+
   it('are the newest, with points of time from which the rate can be told', () => {
     told(0, 10);
     told(20_000, 30);

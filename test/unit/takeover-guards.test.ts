@@ -44,6 +44,27 @@ function levelOf(guard: GuardName, kind: TakeoverKind, change: Partial<GuardFact
   return judgeAll({ ...well(kind), ...change }).find((result) => result.guard === guard)?.level;
 }
 
+const alive = (secondsAgo: number) =>
+  known({ node: 'mail-a', role: 'primary' as const, epoch: 3, active: true, state: 'active' as const }, nowMs - secondsAgo * 1000);
+const paths = (...up: boolean[]) =>
+  known(
+    up.map((isUp, i) => ({ path: `192.0.2.${i + 1}:7420`, up: isUp, heardSecondsAgo: 6, error: '' })),
+    nowMs,
+  );
+
+describe('whether the primary is dead (I3)', () => {
+  it.each([
+    ['it was heard just now, though no path answers any more', 'fail', alive(2), paths(false, false)],
+    ['it is silent for six seconds and no path answers', 'pass', alive(6), paths(false, false)],
+    ['it is silent for six seconds, and one of its addresses answers', 'fail', alive(6), paths(false, true)],
+    ['it is silent for twenty, and one of its addresses answers', 'warn', alive(20), paths(true, false)],
+    ['it is silent for six seconds, and no path was tried', 'fail', alive(6), paths()],
+    ['it is silent for six seconds, and the paths cannot be told', 'fail', alive(6), unknown('not asked')],
+  ] as const)('%s: %s', (_, level, peer, tried) => {
+    expect(levelOf('peer-state', 'failover', { peer, paths: tried })).toBe(level);
+  });
+});
+
 describe('the guards of a takeover', () => {
   it.each(['switchover', 'failover'] as const)('let a %s pass when all is well', (kind) => {
     expect(judgeAll(well(kind)).filter(({ level }) => level !== 'pass')).toEqual([]);

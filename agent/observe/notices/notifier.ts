@@ -15,7 +15,7 @@ export interface NotifierParts {
   freeBytesMin: number;
   ways: readonly Way[];
   reading: () => Reading;
-  digestFacts: () => Promise<Omit<DigestFacts, 'told'>>;
+  digestFacts: () => Omit<DigestFacts, 'told'>;
   /** What survives a restart, by name. */
   drawer: (name: string) => Drawer;
   clock: Clock;
@@ -106,7 +106,7 @@ export class Notifier {
     const { signal } = this.#stop;
     while (!signal.aborted) {
       this.#look();
-      await this.#tellDaily();
+      this.#tellDaily();
       await sleep(clock, everyMs, signal);
     }
   }
@@ -132,7 +132,7 @@ export class Notifier {
     for (const outbox of this.#outboxes) outbox.add(notices);
   }
 
-  async #tellDaily(): Promise<void> {
+  #tellDaily(): void {
     const { config, clock, digestFacts } = this.#p;
     const kept = this.#kept;
     if (!kept || config?.digestMinute === null || !config) return;
@@ -141,7 +141,7 @@ export class Notifier {
     if (!isDigestDue(kept.lastDigestDay, now, config.digestMinute)) return;
     const told = kept.toldSinceDigest;
     this.#keep({ ...kept, lastDigestDay: now.day, toldSinceDigest: 0 });
-    const digest = digestOf({ ...(await digestFacts()), told });
+    const digest = digestOf({ ...digestFacts(), told });
     for (const outbox of this.#outboxes) outbox.addDigest(new Date(clock.wallMs()).toISOString(), digest);
   }
 

@@ -8,8 +8,7 @@ const everyMs = 2000;
 const staleMs = 15_000;
 const pointsMax = 150;
 const lags = [];
-const events = [];
-let last = null;
+let events = [];
 let readAtMs = 0;
 
 for (const element of document.querySelectorAll('[data-word]')) element.textContent = w(element.dataset.word);
@@ -156,7 +155,9 @@ function showState(s) {
         ? el('p', w('noEvents'))
         : el(
             'ul',
-            events.map((event) => el('li', event)),
+            events.map(({ at, level, text, remedy }) =>
+              el('li', [el('span', time(at), level), ` ${text}${remedy === '' ? '' : `: ${remedy}`}`]),
+            ),
           ),
     ),
   );
@@ -252,20 +253,6 @@ function replace(cards) {
   document.getElementById('content').replaceChildren(...cards);
 }
 
-function note(s) {
-  const changed = [];
-  if (last) {
-    for (const key of ['role', 'epoch', 'active'])
-      if (last[key] !== s[key]) changed.push(`${w(key)} ${w('isNow')} ${key === 'active' ? yes(s[key]) : w(String(s[key]))}`);
-    if (last.peer.connected !== s.peer.connected)
-      changed.push(`${s.peer.node ?? ''} ${w('isNow')} ${w(s.peer.connected ? 'streaming' : 'disconnected')}`);
-    for (const warning of s.warnings) if (!last.warnings.some(({ code }) => code === warning.code)) changed.push(warning.text);
-  }
-  for (const text of changed) events.unshift(`${new Date(s.at).toLocaleTimeString(language)}  ${text}`);
-  events.length = Math.min(events.length, 30);
-  last = s;
-}
-
 const isChecklist = document.body.dataset.page === 'checklist' || location.pathname.endsWith('/checklist');
 
 async function read() {
@@ -278,7 +265,7 @@ async function read() {
     document.getElementById('pair').textContent = `${body.node}`;
     lags.push(body.replication.lagSeconds);
     if (lags.length > pointsMax) lags.shift();
-    note(body);
+    events = await (await fetch('events.json', { cache: 'no-store' })).json();
     showState(body);
   } catch {
     if (Date.now() - readAtMs > staleMs) say('bad', w('stale'));

@@ -1,5 +1,5 @@
 import type { MessageOf } from '../../../protocol/messages.ts';
-import { mailboxesBelow, readNumbering } from '../../mailstore/mailbox-walk.ts';
+import { mailboxesBelow, marksOf } from '../../mailstore/mailbox-walk.ts';
 import { errnoCode, type Files } from '../../platform/files.ts';
 import type { Root } from '../root.ts';
 
@@ -11,32 +11,30 @@ type Mark = MessageOf<'watermarks'>['items'][number];
  *
  * Null after each directory that tells nothing, so that the caller can do something else in between.
  *
- * @returns false when a mailbox could not be read: then not everything was told.
+ * @returns false when a mailbox or a directory could not be read: then not everything was told.
  */
 export function* allMarks(files: Files, roots: readonly Root[]): Generator<Mark | null, boolean> {
   let isAll = true;
-  for (const root of roots) {
-    if (root.format.name !== 'maildir') continue;
-    for (const mailbox of mailboxesBelow(files, root.path)) {
-      try {
-        const marks = mailbox.isMailbox ? marksOf(files, root, mailbox) : null;
-        yield marks && [root.name, mailbox.mailbox, marks.uidValidity, marks.uidNext, marks.highestModseq];
-      } catch (error) {
-        if (errnoCode(error) === undefined) throw error;
-        isAll = false;
+  const unreadable = (error: unknown) => {
+    if (errnoCode(error) === undefined) throw error;
+    isAll = false;
+  };
+  for (const { name, path, format } of roots) {
+    if (format.name !== 'maildir') continue;
+    try {
+      for (const mailbox of mailboxesBelow(files, path, { unreadable })) {
+        let mark: Mark | null = null;
+        try {
+          const marks = mailbox.isMailbox ? marksOf(files, format, mailbox) : null;
+          mark = marks && [name, mailbox.mailbox, marks.uidValidity, marks.uidNext, marks.highestModseq];
+        } catch (error) {
+          unreadable(error);
+        }
+        yield mark;
       }
+    } catch (error) {
+      unreadable(error);
     }
   }
   return isAll;
-}
-
-function marksOf(files: Files, root: Root, mailbox: Parameters<typeof readNumbering>[1]): ReturnType<Root['format']['marks']> {
-  const found = readNumbering(files, mailbox);
-  const uidlist = found.uidlist ?? found.courier;
-  return root.format.marks({
-    ...(uidlist && { uidlist: uidlist.data }),
-    ...(found.index && { index: found.index.data }),
-    ...(found.log && { log: found.log.data }),
-    ...(found.log2 && { log2: found.log2.data }),
-  });
 }

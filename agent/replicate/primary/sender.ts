@@ -28,12 +28,12 @@ export interface Held {
 
 export type SenderPhase = 'disconnected' | 'comparing' | 'initial' | 'streaming';
 
+const marksSliceMs = 8;
+
 /**
  * The primary's side of the stream: makes batches of what changed, keeps a few under way, and forgets a change only
  * when the standby has acknowledged it.
  */
-const marksSliceMs = 8;
-
 export class Sender {
   readonly #p: PrimaryParts;
   readonly #maker: BatchMaker;

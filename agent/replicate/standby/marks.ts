@@ -71,12 +71,15 @@ const placeBytesMax = 1900;
 export function markWrites(kv: Kv, items: MessageOf<'watermarks'>['items'], wallMs: number): KvWrite[] {
   // A mailbox can be told of twice in one message; the second builds on the first.
   const latest = new Map<string, { key: Buffer; value: Buffer }>();
-  for (const [root, mailbox, uidValidity, uidNext, highestModseq] of items) {
+  for (const [root, mailbox, uidValidity, next, modseq] of items) {
     const place = joinPath(root, mailbox).slice(0, placeBytesMax);
     const key = Buffer.concat([Buffer.from([tables.watermark]), Buffer.from(place, 'latin1')]);
     const old = latest.get(place)?.value ?? kv.get(key);
     const before = old ? decode(old) : null;
-    const history = before?.uidValidity === uidValidity ? before.history : [];
+    const same = before?.uidValidity === uidValidity ? before : null;
+    // No number goes back: what was issued once stays issued.
+    const [uidNext, highestModseq] = [Math.max(next, same?.uidNext ?? 0), Math.max(modseq, same?.highestModseq ?? 0)];
+    const history = same?.history ?? [];
     const value = encode({ uidValidity, uidNext, highestModseq }, addPoint(history, { atMs: wallMs, uidNext, highestModseq }));
     latest.set(place, { key, value });
   }
