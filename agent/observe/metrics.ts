@@ -14,6 +14,9 @@ export interface Metrics {
 /** A status older than this is not shown again (I18). */
 export const readingSecondsMax = 30;
 
+/** Gauges that prom-client names as only counters may be named; the same numbers come without `_total`, by type. */
+const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
+
 /**
  * Metrics `mailtwin_*` in base units, and the process's own under their usual names.
  *
@@ -23,7 +26,10 @@ export const readingSecondsMax = 30;
 export function createMetrics(options: { status: () => Status; wallMs: () => number; processMetrics?: boolean }): Metrics {
   const registry = new Registry();
   // The default of 10 ms wakes an idle agent a hundred times a second.
-  if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 200 });
+  if (options.processMetrics ?? true) {
+    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 200 });
+    for (const name of misnamed) registry.removeSingleMetric(name);
+  }
   const gauges = statusGauges(registry);
   return {
     meter: createMeter(registry),
