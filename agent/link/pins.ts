@@ -54,6 +54,7 @@ const form = z.object({
 export function pinFile(stateDir: string): Pins {
   const path = join(stateDir, 'peer.json');
   const watchers: ((peer: PinnedPeer) => void)[] = [];
+  let known: { text: string; peer: PinnedPeer } | null = null;
   return {
     read() {
       let text: string;
@@ -67,7 +68,9 @@ export function pinFile(stateDir: string): Pins {
           'Run the agent as the user who owns the state directory.',
         );
       }
-      return parsePin(path, text);
+      // Read all the time: by every look at the state.
+      if (known?.text !== text) known = { text, peer: parsePin(path, text) };
+      return known.peer;
     },
     write(peer) {
       writeDurable(path, renderPin(peer));

@@ -22,6 +22,8 @@ export interface BenchOptions {
   seconds: number;
   /** Files in the index when memory and idle use are measured. */
   files: number;
+  /** How long growth is watched. */
+  minutes: number;
 }
 
 /** What a measurement is handed. */
