@@ -19,12 +19,15 @@ export interface PeerAnswersParts {
 /** Going down takes as long as the services do. */
 const goingDownMs = 120_000;
 const drainSliceMs = 1000;
+/** Nothing should have changed any more: the look is all that this waits for. */
+const restMs = 5000;
 
 /** What this node answers when the coordinator of a takeover asks; every change goes through the role machine. */
 export function peerAnswers(parts: PeerAnswersParts): (ask: TakeoverAsk) => Promise<TakeoverAnswer> {
   const { keeper } = parts;
   let epoch = 0;
-  const refused = ({ code, text, remedy }: Omit<RoleAnswer, 'ok'>): TakeoverAnswer => ({
+  const rest = new Rest(parts.running);
+  const refused = ({ code, text, remedy }: Refusal): TakeoverAnswer => ({
     answer: 'refused',
     code,
     text: text.slice(0, 1000),
@@ -40,16 +43,20 @@ export function peerAnswers(parts: PeerAnswersParts): (ask: TakeoverAsk) => Prom
         return prepared(parts);
       case 'quiesce':
         epoch = ask.epoch;
+        rest.forget();
         return say(await keeper.ask({ is: 'quiesce', takeover, epoch }, goingDownMs), (word) => ({ answer: 'quiesced', word }));
       case 'drain': {
         const renewed = await keeper.ask({ is: 'quiesce', takeover, epoch }, goingDownMs);
-        return renewed.ok ? draining(parts, refused) : refused(renewed);
+        return renewed.ok ? draining(parts, rest, refused) : refused(renewed);
       }
-      case 'stepdown':
+      case 'stepdown': {
+        const disturbed = await rest.disturbed();
+        if (disturbed !== null) return refused(disturbed);
         return say(await keeper.ask({ is: 'stepDown', takeover, epoch: ask.epoch }, goingDownMs), (word) => ({
           answer: 'stepped-down',
           word,
         }));
+      }
       case 'abort':
         return say(await keeper.ask({ is: 'abort', takeover }, goingDownMs), (word) => ({ answer: 'aborted', word }));
       case 'yield':
@@ -77,8 +84,57 @@ async function prepared({ keeper, running, network, services, serverVersion }: P
   };
 }
 
+type Refusal = Omit<RoleAnswer, 'ok'>;
+
+/**
+ * Whether the store lies still since all of it was on the other node. What is written after that would stay behind on a
+ * node that is no primary any more: a session that outlived its server, a queue runner, a person.
+ */
+class Rest {
+  readonly #running: () => RunningRole;
+  #position: string | null = null;
+
+  constructor(running: () => RunningRole) {
+    this.#running = running;
+  }
+
+  /** The services are being stopped: what they still write is expected. */
+  forget(): void {
+    this.#position = null;
+  }
+
+  /** All is on the other node. @returns why that is no end: it was so before, and something changed since. */
+  settled(): Refusal | null {
+    const { primary } = this.#running();
+    if (!primary) return null;
+    const position = showPosition(primary.sender.durable);
+    this.#position ??= position;
+    if (position === this.#position) return null;
+    const last = primary.lastChanged;
+    return {
+      code: 'still-written',
+      text: `the services are stopped, and somebody still writes below the roots${last === null ? '' : `: ${last} changed last`}`,
+      remedy:
+        'find who writes there (lsof, fuser) and stop that, too; with `services.commands` the status may say stopped only when no process of the mail server is left',
+    };
+  }
+
+  /** Looks once more. */
+  async disturbed(): Promise<Refusal | null> {
+    const { primary } = this.#running();
+    if (!primary || this.#position === null) return null;
+    try {
+      await primary.wait(restMs, new AbortController().signal);
+    } catch (error) {
+      if (!(error instanceof OperatorError)) throw error;
+      return { code: error.code, text: error.message, remedy: error.remedy };
+    }
+    return this.settled();
+  }
+}
+
 /** Looks whether all that the stopped services left is on the other node; a slice of time at each question. */
-async function draining(parts: PeerAnswersParts, refused: (why: Omit<RoleAnswer, 'ok'>) => TakeoverAnswer): Promise<TakeoverAnswer> {
+async function draining(parts: PeerAnswersParts, rest: Rest, refused: (why: Refusal) => TakeoverAnswer): Promise<TakeoverAnswer> {
   const { primary } = parts.running();
   if (!primary)
     return refused({ code: 'not-primary', text: 'this node is not the primary', remedy: 'see `mailtwin status` on both nodes' });
@@ -90,6 +146,8 @@ async function draining(parts: PeerAnswersParts, refused: (why: Omit<RoleAnswer,
     if (!(error instanceof OperatorError)) throw error;
     if (error.code !== 'timeout') return refused({ code: error.code, text: error.message, remedy: error.remedy });
   }
+  const disturbed = settled ? rest.settled() : null;
+  if (disturbed !== null) return refused(disturbed);
   return {
     answer: 'draining',
     word: parts.keeper.word(),

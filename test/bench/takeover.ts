@@ -15,7 +15,7 @@ import { waitFor } from '../lab/waiting.ts';
  * Dovecot behind a service address, and fencing through a simulated BMC. Root alone can make namespaces.
  */
 const messages = Number(process.argv[2] ?? 100_000);
-const rounds = 3;
+const rounds = 5;
 const goals = { downtimeMs: 3000, failoverMs: 5000 };
 const waitMs = 300_000;
 

@@ -113,7 +113,7 @@ async function failOver(pair: AppliancePair, dead: Appliance, next: Appliance): 
 }
 
 /** The dead one comes back with its cables in: passive, then salvaged, then a standby. @returns what was salvaged. */
-async function comeBack(pair: AppliancePair, dead: Appliance, problems: string[], i: number): Promise<number> {
+export async function comeBack(pair: AppliancePair, dead: Appliance, problems: string[], i: number): Promise<number> {
   for (const network of [0, 1]) pair.network.mend(dead.name, network);
   dead.bmc.setPower(true);
   await dead.agent.start();

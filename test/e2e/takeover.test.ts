@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
@@ -117,4 +117,25 @@ test('a failover of a dead primary raises UIDs; the dead one comes back fenced a
   await a.start();
   const again = await a.status();
   expect([again.role, again.active, again.epoch]).toEqual(['fenced', false, (await b.status()).epoch]);
+});
+
+test('whoever still writes when the services are stopped ends the switchover, and nothing is left behind (I1, I14)', async () => {
+  const { pair, a, b, rootA, rootB } = await makePair('written');
+  await using _ = pair;
+  // A session that outlived its server, as a service command leaves it that looks at the master alone.
+  let written = 0;
+  const writer = setInterval(() => writeFileSync(join(rootA, `late-${written++}`), 'late\n'), 20);
+  try {
+    const refused = await run(b, 'switchover', '--confirm', 'mail-a');
+    expect([refused.code, refused.stderr]).toEqual([4, expect.stringContaining('still-written')]);
+    expect(refused.stderr).toMatch(/late-\d+ changed last/);
+    await waitFor('mail-a to serve again', waitMs, async () => (await a.status()).active);
+    expect([(await a.status()).role, (await b.status()).role]).toEqual(['primary', 'standby']);
+  } finally {
+    clearInterval(writer);
+  }
+  await becomes(b, 'standby', true);
+  const there = await run(b, 'switchover', '--confirm', 'mail-a');
+  expect([there.code, there.stderr]).toEqual([0, '']);
+  expect(readdirSync(rootB).filter((name) => name.startsWith('late-')).length).toBe(written);
 });

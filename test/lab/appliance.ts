@@ -151,12 +151,21 @@ export class Appliance {
     writeFileSync(join(dir, 'bmc.secret'), 'bmc-secret-1\n', { mode: 0o600 });
     // What an init script does: 0 = running, 3 = stopped.
     const pid = join(own, 'run/master.pid');
+    // Sessions outlive the master for a while, and go on writing: stopped is what has no process any more.
     const script = `#!/bin/sh
 isThere() { [ -s ${pid} ] && [ "$(cat /proc/$(cat ${pid})/comm 2> /dev/null)" = dovecot ]; }
+sessions() { ip netns pids "$(ip netns identify)" | while read -r each; do case $(readlink /proc/$each/exe) in */dovecot/*) echo $each ;; esac; done; }
 case $1 in
   start) isThere || { rm -f ${pid}; exec dovecot -c ${own}/dovecot.conf; } ;;
-  stop) isThere && kill $(cat ${pid}); exit 0 ;;
-  status) isThere && exit 0; exit 3 ;;
+  stop)
+    isThere || exit 0
+    master=$(cat ${pid})
+    kill $master
+    while [ -e /proc/$master ]; do sleep 0.02; done
+    left=$(sessions)
+    [ -z "$left" ] || kill $left 2> /dev/null
+    exit 0 ;;
+  status) isThere && exit 0; [ -z "$(sessions)" ] || exit 0; exit 3 ;;
 esac
 `;
     writeFileSync(join(dir, 'mail-service'), script);

@@ -7,27 +7,31 @@ const usage = `Long runs that look for what the tests do not find. Exit code 1 w
   npm run soak -- --torn [--times 100] [--seed 1]                      the link cut under load, each copy read by a real Dovecot
   npm run soak -- --kill [--times 100] [--seed 1]                      kill -9 of either agent under load
   npm run soak -- --failover [--times 50] [--seed 1]                   whole appliances lose their power or cables under load, fail over, come back (root)
+  npm run soak -- --killed [--times 1] [--seed 1]                      an agent killed at every step of switchover and failover, whole appliances (root)
   npm run soak -- --systemd                                            the gate of the mail units in a booted Debian (root; debootstrap, systemd-container)
   npm run soak -- --packages                                           the Debian package on two booted Debians: install, pair, upgrade, switch, reboot, fail over, purge (root)
 
 Several may be given; they run one after the other. --minutes ends the simulation early.
 `;
 
-const soaks: Record<'sim' | 'torn' | 'kill' | 'systemd' | 'packages' | 'failover', { load: () => Promise<{ run: Soak }>; times: number }> =
-  {
-    sim: { load: () => import('./sim.ts'), times: 10_000 },
-    torn: { load: () => import('./torn.ts'), times: 100 },
-    kill: { load: () => import('./kill.ts'), times: 100 },
-    systemd: { load: () => import('./systemd.ts'), times: 1 },
-    packages: { load: () => import('./packages.ts'), times: 1 },
-    failover: { load: () => import('./failover.ts'), times: 50 },
-  };
+const soaks: Record<
+  'sim' | 'torn' | 'kill' | 'systemd' | 'packages' | 'failover' | 'killed',
+  { load: () => Promise<{ run: Soak }>; times: number }
+> = {
+  sim: { load: () => import('./sim.ts'), times: 10_000 },
+  torn: { load: () => import('./torn.ts'), times: 100 },
+  kill: { load: () => import('./kill.ts'), times: 100 },
+  systemd: { load: () => import('./systemd.ts'), times: 1 },
+  packages: { load: () => import('./packages.ts'), times: 1 },
+  failover: { load: () => import('./failover.ts'), times: 50 },
+  killed: { load: () => import('./killed.ts'), times: 1 },
+};
 
 process.exitCode = await main();
 
 async function main(): Promise<number> {
   const { values } = parse();
-  const wanted = (['sim', 'torn', 'kill', 'systemd', 'packages', 'failover'] as const).filter((name) => values[name]);
+  const wanted = (['sim', 'torn', 'kill', 'systemd', 'packages', 'failover', 'killed'] as const).filter((name) => values[name]);
   if (wanted.length === 0 || values.help) {
     process.stdout.write(usage);
     return values.help ? 0 : 2;
@@ -52,6 +56,7 @@ function parse() {
         kill: { type: 'boolean', default: false },
         systemd: { type: 'boolean', default: false },
         failover: { type: 'boolean', default: false },
+        killed: { type: 'boolean', default: false },
         packages: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
         histories: { type: 'string' },

@@ -66,6 +66,7 @@ export class PrimaryRole {
   #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
   #onAuditing: ((message: MessageOf<'auditing'>) => void) | null = null;
   #verifying = false;
+  #lastChanged: string | null = null;
   #guardSaved = '[]';
 
   constructor(parts: PrimaryParts, epoch: number, heartbeat: () => MessageOf<'heartbeat'>) {
@@ -78,6 +79,11 @@ export class PrimaryRole {
 
   get unproven(): Unproven {
     return this.#p.unproven;
+  }
+
+  /** The path that was last said to have changed, for people; null before the first. */
+  get lastChanged(): string | null {
+    return this.#lastChanged;
   }
 
   get changes(): Changes {
@@ -125,6 +131,7 @@ export class PrimaryRole {
         meter.rescanned('lost-hints');
         log.warn({ root: hint.root, path: displayPath(hint.path), reason: hint.reason }, 'hints were lost; comparing again');
       }
+      if (hint.kind === 'path') this.#lastChanged = displayPath(joinPath(hint.root, hint.path));
       const isNew = changes.record(hint.root, hint.path, hint.kind === 'path' ? 'path' : 'scan', now);
       if (!isNew && hint.kind === 'path') this.#otherName(hint.root, hint.path, now);
     }

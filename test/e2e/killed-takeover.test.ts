@@ -1,0 +1,32 @@
+import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { expect, test } from 'vitest';
+import { killAtEachStep, killPoints, type KillPoint } from './killed-takeover-scenario.ts';
+
+const root = process.getuid?.() === 0;
+const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+const say = (line: string) => void process.stdout.write(`${line}\n`);
+
+test('the points to kill at are both sides of every step', () => {
+  const points = killPoints();
+  expect(points.length).toBe(9 * 2 * 2 + 8 * 2);
+  expect(new Set(points.map((point) => JSON.stringify(point))).size).toBe(points.length);
+});
+
+// Around the commit point; `npm run soak -- --killed` has all of them.
+const some: KillPoint[] = [
+  { kind: 'switchover', step: 'stepdown', moment: 'begun', victim: 'there' },
+  { kind: 'switchover', step: 'epoch', moment: 'done', victim: 'here' },
+  { kind: 'failover', step: 'raise', moment: 'begun', victim: 'here' },
+];
+
+test.skipIf(!root)(
+  'an agent killed in the middle of a takeover of whole appliances: the command again ends it truly (I3, I5, I14, I16)',
+  async () => {
+    const { problems, rounds, accepted, seen } = await killAtEachStep({ base, points: some, seed: 7, say });
+    expect(problems).toEqual([]);
+    expect(rounds).toBe(some.length);
+    expect(accepted).toBeGreaterThan(100);
+    expect(seen).toBeGreaterThan(100);
+  },
+);
