@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { Appliance, type ApplianceOptions } from './appliance.ts';
+import { Appliance, fenceLevel, type ApplianceOptions } from './appliance.ts';
 import { LmtpClient } from './lmtp-client.ts';
-import { Network } from './namespaces.ts';
+import { Network, type PortPlan } from './namespaces.ts';
 import { ownerMark } from './ownership.ts';
 import type { RunResult } from './processes.ts';
 import { acceptsTcp, waitFor } from './waiting.ts';
@@ -17,17 +17,24 @@ export interface AppliancePairOptions {
   takeover?: string;
   /** Environment of both agents. */
   environment?: NodeJS.ProcessEnv;
+  /** Ports of b, when they are not those of a, and which one is in the service LAN. */
+  hardware?: { ports: readonly PortPlan[]; lan: string };
+  /** A second power switch of both, a PDU at this port of the gateway: asked when the BMC gives no proof. */
+  pduPort?: number;
 }
 
 /** Two appliances on a service LAN (network 0, gateway 10.77.0.254) and a cable of their own (network 1). The test process is in the LAN. */
 export class AppliancePair implements AsyncDisposable {
-  readonly network = new Network({ hosts: ['a', 'b'], networks: 2 });
+  readonly network: Network;
   readonly address = '10.77.0.100';
   readonly a: Appliance;
   readonly b: Appliance;
   readonly #dir: string;
+  readonly #lanOfB: string;
 
-  constructor({ base, takeover, environment }: AppliancePairOptions) {
+  constructor({ base, takeover, environment, hardware, pduPort }: AppliancePairOptions) {
+    this.network = new Network({ hosts: ['a', hardware ? { name: 'b', ports: [...hardware.ports] } : 'b'], networks: 2 });
+    this.#lanOfB = hardware?.lan ?? 'eth0';
     this.#dir = mkdtempSync(join(base, `${ownerMark()}-`));
     chmodSync(this.#dir, 0o755);
     const ports = { a: 9641, b: 9642 };
@@ -44,6 +51,10 @@ export class AppliancePair implements AsyncDisposable {
         dir,
         bmcPort: ports[name],
         fence,
+        ...(name === 'b' ? { port: this.#lanOfB } : {}),
+        ...(pduPort === undefined
+          ? {}
+          : { levels: [fenceLevel(dir, fence, 8), fenceLevel(dir, { ...fence, ipport: String(pduPort) }, 8)] }),
         ...(takeover === undefined ? {} : { takeover }),
         ...(environment && { environment }),
       };
@@ -63,7 +74,7 @@ export class AppliancePair implements AsyncDisposable {
     const { code } = JSON.parse((await this.a.agent.cli(['pair', '--json'])).stdout.split('\n')[0] ?? '') as { code: string };
     await this.b.agent.cli(['pair', '10.77.1.1:7420', code, '--yes']);
     await this.b.agent.start();
-    await this.b.agent.cli(['nics', 'assign', 'lan', 'eth0']);
+    await this.b.agent.cli(['nics', 'assign', 'lan', this.#lanOfB]);
     // Something to replicate: the copy of nothing is no copy.
     await waitFor('mail-a to serve', timeoutMs, () => acceptsTcp(this.address, 24));
     const client = await LmtpClient.open({ host: this.address, port: 24 });

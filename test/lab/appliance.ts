@@ -26,8 +26,10 @@ export interface ApplianceOptions {
   gateways: readonly string[];
   /** Environment of its agent. */
   environment?: NodeJS.ProcessEnv;
-  /** Port of the service network. */
+  /** Port of the service network; default eth0. */
   port?: string;
+  /** Fence levels before the cooperative one and the manual one, as YAML; default: the other one's BMC. */
+  levels?: readonly string[];
   /** More of the section `takeover`, as YAML lines. */
   takeover?: string;
 }
@@ -43,6 +45,8 @@ export class Appliance {
   readonly store: string;
   readonly #o: ApplianceOptions;
   #bmc: Bmc | null = null;
+  /** Its BMC takes the order to switch off, and the power stays on. */
+  powerSticks = false;
 
   constructor(options: ApplianceOptions) {
     this.#o = options;
@@ -75,7 +79,10 @@ export class Appliance {
       address: '10.77.0.254',
       port: this.#o.bmcPort,
       node: `mail-${this.name}`,
-      onPowerOff: () => this.cutPower(),
+      onPowerOff: () => {
+        if (this.powerSticks) throw new Error('the switch sticks');
+        return this.cutPower();
+      },
     });
   }
 
@@ -173,15 +180,14 @@ esac
   }
 
   #sections(): string {
-    const { dir, fence, addresses, gateways, takeover = '' } = this.#o;
+    const { dir, fence, addresses, gateways, takeover = '', levels = [fenceLevel(dir, fence, 30)] } = this.#o;
     const command = (what: string) => JSON.stringify([join(dir, 'mail-service'), what]);
-    const fenceOptions = Object.entries(fence).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
     return `network:
   roles:
     - { name: lan, addresses: ${JSON.stringify(addresses)}, gateways: ${JSON.stringify(gateways)} }
   witnesses: ${JSON.stringify(gateways.slice(0, 1))}
 fencing:
-  - { type: agent, agent: fence_ipmilan, options: { ${fenceOptions.join(', ')} }, secrets: { password: ${join(dir, 'bmc.secret')} }, timeoutSeconds: 30 }
+${levels.map((level) => `  - ${level}`).join('\n')}
   - { type: cooperative, timeoutSeconds: 5 }
   - { type: manual }
 services:
@@ -193,6 +199,12 @@ takeover:
 ${takeover}
 `;
   }
+}
+
+/** A level of fence_ipmilan for an appliance whose files are in `dir`, as YAML. */
+export function fenceLevel(dir: string, options: Record<string, string>, timeoutSeconds: number): string {
+  const given = Object.entries(options).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+  return `{ type: agent, agent: fence_ipmilan, options: { ${given.join(', ')} }, secrets: { password: ${join(dir, 'bmc.secret')} }, timeoutSeconds: ${timeoutSeconds} }`;
 }
 
 function comm(pid: number): string {

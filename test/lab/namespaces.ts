@@ -72,8 +72,11 @@ export class Network {
         runNow('ip', ['netns', 'add', namespace]);
         runNow('ip', ['-n', namespace, 'link', 'set', 'lo', 'up']);
       }
+      // A gateway answers where it is alone: Linux would answer for the address of any port on every port.
+      runNow('ip', ['netns', 'exec', this.#lan, 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore']);
       for (const n of networks) {
-        runNow('ip', ['-n', this.#lan, 'link', 'add', `br${n}`, 'type', 'bridge']);
+        // A hardware address of its own: a bridge without one takes the lowest of its ports, and another when cables move.
+        runNow('ip', ['-n', this.#lan, 'link', 'add', `br${n}`, 'address', `02:77:00:00:00:0${n}`, 'type', 'bridge']);
         runNow('ip', ['-n', this.#lan, 'address', 'add', `10.77.${n}.254/24`, 'dev', `br${n}`]);
         runNow('ip', ['-n', this.#lan, 'link', 'set', `br${n}`, 'up']);
       }
