@@ -86,3 +86,41 @@ test.skipIf(!root)(
     expect(witness.problems).toEqual([]);
   },
 );
+
+test.skipIf(!root)(
+  'half a cable: who hears nothing any more changes nothing by itself, guards tell what is cut, and a deaf primary can be relieved (I3)',
+  async () => {
+    await using pair = new AppliancePair({ base });
+    await pair.start();
+    const { a, b, network } = pair;
+    const stands = async () => {
+      await pause(8000);
+      expect([a.held().length, b.held().length, a.serves(), b.serves()]).toEqual([1, 0, true, false]);
+    };
+    const told = async () => [...(await guardsOf(b)).values()].map(({ guard, level, evidence }) => `${level} ${guard}: ${evidence}`);
+
+    // The standby hears nothing on the cable between the two: for it the primary is gone, and in the LAN it still answers.
+    network.deafen('b', 1, true);
+    await waitFor('the standby to miss its peer', waitMs, async () => !(await b.agent.status()).peer.connected);
+    await stands();
+    expect((await told()).filter((line) => !line.startsWith('pass')).join('; ')).toContain(a.mac());
+    // Nor in the LAN: now it is alone, and knows that it is.
+    network.deafen('b', 0, true);
+    await stands();
+    expect((await told()).join('; ')).toContain('fail isolation');
+    network.deafen('b', 0, false);
+    network.deafen('b', 1, false);
+    await pair.settled(a);
+
+    // The primary hears nothing in the LAN: nobody can reach the mail, and still no node decides that by itself.
+    network.deafen('a', 0, true);
+    await stands();
+    expect((await told()).join('; ')).toContain('fail peer-state');
+    const there = await run(b, 'switchover', '--confirm', 'mail-a');
+    expect([there.code, there.stderr]).toEqual([0, '']);
+    expect([a.held().length, b.held().length, a.serves(), b.serves()]).toEqual([0, 1, false, true]);
+    await waitFor('the LAN to know the new place', waitMs, () => pair.neighbour() === b.mac());
+    network.deafen('a', 0, false);
+    await pair.settled(b);
+  },
+);

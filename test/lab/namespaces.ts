@@ -103,6 +103,14 @@ export class Network {
     runNow('ip', ['-n', this.#lan, 'link', 'set', this.#cable(name, { network }), 'up']);
   }
 
+  /** Half a cable: the host's frames reach the network, and nothing of the network reaches the host any more; or all is well again. */
+  deafen(name: string, network: number, deaf: boolean): void {
+    const state = deaf ? 'off' : 'on';
+    const flags = ['flood', 'mcast_flood', 'bcast_flood', 'learning'].flatMap((flag) => [flag, state]);
+    const cable = this.#cable(name, { network });
+    runNow('ip', ['-n', this.#lan, 'link', 'set', 'dev', cable, 'type', 'bridge_slave', ...flags, 'fdb_flush']);
+  }
+
   /** Plugs the cable of a host's port into another network, or pulls it out (null). */
   plug(name: string, port: string, network: number | null): void {
     const cable = this.#cable(name, { port });
