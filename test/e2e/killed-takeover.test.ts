@@ -17,6 +17,8 @@ test('the points to kill at are both sides of every step', () => {
 const some: KillPoint[] = [
   { kind: 'switchover', step: 'stepdown', moment: 'begun', victim: 'there' },
   { kind: 'switchover', step: 'epoch', moment: 'done', victim: 'here' },
+  // The address is there already, and the agent that comes back begins by bringing everything down.
+  { kind: 'switchover', step: 'addresses', moment: 'done', victim: 'here' },
   { kind: 'failover', step: 'raise', moment: 'begun', victim: 'here' },
 ];
 

@@ -112,6 +112,9 @@ export class Takeover {
         `type ${peer}, or give --confirm ${peer}, if that is the node that is to go out of service`,
         exitCodes.refused,
       );
+    // An agent that has just started after a takeover was interrupted still brings everything down: what is taken before
+    // that has ended would be taken away again.
+    await node.keeper.idle();
     const interrupted = await this.#runner.settle(kind, order);
     if (interrupted !== null) return interrupted;
     const now = await this.plan({ kind, overrides: request.plan?.overrides ?? request.overrides, by }, order.signal);
