@@ -16,10 +16,8 @@ test('the points to kill at are both sides of every step', () => {
 // Around the commit point; `npm run soak -- --killed` has all of them.
 const some: KillPoint[] = [
   { kind: 'switchover', step: 'stepdown', moment: 'begun', victim: 'there' },
-  { kind: 'switchover', step: 'epoch', moment: 'done', victim: 'here' },
   // The address is there already, and the agent that comes back begins by bringing everything down.
   { kind: 'switchover', step: 'addresses', moment: 'done', victim: 'here' },
-  { kind: 'failover', step: 'raise', moment: 'begun', victim: 'here' },
 ];
 
 test.skipIf(!root)(
