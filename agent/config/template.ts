@@ -90,7 +90,8 @@ history:
 #   - { type: manual }
 
 # The mail services, which run on the active node alone: systemd units that have the drop-in 10-mailtwin.conf, or
-# commands (\`status\` ends with 0 = running, 3 = stopped: no process of the mail server is left, sessions included). imap is a login that proves that mail is served.
+# commands (\`status\` ends with 0 = running, 3 = stopped: no process of the mail server is left, sessions included).
+# imap is a login that proves that mail is served.
 # services:
 #   units: [mailtwin-active.target, dovecot.service, postfix.service]
 #   configCheck: [doveconf, -n]

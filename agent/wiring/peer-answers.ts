@@ -115,7 +115,7 @@ class Rest {
       code: 'still-written',
       text: `the services are stopped, and somebody still writes below the roots${last === null ? '' : `: ${last} changed last`}`,
       remedy:
-        'find who writes there (lsof, fuser) and stop that, too; with `services.commands` the status may say stopped only when no process of the mail server is left',
+        'find who writes there and stop that, too; with `services.commands` the status may say stopped only when no process of the mail server is left',
     };
   }
 

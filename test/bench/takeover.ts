@@ -129,11 +129,7 @@ async function measure(): Promise<Row[]> {
       const next = pair.other(active);
       await active.cutPower();
       await waitFor('the dead to count as dead', waitMs, async () => {
-        const { guards } = await next.agent.control.ask('POST /takeover/plan', {
-          kind: 'failover',
-          overrides: [],
-          by: { uid: 0, user: 'bench', tty: null, sudoUser: null },
-        });
+        const guards = await next.failoverGuards();
         return guards.every(({ level }) => level !== 'fail');
       });
       const ended = await takeOver(next, 'failover', `mail-${active.name}`);

@@ -1,10 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Appliance } from '../lab/appliance.ts';
-import { servicePassword } from '../lab/appliance.ts';
 import { AppliancePair } from '../lab/appliance-pair.ts';
 import { waitFor } from '../lab/waiting.ts';
-import { Witness } from '../lab/witness.ts';
 import { SimRandom } from '../sim/sim-random.ts';
+import { witnessed } from './witnessed.ts';
 
 export interface FailoverResult {
   problems: string[];
@@ -40,11 +39,8 @@ export async function failOverUnderLoad(options: {
   const result: FailoverResult = { problems, failovers: 0, accepted: 0, seen: 0, salvaged: 0, times: [] };
   await using pair = new AppliancePair({ base, ...(environment && { environment }) });
   await pair.start();
-  const witness = new Witness({ host: pair.address, password: servicePassword, users: ['anna', 'bert'] });
-  witness.start();
   let active = pair.a;
-  try {
-    await waitFor('the first mail', waitMs, () => witness.accepted.size > 20 && witness.seen > 20);
+  const mail = await witnessed(pair, problems, async (witness) => {
     for (let i = 0; i < times; i++) {
       const next = pair.other(active);
       await pause(random.between(300, 2500));
@@ -76,17 +72,9 @@ export async function failOverUnderLoad(options: {
         await waitFor('the connection', waitMs, async () => (await pair.other(active).agent.status()).peer.connected);
       else await pair.settled(active);
     }
-  } finally {
-    await witness.stop();
-  }
-  await pause(500);
-  await witness.check();
-  problems.push(
-    ...witness.problems,
-    ...[pair.a, pair.b].flatMap((each) => each.alarmingLogLines().map((line) => `log of mail-${each.name}: ${line}`)),
-  );
+  });
   result.times.sort((a, b) => a - b);
-  return Object.assign(result, { accepted: witness.accepted.size, seen: witness.seen });
+  return Object.assign(result, mail);
 }
 
 /** @returns when the command that succeeded was started, monotonic milliseconds. */

@@ -1,12 +1,13 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { RunRequest, StepId, TakeoverKind } from '../../protocol/takeover.ts';
 import { stepsOf } from '../../agent/failover/plan.ts';
-import { servicePassword, type Appliance } from '../lab/appliance.ts';
+import type { Appliance } from '../lab/appliance.ts';
 import { AppliancePair } from '../lab/appliance-pair.ts';
 import { waitFor } from '../lab/waiting.ts';
-import { Witness } from '../lab/witness.ts';
+import type { Witness } from '../lab/witness.ts';
 import { SimRandom } from '../sim/sim-random.ts';
 import { comeBack } from './failover-scenario.ts';
+import { witnessed } from './witnessed.ts';
 
 /** One moment to kill at: `here` is the node on which the command runs. */
 export interface KillPoint {
@@ -54,34 +55,22 @@ export async function killAtEachStep(options: {
   const result: KilledResult = { problems: [], rounds: 0, accepted: 0, seen: 0 };
   await using pair = new AppliancePair({ base, takeover: '  quiesceMaxSeconds: 10' });
   await pair.start();
-  const witness = new Witness({ host: pair.address, password: servicePassword, users: ['anna', 'bert'] });
-  witness.start();
   let active = pair.a;
-  try {
-    await waitFor('the first mail', waitMs, () => witness.accepted.size > 20 && witness.seen > 20);
+  const mail = await witnessed(pair, result.problems, async (witness) => {
     for (const point of points) {
       const next = pair.other(active);
       const name = `${point.kind}, ${point.victim} killed when ${point.step} had ${point.moment === 'begun' ? 'begun' : 'ended'}`;
-      const watch = new OneActive(pair, (problem) => result.problems.push(`${name}: ${problem}`));
-      const log = await takeOverWithKill({ active, next, point, delayMs: random.between(0, 60), witness });
-      await watch.stop();
-      result.problems.push(...log.problems.map((problem) => `${name}: ${problem}`));
+      const delayMs = random.between(0, 60);
+      const [log, both] = await whileLooking(pair, () => takeOverWithKill({ active, next, point, delayMs, witness }));
+      result.problems.push(...[...both, ...log.problems].map((problem) => `${name}: ${problem}`));
       result.rounds++;
       say(`seed ${seed} ${name}: ${log.said.join(' | ')}; ${witness.accepted.size} accepted, ${result.problems.length} problems`);
       if (point.kind === 'failover') await comeBack(pair, active, result.problems, result.rounds);
       active = next;
       await pair.settled(active, waitMs);
     }
-  } finally {
-    await witness.stop();
-  }
-  await pause(500);
-  await witness.check();
-  result.problems.push(
-    ...witness.problems,
-    ...[pair.a, pair.b].flatMap((each) => each.alarmingLogLines().map((line) => `log of mail-${each.name}: ${line}`)),
-  );
-  return Object.assign(result, { accepted: witness.accepted.size, seen: witness.seen });
+  });
+  return Object.assign(result, mail);
 }
 
 interface Log {
@@ -105,12 +94,12 @@ async function takeOverWithKill(round: {
     await untilMayFailOver(next);
   }
   const victim = point.victim === 'here' ? next : active;
-  const isKilled = await runAndKill(next, point, `mail-${active.name}`, async () => {
+  const first = await runAndKill(next, point, `mail-${active.name}`, async () => {
     await pause(delayMs);
     await victim.agent.kill9();
   });
-  if (isKilled === null) log.problems.push(`the step never came`);
-  log.said.push(isKilled ?? 'not killed');
+  if (first === null) log.problems.push('the step never came');
+  log.said.push(first ?? 'not killed');
   await pause(200);
   if (!victim.agent.isRunning) await victim.agent.start();
   for (let tries = 0; ; tries++) {
@@ -128,8 +117,9 @@ async function takeOverWithKill(round: {
       if (holds.join() !== [1, true, 0, false].join()) log.problems.push(`said done, and holds are ${holds.join()}: ${text}`);
       return log;
     }
-    if (code === 4 || code === 1) await isBack(active, log, text);
-    if (code === 5 && !/\n|:/.test(text)) log.problems.push(`exit 5 without what to do: ${text}`);
+    if (!text.includes('what to do: ')) log.problems.push(`exit ${code} without what to do: ${text}`);
+    // In a failover the old primary is dead, whatever the command comes to.
+    if ((code === 4 || code === 1) && point.kind === 'switchover') await isBack(active, log, text);
     if (tries >= 40) {
       log.problems.push(`did not come to an end: ${text}`);
       throw new Error(log.problems.join('\n') + log.said.join('\n'));
@@ -168,30 +158,28 @@ async function runAndKill(node: Appliance, point: KillPoint, dead: string, kill:
 }
 
 async function untilMayFailOver(node: Appliance): Promise<void> {
-  const by = { uid: 0, user: 'lab', tty: null, sudoUser: null };
   await waitFor('the dead to count as dead', waitMs, async () => {
-    const { guards } = await node.agent.control.ask('POST /takeover/plan', { kind: 'failover', overrides: [], by });
+    const guards = await node.failoverGuards();
     return guards.every(({ level, guard }) => level !== 'fail' || guard === 'predicted-loss' || guard === 'unproven');
   });
 }
 
-/** Looks all the time whether both nodes hold the service address, or both serve. */
-class OneActive {
-  #stopped = false;
-  readonly #work: Promise<void>;
-
-  constructor(pair: AppliancePair, problem: (text: string) => void) {
-    this.#work = (async () => {
-      while (!this.#stopped) {
-        if (pair.a.held().length > 0 && pair.b.held().length > 0) problem('both nodes hold the service address (I3)');
-        if (pair.a.serves() && pair.b.serves()) problem('both nodes serve (I3)');
-        await pause(100);
-      }
-    })();
-  }
-
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    await this.#work;
+/** Looks all the time, while `work` is done, whether both nodes hold the service address, or both serve. */
+async function whileLooking<T>(pair: AppliancePair, work: () => Promise<T>): Promise<[T, problems: string[]]> {
+  const problems: string[] = [];
+  let isOver = false;
+  const look = async (): Promise<void> => {
+    while (!isOver) {
+      if (pair.a.held().length > 0 && pair.b.held().length > 0) problems.push('both nodes hold the service address (I3)');
+      if (pair.a.serves() && pair.b.serves()) problems.push('both nodes serve (I3)');
+      await pause(100);
+    }
+  };
+  const looking = look();
+  try {
+    return [await work(), problems];
+  } finally {
+    isOver = true;
+    await looking;
   }
 }

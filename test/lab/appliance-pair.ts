@@ -94,9 +94,8 @@ export class AppliancePair implements AsyncDisposable {
       const [one, two] = [await active.agent.status(), await standby.agent.status()];
       if (!one.active || two.role !== 'standby' || two.replication.phase !== 'streaming') return false;
       // What counts is what the standby would say to a takeover.
-      const by = { uid: 0, user: 'lab', tty: null, sudoUser: null };
-      const plan = await standby.agent.control.ask('POST /takeover/plan', { kind: 'failover', overrides: [], by });
-      return plan.guards.some(({ guard, level }) => guard === 'initial-fill' && level === 'pass');
+      const guards = await standby.failoverGuards();
+      return guards.some(({ guard, level }) => guard === 'initial-fill' && level === 'pass');
     });
   }
 

@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { GuardResult } from '../../protocol/takeover.ts';
 import { LabAgent } from './agents.ts';
 import { Bmc } from './bmc.ts';
 import { dovecotConfig } from './dovecot-config.ts';
@@ -118,6 +119,12 @@ export class Appliance {
     return runNow('ip', ['netns', 'pids', this.namespace])
       .split('\n')
       .some((pid) => pid !== '' && comm(Number(pid)) === 'dovecot');
+  }
+
+  /** What its guards would say to a failover now. */
+  async failoverGuards(): Promise<readonly GuardResult[]> {
+    const by = { uid: 0, user: 'lab', tty: null, sudoUser: null };
+    return (await this.agent.control.ask('POST /takeover/plan', { kind: 'failover', overrides: [], by })).guards;
   }
 
   /** Lines of its Dovecot's log that tell of corruption, rebuilding and the like. */

@@ -1,11 +1,9 @@
-import { join } from 'node:path';
-import { showCount } from '../cli/format.ts';
 import { quantile } from '../cli/demo/latency.ts';
 import { ChangeLoop, changesAtRate } from '../mailgen/change.ts';
 import { atMost, figure, type Bench, type Measurement, type Row } from './measurement.ts';
-import { withPair, type Pair } from './pair.ts';
+import { withManyFiles, type Pair } from './pair.ts';
 import { memoryOf } from './process-usage.ts';
-import { makeBenchStore, requireSpace, smallFileBytes, smallSizes } from './store.ts';
+import { smallSizes } from './store.ts';
 
 const changesPerSecond = 20;
 const sampleMs = 2000;
@@ -24,14 +22,8 @@ type Samples = Record<(typeof sides)[number], number[]>;
 export const growth: Measurement = {
   about: 'memory over a long time under load',
   async run(bench) {
-    const { files, minutes } = bench.options;
-    requireSpace(bench, files * smallFileBytes * 2.2);
-    const source = join(bench.dir, 'source');
-    bench.say(`making ${showCount(files)} small messages`);
-    await makeBenchStore(bench, source, files, smallSizes);
-    return withPair(join(bench.dir, 'pair'), source, bench.signal, async (pair) => {
-      bench.say('filling the standby');
-      await pair.fill(bench.signal, 3600);
+    const { minutes } = bench.options;
+    return withManyFiles(bench, async (pair) => {
       bench.say(`${changesPerSecond} changes a second for ${minutes} minutes`);
       const samples = await sampled(bench, pair);
       return sides.flatMap((side) => rowsOf(side, minutes, samples[side]));

@@ -1,11 +1,10 @@
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { showCount } from '../cli/format.ts';
 import { ChangeLoop, changesAtRate } from '../mailgen/change.ts';
 import { atMost, figure, showExactSeconds, type Bench, type Measurement, type Row } from './measurement.ts';
-import { withPair, type Pair } from './pair.ts';
+import { withManyFiles, type Pair } from './pair.ts';
 import { memoryOf, processorSeconds, type Memory } from './process-usage.ts';
-import { makeBenchStore, requireSpace, smallFileBytes, smallSizes } from './store.ts';
+import { smallSizes } from './store.ts';
 
 const changesPerSecond = 50;
 /** After the fill a standby looks once whether anybody else wrote below its roots; idle is what comes after that. */
@@ -25,13 +24,7 @@ export const memory: Measurement = {
   about: 'memory and idle use with many files in the index',
   async run(bench) {
     const { files, seconds } = bench.options;
-    requireSpace(bench, files * smallFileBytes * 2.2);
-    const source = join(bench.dir, 'source');
-    bench.say(`making ${showCount(files)} small messages`);
-    await makeBenchStore(bench, source, files, smallSizes);
-    return withPair(join(bench.dir, 'pair'), source, bench.signal, async (pair) => {
-      bench.say('filling the standby');
-      const fillSeconds = await pair.fill(bench.signal, 3600);
+    return withManyFiles(bench, async (pair, fillSeconds) => {
       const pids = pair.pids();
       const restSeconds = await atRest(bench, pids);
       const afterFill = { primary: memoryOf(pids.primary), standby: memoryOf(pids.standby) };

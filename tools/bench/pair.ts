@@ -3,12 +3,16 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { AgentProcess, runCommand } from '../cli/demo/agent-process.ts';
+import { showCount } from '../cli/format.ts';
+import type { Bench } from './measurement.ts';
 import { ownFileSystem } from './own-file-system.ts';
 import { childWithArgument } from './process-usage.ts';
+import { makeBenchStore, requireSpace, smallFileBytes, smallSizes } from './store.ts';
 
 /** Asking for the status is work for the agent too. */
 const pollMs = 100;
 const waitTimeoutSeconds = 120;
+const manyFilesSecondsMax = 3600;
 
 /** One node of a pair under measurement. */
 export interface Node {
@@ -121,6 +125,19 @@ export async function withPair<T>(dir: string, root: string, signal: AbortSignal
     process.off('exit', atExit);
     release();
   }
+}
+
+/** Fills a standby with `files` small messages, then works with the pair. `work` is told how many seconds the fill took. */
+export async function withManyFiles<T>(bench: Bench, work: (pair: Pair, fillSeconds: number) => Promise<T>): Promise<T> {
+  const { files } = bench.options;
+  requireSpace(bench, files * smallFileBytes * 2.2);
+  const source = join(bench.dir, 'source');
+  bench.say(`making ${showCount(files)} small messages`);
+  await makeBenchStore(bench, source, files, smallSizes);
+  return withPair(join(bench.dir, 'pair'), source, bench.signal, async (pair) => {
+    bench.say('filling the standby');
+    return work(pair, await pair.fill(bench.signal, manyFilesSecondsMax));
+  });
 }
 
 /** A port of loopback that nobody has at this moment. */

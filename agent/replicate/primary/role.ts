@@ -66,7 +66,7 @@ export class PrimaryRole {
   #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
   #onAuditing: ((message: MessageOf<'auditing'>) => void) | null = null;
   #verifying = false;
-  #lastChanged: string | null = null;
+  #lastHint: Hint | null = null;
   #guardSaved = '[]';
 
   constructor(parts: PrimaryParts, epoch: number, heartbeat: () => MessageOf<'heartbeat'>) {
@@ -83,7 +83,7 @@ export class PrimaryRole {
 
   /** The path that was last said to have changed, for people; null before the first. */
   get lastChanged(): string | null {
-    return this.#lastChanged;
+    return this.#lastHint && displayPath(joinPath(this.#lastHint.root, this.#lastHint.path));
   }
 
   get changes(): Changes {
@@ -131,7 +131,7 @@ export class PrimaryRole {
         meter.rescanned('lost-hints');
         log.warn({ root: hint.root, path: displayPath(hint.path), reason: hint.reason }, 'hints were lost; comparing again');
       }
-      if (hint.kind === 'path') this.#lastChanged = displayPath(joinPath(hint.root, hint.path));
+      if (hint.kind === 'path') this.#lastHint = hint;
       const isNew = changes.record(hint.root, hint.path, hint.kind === 'path' ? 'path' : 'scan', now);
       if (!isNew && hint.kind === 'path') this.#otherName(hint.root, hint.path, now);
     }
