@@ -167,18 +167,24 @@ export class Appliance {
     const pid = join(own, 'run/master.pid');
     // Sessions outlive the master for a while, and go on writing: stopped is what has no process any more.
     const script = `#!/bin/sh
-isThere() { [ -s ${pid} ] && [ "$(cat /proc/$(cat ${pid})/comm 2> /dev/null)" = dovecot ]; }
+isThere() { [ -s ${pid} ] && runs "$(cat ${pid})"; }
+# What ended and was not waited for has no program any more.
+runs() { [ -n "$(readlink "/proc/$1/exe")" ]; }
 sessions() { ip netns pids "$(ip netns identify)" | while read -r each; do case $(readlink /proc/$each/exe) in */dovecot/*) echo $each ;; esac; done; }
 case $1 in
   start) isThere || { rm -f ${pid}; exec dovecot -c ${own}/dovecot.conf; } ;;
   stop)
     isThere || exit 0
     master=$(cat ${pid})
-    kill $master
-    while [ -e /proc/$master ]; do sleep 0.02; done
-    left=$(sessions)
-    [ -z "$left" ] || kill $left 2> /dev/null
-    exit 0 ;;
+    kill "$master"
+    # As systemd does with a unit that takes its time: the rest is told, too.
+    for i in $(seq 1000); do
+      left=$(sessions | grep -vx "$master")
+      [ "$i" -lt 60 ] || [ -z "$left" ] || kill $left 2> /dev/null
+      runs "$master" || [ -n "$left" ] || exit 0
+      sleep 0.02
+    done
+    exit 1 ;;
   status) isThere && exit 0; [ -z "$(sessions)" ] || exit 0; exit 3 ;;
 esac
 `;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { ServicesConfig } from '../../agent/config/takeover-sections/services.ts';
 import type { Exec, ExecResult } from '../../agent/platform/exec.ts';
+import { sleep } from '../../agent/platform/clock.ts';
 import { silentLog } from '../../agent/platform/log.ts';
 import { realFiles } from '../../agent/platform/real-files.ts';
 import { createServices, type Services } from '../../agent/services/services.ts';
@@ -24,10 +25,10 @@ class Bench {
   readonly calls: string[] = [];
   readonly services: Services;
 
-  constructor(change: Partial<ServicesConfig>, answer: (args: readonly string[]) => Partial<ExecResult>) {
+  constructor(change: Partial<ServicesConfig>, answer: (args: readonly string[]) => Partial<ExecResult> | Promise<Partial<ExecResult>>) {
     const exec: Exec = async (program, args) => {
       this.calls.push(`${program} ${args.join(' ')}${existsSync(this.gate) ? ' [gate]' : ''}`);
-      return { code: 0, signal: null, timedOut: false, stdout: '', stderr: '', truncated: false, ...answer([program, ...args]) };
+      return { code: 0, signal: null, timedOut: false, stdout: '', stderr: '', truncated: false, ...(await answer([program, ...args])) };
     };
     this.services = createServices({
       config: {
@@ -111,6 +112,30 @@ describe('services as systemd units', () => {
       exitCode: 5,
       message: expect.stringContaining('2 processes left') as string,
     });
+  });
+
+  it('are hurried while they stop, with the signal that systemd sends next, where it sends it', async () => {
+    const units = ['dovecot.service', 'own.service', 'quick.service'];
+    const modes = ['control-group', 'mixed', 'control-group'];
+    let stopMs = 3000;
+    let endsAtMs = 0;
+    const bench = new Bench({ units }, async (args) => {
+      const { now } = bench.sim;
+      if (args[1] === 'stop') {
+        endsAtMs = now + stopMs;
+        await sleep(bench.sim.host(0), stopMs);
+      }
+      const state = now < endsAtMs ? 'deactivating' : 'inactive';
+      return { stdout: modes.map((mode, i) => `${show(i < 2 ? state : 'inactive', 'x')}KillMode=${mode}\n`).join('\n') };
+    });
+    const kills = () => bench.calls.filter((call) => call.includes('kill'));
+    await bench.settle(bench.services.stop());
+    expect(kills()).toEqual(['systemctl kill --signal=SIGTERM -- dovecot.service']);
+    // A stop that ends in time is left alone, also afterwards.
+    stopMs = 1000;
+    await bench.settle(bench.services.stop());
+    await bench.sim.runWhile(() => true, 60_000);
+    expect(kills()).toHaveLength(1);
   });
 
   it('are partial, or unknown, when systemd says so', () => {
