@@ -1,25 +1,18 @@
 import { existsSync } from 'node:fs';
 import type { DoctorFinding, GatedUnit, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
 import type { Config } from './config/config.ts';
-import { initNode as writeNode } from './config/init.ts';
 import { loadConfig } from './config/load.ts';
 import { parseHostPort } from './config/values.ts';
-import { loadIdentity, makeIdentity } from './link/identity.ts';
-import { joinPair as joinByCode } from './link/pairing-client.ts';
 import { pinFile } from './link/pins.ts';
-import { runDoctor } from './observe/doctor/doctor.ts';
-import { hostProbe } from './observe/doctor/host-probe.ts';
-import { createLog } from './observe/log.ts';
-import { boundMemory } from './platform/process-memory.ts';
 import { systemClock } from './platform/clock.ts';
 import { OperatorError } from './platform/errors.ts';
-import { exec } from './platform/exec.ts';
-import { gateUnits as gateTheUnits } from './wiring/gate-units.ts';
-import { supportFiles as readSupportFiles } from './wiring/support-files.ts';
 import { withDurableRole } from './wiring/node-state.ts';
-import { Agent, type RunOptions } from './wiring/agent.ts';
+import type { RunOptions } from './wiring/agent.ts';
 
-/** What the command line can have this node do without asking a running agent. */
+/**
+ * What the command line can have this node do without asking a running agent. What most commands do not need is loaded
+ * by the one that does: `mailtwin status` wants a path, not a database.
+ */
 
 /** The agent in the foreground until a signal or a request to stop; the exit code. */
 export async function runAgent(configFile: string, options: RunOptions = { foreign: 'refuse' }): Promise<number> {
@@ -31,6 +24,11 @@ export async function runAgent(configFile: string, options: RunOptions = { forei
       'run `mailtwin init`, or correct `state` in the configuration',
       2,
     );
+  const [{ Agent }, { createLog }, { boundMemory }] = await Promise.all([
+    import('./wiring/agent.ts'),
+    import('./observe/log.ts'),
+    import('./platform/process-memory.ts'),
+  ]);
   boundMemory();
   const log = createLog(config.log.level);
   const agent = await Agent.start(config, log, options);
@@ -46,7 +44,8 @@ export async function runAgent(configFile: string, options: RunOptions = { forei
 }
 
 export async function initNode(options: InitOptions): Promise<InitResult> {
-  const { config, fingerprint } = writeNode(options, makeIdentity);
+  const [init, { makeIdentity }] = await Promise.all([import('./config/init.ts'), import('./link/identity.ts')]);
+  const { config, fingerprint } = init.initNode(options, makeIdentity);
   return { file: config.file, state: config.state, fingerprint };
 }
 
@@ -60,8 +59,9 @@ export async function joinPair(options: JoinOptions): Promise<JoinResult> {
       'write the address of the primary, for example 192.0.2.1:7420',
       2,
     );
+  const [pairing, { loadIdentity }] = await Promise.all([import('./link/pairing-client.ts'), import('./link/identity.ts')]);
   const identity = loadIdentity(config.state);
-  const peer = await joinByCode({
+  const peer = await pairing.joinPair({
     config,
     identity,
     pins: pinFile(config.state),
@@ -78,19 +78,25 @@ export async function stateDirOf(configFile: string): Promise<string> {
   return loadConfig(configFile).state;
 }
 
-export function doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding> {
-  return runDoctor(
+export async function* doctor(configFile: string, status: Status | null): AsyncGenerator<DoctorFinding, void> {
+  const [{ runDoctor }, { hostProbe }] = await Promise.all([
+    import('./observe/doctor/doctor.ts'),
+    import('./observe/doctor/host-probe.ts'),
+  ]);
+  yield* runDoctor(
     hostProbe(() => withPinnedAddresses(withDurableRole(loadConfig(configFile)))),
     status,
   );
 }
 
 export async function gateUnits(configFile: string, action: 'show' | 'install' | 'remove'): Promise<GatedUnit[]> {
-  return gateTheUnits(loadConfig(configFile), action, exec);
+  const [units, { exec }] = await Promise.all([import('./wiring/gate-units.ts'), import('./platform/exec.ts')]);
+  return units.gateUnits(loadConfig(configFile), action, exec);
 }
 
 export async function supportFiles(configFile: string): Promise<{ name: string; text: string }[]> {
-  return readSupportFiles(loadConfig(configFile), exec);
+  const [support, { exec }] = await Promise.all([import('./wiring/support-files.ts'), import('./platform/exec.ts')]);
+  return support.supportFiles(loadConfig(configFile), exec);
 }
 
 /** The peer's addresses as the link uses them: those of the configuration, then where pairing found the peer. */

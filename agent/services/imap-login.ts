@@ -1,4 +1,4 @@
-import { ImapFlow } from 'imapflow';
+import type * as imapflow from 'imapflow';
 import type { ImapCheckConfig } from '../config/takeover-sections/services.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { isLoopback } from '../platform/ip-address.ts';
@@ -11,7 +11,15 @@ export type LoginCheck = (imap: ImapCheckConfig, signal: AbortSignal) => Promise
 
 const stepMs = 10_000;
 
-export function imapLogin(files: Files): LoginCheck {
+/**
+ * @param isWanted - Whether a login is configured: then its library is loaded beside everything else, so that a takeover
+ *   needs no file of a release that an upgrade may have taken away.
+ */
+export function imapLogin(files: Files, isWanted: boolean): LoginCheck {
+  let library: Promise<typeof imapflow> | null = null;
+  const load = () => (library ??= import('imapflow'));
+  // What it rejects with is told by the login that needs it.
+  if (isWanted) load().catch(() => {});
   return async (imap, signal) => {
     const where = `${imap.user} at ${imap.host}:${imap.port}`;
     let pass: string;
@@ -22,7 +30,9 @@ export function imapLogin(files: Files): LoginCheck {
       return { ok: false, evidence: `${error.message}; ${error.remedy}` };
     }
     if (signal.aborted) return { ok: false, evidence: `no time was left for the login of ${where}` };
-    const client = new ImapFlow({
+    const loaded = await load().catch((error: unknown) => String(error));
+    if (typeof loaded === 'string') return { ok: false, evidence: `the program that logs in cannot be loaded: ${loaded}` };
+    const client = new loaded.ImapFlow({
       host: imap.host,
       port: imap.port,
       auth: { user: imap.user, pass },

@@ -40,7 +40,7 @@ export function makeAppliance(config: Config, identity: Identity, kv: Kv, log: L
     files: realFiles,
     clock: systemClock,
     log,
-    login: imapLogin(realFiles),
+    login: imapLogin(realFiles, (config.services?.imap ?? null) !== null),
   });
   return {
     network,

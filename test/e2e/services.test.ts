@@ -61,7 +61,7 @@ describe.skipIf(labObstacle() !== null)('the mail services', () => {
     const passwordFile = join(dir, 'probe.secret');
     writeFileSync(passwordFile, 'probe-secret-7\n', { mode: 0o600 });
 
-    const login = imapLogin(realFiles);
+    const login = imapLogin(realFiles, true);
     const imap: ImapCheckConfig = { host: '127.0.0.1', port: 1143, user: 'probe', passwordFile, tls: 'none' };
     const services: Services = createServices({
       config: {

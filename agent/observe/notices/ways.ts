@@ -1,6 +1,5 @@
 import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
-import { createTransport } from 'nodemailer';
 import type { NoticesConfig, SmtpConfig, WebhookConfig } from '../../config/notices.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import type { Files } from '../../platform/files.ts';
@@ -29,6 +28,7 @@ function smtpWay(config: SmtpConfig, parts: WayParts): Way {
     name: 'smtp',
     async send(letter) {
       await refuseOurselves(config, parts.serviceAddresses);
+      const { createTransport } = await import('nodemailer');
       const transport = createTransport(smtpOptions(config, parts.files));
       try {
         const { subject, text } = letterText(letter);
@@ -76,6 +76,7 @@ function certificates(files: Files, path: string): Buffer {
 /** Connects, greets and logs in, and sends nothing. */
 export async function tryMailServer(config: SmtpConfig, parts: WayParts): Promise<void> {
   await refuseOurselves(config, parts.serviceAddresses);
+  const { createTransport } = await import('nodemailer');
   const transport = createTransport(smtpOptions(config, parts.files));
   try {
     await transport.verify();
