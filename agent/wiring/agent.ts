@@ -32,7 +32,7 @@ import { notifierOf } from './notices.ts';
 import { findServerVersion, openStore } from './parts.ts';
 import { enterRole, type RoleParts } from './roles.ts';
 import { salvageAnswers } from './salvage/answers.ts';
-import { SalvageLink } from './salvage/link.ts';
+import { PeerAsks, salvageWording } from './peer-asks.ts';
 import { rejoin } from './salvage/rejoin.ts';
 import { Salvage } from './salvage/salvage.ts';
 import { agentVersion } from './version.ts';
@@ -119,7 +119,12 @@ export class Agent {
       failed: this.#failed,
     };
     let node: Node | null = null;
-    const salvageLink = new SalvageLink({ clock: systemClock, channel: () => link?.channel ?? null, ...salvageAnswers(kv, () => here) });
+    const salvageAsks = new PeerAsks({
+      clock: systemClock,
+      wording: salvageWording,
+      channel: () => link?.channel ?? null,
+      ...salvageAnswers(kv, () => here),
+    });
     const here: Node = (node = await Node.start({
       config,
       log,
@@ -132,7 +137,7 @@ export class Agent {
       failed: this.#failed,
       takeoverRuns: () => takeover?.runs ?? false,
       stopTakeover: (because) => takeover?.stop(because),
-      takes: (channel, message) => salvageLink.take(channel, message),
+      takes: (channel, message) => salvageAsks.take(channel, message),
     }));
     this.#closers.push(() => here.stop());
     const readings = new ApplianceReadings(appliance, systemClock, () => takeover?.last() ?? null);
@@ -209,7 +214,7 @@ export class Agent {
     const salvage = new Salvage({
       node: here,
       files: realFiles,
-      link: salvageLink,
+      asks: salvageAsks,
       pair: () => readablePin(pins)?.pair ?? '',
       name: config.node,
       audit: commands.audit,

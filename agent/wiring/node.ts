@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Message, Role } from '../../protocol/messages.ts';
-import type { PeerWord } from '../../protocol/takeover.ts';
+import type { PeerWord, TakeoverAnswer, TakeoverAsk } from '../../protocol/takeover.ts';
 import type { Config } from '../config/config.ts';
 import { RoleKeeper, type RoleActions } from '../failover/role-keeper.ts';
 import { initialRole, isServing } from '../failover/role-machine.ts';
@@ -17,7 +17,7 @@ import type { Appliance } from './appliance.ts';
 import { saveLastVerify } from '../replicate/status.ts';
 import { tellRole } from './node-state.ts';
 import { peerAnswers } from './peer-answers.ts';
-import { PeerAsks, without } from './peer-asks.ts';
+import { PeerAsks, takeoverWording, without } from './peer-asks.ts';
 import { meet, type RunningRole } from './roles.ts';
 import { Settling } from './settling.ts';
 
@@ -62,7 +62,7 @@ function bootId(): string {
 export class Node {
   readonly #p: NodeParts;
   readonly keeper: RoleKeeper;
-  readonly asks: PeerAsks;
+  readonly asks: PeerAsks<TakeoverAsk, TakeoverAnswer>;
   readonly #settling: Settling;
   #running: RunningRole;
   #turning: Promise<void> | null = null;
@@ -97,6 +97,7 @@ export class Node {
     });
     this.asks = new PeerAsks({
       clock: systemClock,
+      wording: takeoverWording,
       channel: () => parts.link()?.channel ?? null,
       answer: peerAnswers({
         keeper: this.keeper,

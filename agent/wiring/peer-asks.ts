@@ -1,64 +1,105 @@
 import type { Message } from '../../protocol/messages.ts';
+import type { SalvageAnswer, SalvageAsk } from '../../protocol/salvage.ts';
 import type { TakeoverAnswer, TakeoverAsk } from '../../protocol/takeover.ts';
 import type { Channel } from '../link/channel.ts';
 import type { Clock } from '../platform/clock.ts';
 
-export interface PeerAsksParts {
+/** The messages of one kind of conversation, and how they are told apart from all others. */
+export interface Wording<Ask, Answer> {
+  /** For people: whose questions these are. */
+  name: string;
+  /** What this node sends; `bulk` waits for its turn when a question carries mail. */
+  sendAsk(channel: Channel, id: number, ask: Ask): Promise<void> | void;
+  sendAnswer(channel: Channel, id: number, answer: Answer): void;
+  askIn(message: Message): { id: number; ask: Ask } | null;
+  answerIn(message: Message): { id: number; answer: Answer } | null;
+  /** More questions at one time than the other side may have are a fault of its own. */
+  atOnceMax: number;
+}
+
+export const takeoverWording: Wording<TakeoverAsk, TakeoverAnswer> = {
+  name: 'takeover',
+  sendAsk: (channel, id, ask) => channel.sendControl({ type: 'takeoverAsk', id, ask }),
+  sendAnswer: (channel, id, answer) => channel.sendControl({ type: 'takeoverAnswer', id, answer }),
+  askIn: (message) => (message.type === 'takeoverAsk' ? message : null),
+  answerIn: (message) => (message.type === 'takeoverAnswer' ? message : null),
+  atOnceMax: 8,
+};
+
+/** A salvage asks one question after the other. */
+export const salvageWording: Wording<SalvageAsk, SalvageAnswer> = {
+  name: 'salvage',
+  sendAsk: (channel, id, ask) => channel.sendBulk({ type: 'salvageAsk', id, ask }),
+  sendAnswer: (channel, id, answer) => channel.sendControl({ type: 'salvageAnswer', id, answer }),
+  askIn: (message) => (message.type === 'salvageAsk' ? message : null),
+  answerIn: (message) => (message.type === 'salvageAnswer' ? message : null),
+  atOnceMax: 1,
+};
+
+export interface PeerAsksParts<Ask, Answer> {
   clock: Clock;
+  wording: Wording<Ask, Answer>;
   /** The connection that stands. */
   channel: () => Channel | null;
   /** What this node says to the other one's ask. */
-  answer: (ask: TakeoverAsk) => Promise<TakeoverAnswer>;
+  answer: (ask: Ask) => Promise<Answer>;
+  /** A connection on which the other one asked has ended. */
+  ended?: () => void;
 }
 
-/** More questions at one time than a coordinator has are a fault of its own. */
-const answeringMax = 8;
-
-/** Questions and answers of a takeover on the pair's connection. */
-export class PeerAsks {
-  readonly #p: PeerAsksParts;
-  readonly #waiting = new Map<number, (answer: TakeoverAnswer | null) => void>();
+/** Questions and answers on the pair's connection. */
+export class PeerAsks<Ask, Answer> {
+  readonly #p: PeerAsksParts<Ask, Answer>;
+  readonly #waiting = new Map<number, (answer: Answer | null) => void>();
   #nextId = 1;
   #answering = 0;
+  #asking: Channel | null = null;
 
-  constructor(parts: PeerAsksParts) {
+  constructor(parts: PeerAsksParts<Ask, Answer>) {
     this.#p = parts;
   }
 
   /** The peer's answer; null when there is no connection, it ends, or nothing comes within `timeoutMs`. */
-  ask(ask: TakeoverAsk, timeoutMs: number): Promise<TakeoverAnswer | null> {
-    const channel = this.#p.channel();
+  ask(ask: Ask, timeoutMs: number): Promise<Answer | null> {
+    const { channel: standing, clock, wording } = this.#p;
+    const channel = standing();
     if (!channel) return Promise.resolve(null);
     const id = this.#nextId++;
     return new Promise((resolve) => {
-      const settle = (answer: TakeoverAnswer | null) => {
+      const settle = (answer: Answer | null) => {
         timer.cancel();
         this.#waiting.delete(id);
         resolve(answer);
       };
-      const timer = this.#p.clock.after(timeoutMs, () => settle(null));
+      const timer = clock.after(timeoutMs, () => settle(null));
       this.#waiting.set(id, settle);
       void channel.ended.then(() => settle(null));
-      channel.sendControl({ type: 'takeoverAsk', id, ask });
+      void Promise.resolve(wording.sendAsk(channel, id, ask)).catch(() => settle(null));
     });
   }
 
-  /** Takes a message of the takeover; false when it is another one. */
+  /** Takes a message of this conversation; false when it is another one. */
   take(channel: Channel, message: Message): boolean {
-    if (message.type === 'takeoverAnswer') {
-      this.#waiting.get(message.id)?.(message.answer);
+    const { wording, answer, ended } = this.#p;
+    const answered = wording.answerIn(message);
+    if (answered) {
+      this.#waiting.get(answered.id)?.(answered.answer);
       return true;
     }
-    if (message.type !== 'takeoverAsk') return false;
-    if (this.#answering >= answeringMax) {
-      channel.close({ code: 'too-many-questions', detail: `more than ${answeringMax} questions of a takeover wait for an answer` });
+    const asked = wording.askIn(message);
+    if (!asked) return false;
+    if (this.#answering >= wording.atOnceMax) {
+      const detail = `more than ${wording.atOnceMax} questions of a ${wording.name} wait for an answer`;
+      channel.close({ code: 'too-many-questions', detail });
       return true;
+    }
+    if (this.#asking !== channel) {
+      this.#asking = channel;
+      if (ended) void channel.ended.then(ended);
     }
     this.#answering++;
-    const { id, ask } = message;
-    this.#p
-      .answer(ask)
-      .then((answer) => channel.sendControl({ type: 'takeoverAnswer', id, answer }))
+    answer(asked.ask)
+      .then((said) => wording.sendAnswer(channel, asked.id, said))
       .catch((error: unknown) => channel.close({ code: 'answer-failed', detail: error instanceof Error ? error.message : String(error) }))
       .finally(() => this.#answering--);
     return true;

@@ -12,12 +12,12 @@ import { VacatedPlaces } from '../../replicate/salvage/vacated.ts';
 import { keywordsOf, readKeywords, systemFlags } from '../../replicate/salvage/keywords.ts';
 import { absolute, type Root } from '../../replicate/root.ts';
 import type { Node } from '../node.ts';
-import type { SalvageLink } from './link.ts';
+import { askActive, type SalvageAsks } from './ask-active.ts';
 
 export interface SalvageParts {
   node: Node;
   files: Files;
-  link: SalvageLink;
+  asks: SalvageAsks;
   /** The pair's and this node's name, which make the ids of a salvage its own. */
   pair: () => string;
   name: string;
@@ -191,7 +191,8 @@ export class Salvage {
   }
 
   async #settle(root: Root, batch: readonly Candidate[], { apply, counts, uids, vacated, tell, signal }: Settling): Promise<void> {
-    const { verdicts, elsewhere } = await this.#p.link.ask(
+    const { verdicts, elsewhere } = await askActive(
+      this.#p.asks,
       { ask: 'judge', root: root.name, items: batch.map(({ item }) => item) },
       'judged',
     );
@@ -216,7 +217,7 @@ export class Salvage {
     const stat = this.#p.files.lstat(absolute(root, path === '' ? '.' : path));
     if (!stat) return;
     const { mode, uid, gid } = stat;
-    await this.#p.link.ask({ ask: 'folder', root: root.name, kind, path, mode, uid, gid }, 'folder');
+    await askActive(this.#p.asks, { ask: 'folder', root: root.name, kind, path, mode, uid, gid }, 'folder');
   }
 
   /** @returns how many keywords the mailbox there does not know. */
@@ -238,9 +239,9 @@ export class Salvage {
       sha256: item.sha256,
     };
     let offset = 0;
-    if (size === 0) return (await this.#p.link.ask({ ...put, offset, data: Buffer.alloc(0) }, 'taken')).dropped.length;
+    if (size === 0) return (await askActive(this.#p.asks, { ...put, offset, data: Buffer.alloc(0) }, 'taken')).dropped.length;
     for await (const data of this.#content(root, path, size)) {
-      const { state, dropped } = await this.#p.link.ask({ ...put, offset, data }, 'taken');
+      const { state, dropped } = await askActive(this.#p.asks, { ...put, offset, data }, 'taken');
       if (state !== 'more') return dropped.length;
       offset += data.length;
     }
