@@ -5,7 +5,7 @@ import { judgeAll, refusals } from '../../failover/guards.ts';
 import { checkBasis, makePlan } from '../../failover/plan.ts';
 import { TakeoverRunner, type RunnerParts, type TakeoverOrder } from '../../failover/runner.ts';
 import { burnedEpoch, readJournal } from '../../failover/takeover-journal.ts';
-import { systemClock } from '../../platform/clock.ts';
+import { sleep, systemClock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import { takeoverFacts, type FactParts } from './facts.ts';
 
@@ -13,6 +13,9 @@ export interface TakeoverParts {
   facts: Omit<FactParts, 'running'>;
   runner: RunnerParts;
 }
+
+/** Stopping the services takes its time, with SIGKILL at the end. */
+const startMs = 180_000;
 
 /** The takeover commands of this node: planning changes nothing, running goes by the plan. */
 export class Takeover {
@@ -100,6 +103,23 @@ export class Takeover {
     }
   }
 
+  /**
+   * An agent that has just started after a takeover was interrupted still brings everything down: what is taken before
+   * that has ended would be taken away again.
+   */
+  async #startEnded(gone: AbortSignal): Promise<void> {
+    const ended = new AbortController();
+    const late = sleep(systemClock, startMs, AbortSignal.any([gone, ended.signal])).then(() => true);
+    const isLate = await Promise.race([this.#p.facts.node.keeper.idle().then(() => false), late]);
+    ended.abort();
+    if (isLate)
+      throw new OperatorError(
+        'still-going-down',
+        'the agent on this node still stops services and takes addresses away after its start',
+        'see `mailtwin status` and the log of the agent (`journalctl -u mailtwin`), then run the command again',
+      );
+  }
+
   async #run(request: RunRequest, push: (line: TakeoverLine) => void, gone: AbortSignal, stop: AbortSignal): Promise<TakeoverReport> {
     const { kind, confirm, by, manual } = request;
     const { node, pin, config } = this.#p.facts;
@@ -112,9 +132,7 @@ export class Takeover {
         `type ${peer}, or give --confirm ${peer}, if that is the node that is to go out of service`,
         exitCodes.refused,
       );
-    // An agent that has just started after a takeover was interrupted still brings everything down: what is taken before
-    // that has ended would be taken away again.
-    await node.keeper.idle();
+    await this.#startEnded(order.signal);
     const interrupted = await this.#runner.settle(kind, order);
     if (interrupted !== null) return interrupted;
     const now = await this.plan({ kind, overrides: request.plan?.overrides ?? request.overrides, by }, order.signal);
