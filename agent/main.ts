@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { DoctorFinding, GatedUnit, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
-import type { Config } from './config/config.ts';
+import type { NicsReport } from '../protocol/nics.ts';
 import { initNode as writeNode } from './config/init.ts';
 import { loadConfig } from './config/load.ts';
 import { parseHostPort } from './config/values.ts';
@@ -15,6 +15,7 @@ import { systemClock } from './platform/clock.ts';
 import { OperatorError } from './platform/errors.ts';
 import { exec } from './platform/exec.ts';
 import { gateUnits as gateTheUnits } from './wiring/gate-units.ts';
+import { doctorConfig, readingsOfHost } from './wiring/doctor.ts';
 import { supportFiles as readSupportFiles } from './wiring/support-files.ts';
 import { withDurableRole } from './wiring/node-state.ts';
 import { Agent, type RunOptions } from './wiring/agent.ts';
@@ -78,9 +79,12 @@ export async function stateDirOf(configFile: string): Promise<string> {
   return loadConfig(configFile).state;
 }
 
-export function doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding> {
+export function doctor(configFile: string, status: Status | null, nics: NicsReport | null = null): AsyncIterable<DoctorFinding> {
   return runDoctor(
-    hostProbe(() => withPinnedAddresses(withDurableRole(loadConfig(configFile)))),
+    hostProbe(
+      () => doctorConfig(configFile),
+      (config) => readingsOfHost(config, nics),
+    ),
     status,
   );
 }
@@ -91,17 +95,4 @@ export async function gateUnits(configFile: string, action: 'show' | 'install' |
 
 export async function supportFiles(configFile: string): Promise<{ name: string; text: string }[]> {
   return readSupportFiles(loadConfig(configFile), exec);
-}
-
-/** The peer's addresses as the link uses them: those of the configuration, then where pairing found the peer. */
-function withPinnedAddresses(config: Config): Config {
-  try {
-    const known = config.peer.addresses;
-    const pinned = pinFile(config.state).read()?.addresses ?? [];
-    const more = pinned.filter((a) => !known.some((b) => a.host === b.host && a.port === b.port));
-    return { ...config, peer: { addresses: [...known, ...more] } };
-  } catch (error) {
-    if (error instanceof OperatorError) return config;
-    throw error;
-  }
 }
