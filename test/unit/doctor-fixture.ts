@@ -1,9 +1,12 @@
+import { expect, it } from 'vitest';
 import { takeoverDefaults } from '../../agent/config/takeover-sections/takeover.ts';
+import { networkSection, toNetworkConfig } from '../../agent/config/takeover-sections/network.ts';
+import { servicesSection, toServicesConfig } from '../../agent/config/takeover-sections/services.ts';
 import type { FenceLevelConfig } from '../../agent/config/takeover-sections/fencing.ts';
 import type { Config } from '../../agent/config/config.ts';
 import type { DoctorProbe, NodeReadings, SecretFile } from '../../agent/observe/doctor/probe.ts';
 import { runDoctor } from '../../agent/observe/doctor/doctor.ts';
-import type { DoctorFinding, Status } from '../../protocol/control.ts';
+import type { ApplianceStatus, DoctorFinding, Status } from '../../protocol/control.ts';
 import { sampleStatus } from './control-fixture.ts';
 
 const at = '2026-01-02T03:04:00.000Z';
@@ -128,3 +131,110 @@ export async function findings(
 
 export const troubles = (all: DoctorFinding[]) =>
   all.filter((finding) => finding.level !== 'pass').map((finding) => `${finding.level} ${finding.id}`);
+
+const network = toNetworkConfig(
+  networkSection.parse({
+    roles: [{ name: 'lan', addresses: ['10.0.0.100/24'], gateways: ['10.0.0.254'] }],
+    witnesses: ['10.0.0.254'],
+  }),
+);
+export const services = toServicesConfig(
+  servicesSection.parse({
+    units: ['mailtwin-active.target', 'dovecot.service'],
+    configCheck: ['doveconf', '-n'],
+    imap: { user: 'probe', passwordFile: '/etc/mailtwin/probe.secret' },
+  }),
+);
+export const bmc: FenceLevelConfig & { type: 'agent' } = {
+  type: 'agent',
+  name: 'fence_ipmilan 10.0.0.9',
+  agent: 'fence_ipmilan',
+  options: { ip: '10.0.0.9', username: 'admin' },
+  secrets: { password: '/etc/mailtwin/bmc.secret' },
+  timeoutSeconds: 60,
+};
+
+/** Everything is configured; the node is the active primary unless its status says otherwise. */
+export function applianceConfig(change: Partial<Config> = {}): Config {
+  return sampleConfig({
+    network,
+    services,
+    fencing: [bmc],
+    peer: {
+      addresses: [
+        { host: '10.0.0.2', port: 7420 },
+        { host: '10.1.0.2', port: 7420 },
+      ],
+    },
+    ...change,
+  });
+}
+
+/** The one with the roles changed, as the configuration file would have them. */
+export function networkWith(role: Record<string, unknown>, more: Record<string, unknown> = {}): Config['network'] {
+  return toNetworkConfig(networkSection.parse({ roles: [{ name: 'lan', addresses: ['10.0.0.100/24'], ...role }], ...more }));
+}
+
+export const onLan = { device: 'eth0', address: '10.0.0.1', length: 24 };
+export const serviceOnLan = { device: 'eth0', address: '10.0.0.100', length: 24 };
+
+export function applianceStatus(change: Partial<Status> = {}, appliance: Partial<ApplianceStatus> = {}): Status {
+  return sampleStatus({
+    capture: { watcher: 'chokidar', watches: 4000, overflows: 0 },
+    appliance: {
+      services: { state: 'running', at },
+      addresses: { configured: 1, held: ['10.0.0.100'], at },
+      nics: [{ role: 'lan', port: 'eth0', carrier: true }],
+      fencing: [{ level: 1, type: 'agent', name: bmc.name, state: 'on', evidence: 'Status: ON', at, error: null }],
+      alarms: [],
+      takeover: { running: false, unfinished: null },
+      ...appliance,
+    },
+    ...change,
+  });
+}
+
+/** What is wrong with an appliance of which one thing is changed. */
+export async function applianceTroubles(change: {
+  probe?: Partial<DoctorProbe>;
+  config?: Partial<Config>;
+  status?: Status | null;
+  node?: Partial<NodeReadings>;
+}): Promise<DoctorFinding[]> {
+  const config = applianceConfig(change.config);
+  const probe = healthyProbe(
+    {
+      addresses: () => [loopback, onLan, serviceOnLan],
+      // Nobody looks for a BMC of its own where there is none.
+      stat: (path) =>
+        path === '/dev/ipmi0' ? null : { directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, dev: '1' },
+      node: () => healthyNode(change.node),
+      ...change.probe,
+    },
+    config,
+  );
+  const all = await findings(probe, change.status === undefined ? applianceStatus() : change.status);
+  return all.filter(({ level }) => level !== 'pass');
+}
+
+export interface Fault {
+  what: string;
+  probe?: Partial<DoctorProbe>;
+  config?: Partial<Config>;
+  status?: Status | null;
+  node?: Partial<NodeReadings>;
+  /** Everything that is found: `level id`, with what its evidence and its remedy say. */
+  finds: [is: string, evidence: RegExp, remedy: RegExp][];
+}
+
+/** A test for each fault: nothing else is found on an appliance of which all else is well. */
+export function eachFault(faults: Fault[]): void {
+  it.each(faults)('$what', async ({ finds, ...change }) => {
+    const found = await applianceTroubles(change);
+    expect(found.map(({ level, id }) => `${level} ${id}`)).toEqual(finds.map(([is]) => is));
+    found.forEach(({ evidence, remedy }, i) => {
+      expect(evidence).toMatch(finds[i]![1]);
+      expect(remedy).toMatch(finds[i]![2]);
+    });
+  });
+}

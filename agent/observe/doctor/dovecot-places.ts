@@ -27,7 +27,7 @@ interface Setting {
 export function dovecotFacts(text: string): DovecotFacts {
   const settings = parse(text);
   const homes = homesOf(settings);
-  const find = (key: string) => settings.filter((each) => each.key === key && /^(namespace .*)?$/.test(each.section));
+  const find = (key: string) => settings.filter((each) => each.key === key && /^(namespace \S+)?$/.test(each.section));
   const place = (what: MailPlace['what'], { section, key }: Setting, driver: string | null, path: string): MailPlace[] =>
     expand(path, homes).map((full) => {
       const prefix = full.replace(/%.*$/s, '');
