@@ -68,7 +68,8 @@ export async function doctorInAgent(file: string, appliance: Appliance, status: 
         const roles = await seen(network);
         // Nobody who looks at a page switches a port on, or makes the device of a VLAN.
         const isAsked = roles.every(({ carrier }) => carrier) && (config.network?.roles.every(({ vlan }) => vlan === 0) ?? true);
-        if (!isAsked) return roles;
+        // Nor does a takeover wait for the answers.
+        if (!isAsked || status().appliance?.takeover.running) return roles;
         const proofs = await network.proveSegments();
         return roles.map((each) => ({ ...each, proof: proofs.find(({ role }) => role === each.role) ?? null }));
       },
