@@ -1,8 +1,8 @@
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { DoctorFinding } from '../../protocol/control.ts';
+import type { DoctorFinding, DoctorReport } from '../../protocol/control.ts';
 import { servicePassword, type Appliance } from '../lab/appliance.ts';
 import { AppliancePair } from '../lab/appliance-pair.ts';
 import { run, runNow } from '../lab/processes.ts';
@@ -105,3 +105,22 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(JSON.stringify(dead.all)).not.toContain('bmc-secret-1');
   },
 );
+
+test.skipIf(process.getuid?.() !== 0)('the agent examines a whole appliance for its page, the segments of its ports included', async () => {
+  await using pair = new AppliancePair({ base });
+  await pair.start();
+  const { b } = pair;
+  const file = join(dirname(b.store), 'mailtwin.yaml');
+  writeFileSync(file, readFileSync(file, 'utf8').replace('metrics: off', 'metrics: 127.0.0.1:9799'));
+  await b.agent.stop();
+  await b.agent.start();
+  await waitFor('the peer', 60_000, async () => (await b.agent.status()).peer.connected);
+  const { stdout } = await run('curl', ['-sS', 'http://127.0.0.1:9799/doctor.json'], { namespace: b.namespace });
+  const { findings } = JSON.parse(stdout) as DoctorReport;
+  expect(findings.filter(({ level }) => level === 'fail')).toEqual([]);
+  expect(findings.find(({ id }) => id === 'network-role')).toMatchObject({
+    level: 'pass',
+    evidence: expect.stringContaining('10.77.0.254') as string,
+  });
+  expect(findings.find(({ id }) => id === 'services')).toMatchObject({ level: 'pass' });
+});
