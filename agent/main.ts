@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import type { DoctorFinding, GatedUnit, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
-import type { Config } from './config/config.ts';
+import type { NicsReport } from '../protocol/nics.ts';
 import { loadConfig } from './config/load.ts';
 import { parseHostPort } from './config/values.ts';
 import { pinFile } from './link/pins.ts';
@@ -78,13 +78,21 @@ export async function stateDirOf(configFile: string): Promise<string> {
   return loadConfig(configFile).state;
 }
 
-export async function* doctor(configFile: string, status: Status | null): AsyncGenerator<DoctorFinding, void> {
-  const [{ runDoctor }, { hostProbe }] = await Promise.all([
+export async function* doctor(
+  configFile: string,
+  status: Status | null,
+  nics: NicsReport | null = null,
+): AsyncGenerator<DoctorFinding, void> {
+  const [{ runDoctor }, { hostProbe }, { doctorConfig, readingsOfHost }] = await Promise.all([
     import('./observe/doctor/doctor.ts'),
     import('./observe/doctor/host-probe.ts'),
+    import('./wiring/doctor.ts'),
   ]);
   yield* runDoctor(
-    hostProbe(() => withPinnedAddresses(withDurableRole(loadConfig(configFile)))),
+    hostProbe(
+      () => doctorConfig(configFile),
+      (config) => readingsOfHost(config, nics),
+    ),
     status,
   );
 }
@@ -97,17 +105,4 @@ export async function gateUnits(configFile: string, action: 'show' | 'install' |
 export async function supportFiles(configFile: string): Promise<{ name: string; text: string }[]> {
   const [support, { exec }] = await Promise.all([import('./wiring/support-files.ts'), import('./platform/exec.ts')]);
   return support.supportFiles(loadConfig(configFile), exec);
-}
-
-/** The peer's addresses as the link uses them: those of the configuration, then where pairing found the peer. */
-function withPinnedAddresses(config: Config): Config {
-  try {
-    const known = config.peer.addresses;
-    const pinned = pinFile(config.state).read()?.addresses ?? [];
-    const more = pinned.filter((a) => !known.some((b) => a.host === b.host && a.port === b.port));
-    return { ...config, peer: { addresses: [...known, ...more] } };
-  } catch (error) {
-    if (error instanceof OperatorError) return config;
-    throw error;
-  }
 }

@@ -188,6 +188,13 @@ export interface DoctorFinding {
   remedy: string;
 }
 
+/** What /doctor.json of the status page answers: what the agent itself found, at that time. */
+export interface DoctorReport {
+  /** ISO 8601. */
+  at: string;
+  findings: DoctorFinding[];
+}
+
 /** `mailtwin init`, as given on the command line; the agent checks the values. */
 export interface InitOptions {
   /** The configuration file to write. */
@@ -236,8 +243,8 @@ export interface AgentEntry {
   joinPair(options: JoinOptions): Promise<JoinResult>;
   /** Absolute path of the state directory that the configuration names. */
   stateDirOf(configFile: string): Promise<string>;
-  /** Findings as they are made. `status` is the running agent's, null when none answers. */
-  doctor(configFile: string, status: Status | null): AsyncIterable<DoctorFinding>;
+  /** Findings as they are made. `status` and `nics` are the running agent's, null when none answers. */
+  doctor(configFile: string, status: Status | null, nics?: NicsReport | null): AsyncIterable<DoctorFinding>;
   /** Files for support: raw, the caller takes secrets and names out. */
   supportFiles(configFile: string): Promise<{ name: string; text: string }[]>;
   /** The gate of the mail units: shows it, installs it, removes it; then how each unit stands. */

@@ -1,5 +1,6 @@
 import { limits } from '../../protocol/limits.ts';
 import type { PredictedLoss } from '../../protocol/takeover.ts';
+import { olderThan, productOf } from '../platform/version-order.ts';
 import { fail, freshMs, heartbeatMs, notKnown, pass, some, warn, type Finding, type Guard } from './guard-result.ts';
 import { reading, type GuardFacts } from './guard-facts.ts';
 
@@ -171,30 +172,11 @@ function versions(
 ): Finding {
   if (!('value' in peer)) return warn(`the version of ${what} on the primary is not known`, `here ${own}; ${peer.why}`, '');
   const evidence = `here ${own}, primary ${peer.value}`;
-  const [mine, theirs] = [product(own), product(peer.value)];
+  const [mine, theirs] = [productOf(own), productOf(peer.value)];
   if (mine !== theirs) return fail(`${what} is another one`, evidence, 'install the same on both nodes');
   return olderThan(own, peer.value)
     ? fail(`${what} of this node is older`, evidence, 'update this node first: an older release may not read what a newer one wrote')
     : pass(`${what} of this node is not older`, evidence);
-}
-
-/** `dovecot 2.3.19` is a dovecot. */
-function product(version: string): string {
-  return version.replace(/[\d.].*$/, '').trim();
-}
-
-/** Numbers of a version one by one; what follows a hyphen counts as less than nothing: 1.0.0-rc.1 is older than 1.0.0. */
-export function olderThan(a: string, b: string): boolean {
-  const parse = (text: string) => {
-    const [, numbers = '', rest = ''] = /([\d.]+)(.*)$/.exec(text) ?? [];
-    return { numbers: numbers.split('.').map(Number), rest };
-  };
-  const [x, y] = [parse(a), parse(b)];
-  for (let i = 0; i < Math.max(x.numbers.length, y.numbers.length); i++) {
-    const [m, n] = [x.numbers[i] ?? 0, y.numbers[i] ?? 0];
-    if (m !== n) return m < n;
-  }
-  return x.rest.startsWith('-') && !y.rest.startsWith('-');
 }
 
 export const addressesFree: Guard = {

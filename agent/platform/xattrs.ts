@@ -83,3 +83,9 @@ export function writeXattrs(target: XattrTarget, wanted: Xattrs): void {
     if (result !== 0) throw errnoError(lastErrno(), `setxattr ${name}`, path);
   }
 }
+
+/** Whether the file system of a path keeps attributes of users; asking for one that is not there tells. */
+export function keepsXattrs(path: string): boolean {
+  const bytes = Buffer.from(`${path}\0`, 'latin1');
+  return (xattrCalls.lget(bytes, 'user.mailtwin', buffer, buffer.length) as number) >= 0 || !/^E(OP)?NOTSUPP?$/.test(lastErrno());
+}

@@ -102,8 +102,15 @@ export function createServices(parts: ServicesParts): Services {
     async checkLogin(signal) {
       if (config.imap === null) return { ok: true, evidence: 'no login is configured', ms: 0 };
       const started = clock.monotonicMs();
-      const result = await parts.login(config.imap, AbortSignal.any([signal, deadline(clock, loginMs)]));
-      return { ...result, ms: Math.round(clock.monotonicMs() - started) };
+      const over = new AbortController();
+      const timer = clock.after(loginMs, () => over.abort());
+      try {
+        const result = await parts.login(config.imap, AbortSignal.any([signal, over.signal]));
+        return { ...result, ms: Math.round(clock.monotonicMs() - started) };
+      } finally {
+        // A command that is done must not wait for it.
+        timer.cancel();
+      }
     },
   };
 }
@@ -113,12 +120,6 @@ function verdictOf(states: readonly ServicesVerdict[]): ServicesVerdict {
   const [first] = states;
   if (first === undefined || states.includes('unknown')) return 'unknown';
   return states.every((state) => state === first) ? first : 'partial';
-}
-
-function deadline(clock: Clock, ms: number): AbortSignal {
-  const over = new AbortController();
-  clock.after(ms, () => over.abort());
-  return over.signal;
 }
 
 const nothing = { ok: true, evidence: 'no mail services are configured' };

@@ -21,6 +21,7 @@ import { buildStatus, type StatusParts } from '../replicate/status.ts';
 import { agentApi } from './api.ts';
 import { ApplianceReadings } from './appliance-readings.ts';
 import { makeAppliance } from './appliance.ts';
+import { doctorInAgent } from './doctor.ts';
 import { makeTakeover } from './takeover/make-takeover.ts';
 import type { Takeover } from './takeover/takeover.ts';
 import { metricsSecrets } from './metrics-secrets.ts';
@@ -258,6 +259,7 @@ export class Agent {
             status,
             events: () => notifier.events,
             plan: () => commands.plan({ kind: 'failover', overrides: [], by }, AbortSignal.timeout(30_000)),
+            doctor: () => doctorInAgent(config.file, appliance, status),
             monotonicMs: () => systemClock.monotonicMs(),
           })
         : {};

@@ -192,7 +192,7 @@ describe('without a peer', () => {
 });
 
 describe('what others read', () => {
-  it('doctor finds nothing wrong with a pair that works, and names what is wrong', { timeout: 60_000 }, async () => {
+  it('doctor finds nothing wrong with a pair that works, and names what is wrong', { timeout: 180_000 }, async () => {
     await using pair = await SmallPair.create();
     const { primary, standby } = pair;
     writeFileSync(`${primary.root}/f`, 'x');

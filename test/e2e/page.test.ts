@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { startObserveServer, type ObserveServer } from '../../agent/observe/http
 import { createMetrics } from '../../agent/observe/metrics.ts';
 import { pageRoutes } from '../../agent/observe/page.ts';
 import { silentLog } from '../../agent/platform/log.ts';
-import type { Status } from '../../protocol/control.ts';
+import type { DoctorFinding, Status } from '../../protocol/control.ts';
 import { Browser } from '../lab/browser.ts';
 import { AgentPair } from '../lab/agents.ts';
 import { freePort } from '../lab/small-pair.ts';
@@ -24,7 +24,8 @@ afterAll(async () => {
 });
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-async function serve(status: () => Status): Promise<string> {
+async function serve(status: () => Status, findings: () => DoctorFinding[]): Promise<string> {
+  let ms = 0;
   const guards = [
     { guard: 'fence-path', level: 'pass', summary: 'a level can read the power', evidence: 'fence_ipmilan reads on', remedy: '' },
     {
@@ -53,7 +54,9 @@ async function serve(status: () => Status): Promise<string> {
         { level: 'info', code: 'role', at: '2026-01-02T03:04:00.000Z', text: 'this node is primary', remedy: '' },
       ],
       plan: async () => ({ guards, steps: [{ title: 'make sure that mail-a is off' }] }),
-      monotonicMs: () => performance.now(),
+      doctor: async () => ({ at: '2026-01-02T03:04:05.000Z', findings: findings() }),
+      // Nothing is too young to be made anew.
+      monotonicMs: () => (ms += 100_000),
     }),
     log: silentLog,
   });
@@ -101,13 +104,36 @@ const ill = () =>
     },
   });
 
+const passed: DoctorFinding = { id: 'config', level: 'pass', summary: 'the configuration is well', evidence: '', remedy: '' };
+const wrong: DoctorFinding[] = [
+  passed,
+  {
+    id: 'verify',
+    level: 'warn',
+    summary: 'it was never verified that both nodes hold the same',
+    evidence: '',
+    remedy: 'run `mailtwin verify`',
+  },
+  {
+    id: 'secrets',
+    level: 'fail',
+    summary: 'every user can reach a file of secrets: `services.imap.passwordFile`',
+    evidence: '/etc/mailtwin/<b>probe</b>.secret has mode 0644, owner 0, group 0',
+    remedy: 'chmod 600 /etc/mailtwin/probe.secret, and change the secret if others could have read it',
+  },
+];
+
 test('the status page in a real browser: desktop and phone, light and dark, German and English, no complaint, readable, by keyboard alone', async () => {
   let status = well;
-  const url = await serve(() => status());
+  const url = await serve(
+    () => status(),
+    () => (status === ill ? wrong : [passed]),
+  );
   for (const language of ['en', 'de'] as const) {
     await using browser = await Browser.start(language === 'de' ? 'de-DE' : 'en-US');
     for (const [what, width, height, isDark, path, isIll] of [
       ['desktop', 1280, 900, false, '/', false],
+      ['phone', 390, 844, false, '/', false],
       ['phone-dark', 390, 844, true, '/', true],
       ['desktop-dark', 1280, 900, true, '/', true],
       ['checklist', 1280, 900, false, '/checklist', false],
@@ -117,7 +143,22 @@ test('the status page in a real browser: desktop and phone, light and dark, Germ
       await browser.look(width, height, isDark);
       await browser.open(`${url}${path}`);
       expect(await browser.evaluate('document.documentElement.lang')).toBe(language);
-      const text = await browser.evaluate<string>('document.body.innerText');
+      const isDe = language === 'de';
+      const examined = isIll ? '<b>probe</b>' : isDe ? 'Alles, was angesehen wurde, ist gut.' : 'All that was looked at is well.';
+      const text = await waitFor('the examination', 30_000, async () => {
+        const shown = await browser.evaluate<string>('document.body.innerText');
+        return path === '/checklist' || shown.includes(examined) ? shown : undefined;
+      });
+      if (path === '/') expect(text).toContain(isDe ? 'Untersuchung der Einrichtung' : 'Examination of the set-up');
+      if (isIll) {
+        // The failure comes first, with what was seen and what to do, in the agent's words.
+        expect(text).toMatch(
+          isDe
+            ? /schlecht: every user[^]*Beleg: \/etc[^]*Was zu tun ist: chmod 600[^]*Warnung: it was never/
+            : /fail: every user[^]*Evidence: \/etc[^]*What to do: chmod 600[^]*warn: it was never/,
+        );
+        expect(text).not.toContain('the configuration is well');
+      }
       if (path === '/') expect(text).toContain(language === 'de' ? 'Was jetzt zu tun ist' : 'What to do next');
       // What comes from outside is text, and nothing is wider than the window.
       if (path === '/') expect(text).toContain('the peer <i>is gone</i>: look at it');
@@ -171,6 +212,16 @@ test('the page of a real standby follows what happens, and is served to nobody w
     waitFor(`the page to show ${text}`, 30_000, async () => (await browser.evaluate<string>('document.body.innerText')).includes(text));
   await shows('mail-a');
   await shows('streaming');
+  await shows('only a person can prove that a dead node is off');
+  expect(await browser.evaluate<string>('document.body.innerText')).not.toContain('other users can read the key');
+  const key = join(pair.standby.stateDir, 'node.key');
+  chmodSync(key, 0o644);
+  // The agent looks once a minute.
+  await waitFor('the page to show the fault', 120_000, async () =>
+    (await browser.evaluate<string>('document.body.innerText')).includes(`chmod 600 ${key}`),
+  );
+  expect(await browser.evaluate<string>('document.getElementById("verdict").className')).not.toBe('good');
+  chmodSync(key, 0o600);
   await pair.primary.kill9();
   await shows('The other node is not heard');
   await browser.open(`http://127.0.0.1:${ports.b}/checklist`);

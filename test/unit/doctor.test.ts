@@ -4,79 +4,13 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { takeoverDefaults } from '../../agent/config/takeover-sections/takeover.ts';
 import type { Config } from '../../agent/config/config.ts';
-import { hostProbe } from '../../agent/observe/doctor/host-probe.ts';
+import { agentBounds, hostProbe } from '../../agent/observe/doctor/host-probe.ts';
 import type { DoctorProbe } from '../../agent/observe/doctor/probe.ts';
-import { runDoctor } from '../../agent/observe/doctor/doctor.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
-import type { DoctorFinding, Status } from '../../protocol/control.ts';
+import type { Status } from '../../protocol/control.ts';
 import { sampleStatus } from './control-fixture.ts';
-
-function sampleConfig(change: Partial<Config> = {}): Config {
-  return {
-    file: '/etc/mailtwin/mailtwin.yaml',
-    node: 'mail-a',
-    role: 'primary',
-    state: '/var/lib/mailtwin',
-    listen: { host: '0.0.0.0', port: 7420 },
-    peer: { addresses: [{ host: '10.0.0.2', port: 7420 }] },
-    roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', mayBeEmpty: false, staging: null }],
-    capture: { watcher: 'auto', settleMs: 5, restMaxMs: 1000, rescanHours: 24 },
-    limits: { bandwidth: [], massDeleteShare: 0.2, massDeleteFilesMin: 100, freeBytesMin: 1e9 },
-    history: { days: 14, bytesMax: 1e10 },
-    metrics: null,
-    log: { level: 'info' },
-    fencing: [],
-    services: null,
-    network: null,
-    takeover: takeoverDefaults,
-    notices: null,
-    ...change,
-  };
-}
-
-const allCapabilities = 'CapEff:\t000001ffffffffff\n';
-
-/** A host on which everything is well; tests break one thing. */
-function healthyProbe(change: Partial<DoctorProbe> = {}, config = sampleConfig()): DoctorProbe {
-  return {
-    loadConfig: () => config,
-    wallMs: () => Date.parse('2026-01-02T03:04:05.000Z'),
-    userId: () => 0,
-    versions: () => ({ node: 'v20.20.2', koffi: '3.3.4', lmdb: '3.5.6' }),
-    system: async () => ({ os: 'Debian 12', kernel: '6.1.0-18-amd64' }),
-    stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, dev: '1' }),
-    space: () => ({ freeBytes: 50e9, freeInodes: 900_000, totalInodes: 1_000_000 }),
-    mounts: async () => [{ at: '/', type: 'ext4', writable: true }],
-    addresses: async () => ['127.0.0.1', '10.0.0.1'],
-    readText: (path) =>
-      path.endsWith('max_user_watches')
-        ? '200000'
-        : path.endsWith('max_queued_events')
-          ? '16384'
-          : path.endsWith('status')
-            ? allCapabilities
-            : null,
-    run: async (command) => (command === 'dovecot' ? { exitCode: 0, out: '2.3.19.1 (9b53102964)\n' } : { exitCode: 0, out: 'yes\n' }),
-    connect: async () => null,
-    bind: async () => null,
-    survey: () => ({ dirs: 4000, files: 100_000, complete: true, unreadable: [] }),
-    ...change,
-  };
-}
-
-async function findings(
-  probe: DoctorProbe,
-  status: Status | null = sampleStatus({ capture: { watcher: 'chokidar', watches: 4000, overflows: 0 } }),
-): Promise<DoctorFinding[]> {
-  const all: DoctorFinding[] = [];
-  for await (const finding of runDoctor(probe, status)) all.push(finding);
-  return all;
-}
-
-const troubles = (all: DoctorFinding[]) =>
-  all.filter((finding) => finding.level !== 'pass').map((finding) => `${finding.level} ${finding.id}`);
+import { findings, healthyNode, healthyProbe, loopback, sampleConfig, troubles } from './doctor-fixture.ts';
 
 describe('doctor', () => {
   it('finds nothing on a healthy host', async () => {
@@ -112,7 +46,7 @@ describe('doctor', () => {
         connect: async () => 'ECONNREFUSED',
         bind: async () => 'EADDRINUSE',
         readText: () => null,
-        addresses: async () => ['127.0.0.1'],
+        addresses: () => [loopback],
       }),
       null,
     );
@@ -284,7 +218,13 @@ describe('doctor', () => {
       ['warn agent', 'fail listen'],
     ],
     ['port is ours', { bind: async () => 'EADDRINUSE' }, sampleConfig(), undefined, []],
-    ['only loopback', { addresses: async () => ['127.0.0.1', '::1'] }, sampleConfig(), undefined, ['warn addresses']],
+    [
+      'only loopback',
+      { addresses: () => [loopback, { device: 'lo', address: '::1', length: 128 }] },
+      sampleConfig(),
+      undefined,
+      ['warn addresses'],
+    ],
     ['standby without its primary', { connect: async () => 'ECONNREFUSED' }, standby, null, ['warn agent', 'fail peer']],
     [
       'primary without its standby',
@@ -347,14 +287,19 @@ describe('host probe', () => {
     dir = mkdtempSync(join(tmpdir(), 'mailtwin-doctor-'));
   });
   afterEach(() => rmSync(dir, { recursive: true, force: true }));
-  const probe = () => hostProbe(() => sampleConfig());
+  const probe = (bounds?: typeof agentBounds) =>
+    hostProbe(
+      () => sampleConfig(),
+      () => healthyNode(),
+      bounds,
+    );
 
   it('knows this host', async () => {
     const host = probe();
     expect(host.versions()).toEqual({ node: process.version, koffi: expect.stringMatching(/^\d/), lmdb: expect.stringMatching(/^\d/) });
     expect((await host.system()).kernel).toMatch(/^\d+\.\d+/);
     expect(host.space(dir).freeBytes).toBeGreaterThan(0);
-    expect(await host.addresses()).toContain('127.0.0.1');
+    expect(host.addresses()).toContainEqual({ device: 'lo', address: '127.0.0.1', length: 8 });
     expect(host.readText('/proc/self/status')).toMatch(/^CapEff:/m);
     expect(host.readText(join(dir, 'missing'))).toBeNull();
   });
@@ -372,6 +317,20 @@ describe('host probe', () => {
     expect(probe().stat(join(dir, 'missing'))).toBeNull();
     chmodSync(join(dir, 'file'), 0o640);
     expect(probe().stat(join(dir, 'file'))).toMatchObject({ directory: false, mode: 0o640 });
+  });
+
+  it('looks at a whole tree only as long as it may: within the agent replication waits meanwhile', () => {
+    for (let d = 0; d < 40; d++) {
+      mkdirSync(join(dir, String(d)));
+      for (let f = 0; f < 250; f++) writeFileSync(join(dir, String(d), String(f)), '');
+    }
+    const started = performance.now();
+    const { dirs, files, complete } = probe(agentBounds).survey(dir);
+    expect(performance.now() - started).toBeLessThan(150);
+    expect(dirs + files).toBeGreaterThan(0);
+    expect(complete).toBe(dirs + files === 40 + 40 * 250);
+    expect(probe(agentBounds).treeBytes(dir)).toBeNull();
+    expect(probe().survey(dir)).toMatchObject({ dirs: 40, files: 10_000, complete: true });
   });
 
   it('tries ports', async () => {

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { known, none, unknown, type Fact, type GuardFacts } from '../../agent/failover/guard-facts.ts';
 import { guards, judgeAll, refusals } from '../../agent/failover/guards.ts';
-import { judgeAddresses, olderThan } from '../../agent/failover/guards-peer.ts';
+import { judgeAddresses } from '../../agent/failover/guards-peer.ts';
+import { olderThan } from '../../agent/platform/version-order.ts';
 import { guardNames, guardResultSchema, type GuardName, type TakeoverKind } from '../../protocol/takeover.ts';
 
 const nowMs = 1_000_000;

@@ -1,13 +1,33 @@
 import type { DoctorFinding, Status } from '../../../protocol/control.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import type { Config } from '../../config/config.ts';
-import { fail, pass, warn, type Check } from './finding.ts';
+import { fail, pass, warn, type Check, type Facts } from './finding.ts';
+import { fencingChecks } from './fencing-checks.ts';
 import { hostChecks } from './host-checks.ts';
+import { networkChecks } from './network-checks.ts';
 import { pairChecks } from './pair-checks.ts';
 import type { DoctorProbe } from './probe.ts';
+import { secretChecks } from './secret-checks.ts';
+import { serviceChecks } from './service-checks.ts';
 import { setupChecks } from './setup-checks.ts';
+import { storeChecks } from './store-checks.ts';
+import { takeoverChecks } from './takeover-checks.ts';
+import { tellingChecks } from './telling-checks.ts';
 
 const checkMs = 15_000;
+/** In the order in which things are set up. */
+const checks: readonly Check[] = [
+  ...setupChecks,
+  ...secretChecks,
+  ...hostChecks,
+  ...storeChecks,
+  ...pairChecks,
+  ...takeoverChecks,
+  ...networkChecks,
+  ...fencingChecks,
+  ...serviceChecks,
+  ...tellingChecks,
+];
 
 /**
  * Checks the whole set-up and says for each finding what to do. Reads only.
@@ -27,13 +47,15 @@ export async function* runDoctor(probe: DoctorProbe, status: Status | null): Asy
     'config',
     `${config.file} is well: node ${config.node}, ${config.role}, ${config.roots.length} root${config.roots.length === 1 ? '' : 's'}`,
   );
-  for (const check of [...setupChecks, ...hostChecks, ...pairChecks]) yield* await bounded(check, { probe, config, status });
+  const facts = { probe, node: probe.node(config), config, status };
+  for (const check of checks) yield* await bounded(check, facts);
 }
 
-async function bounded(check: Check, facts: Parameters<Check['run']>[0]): Promise<DoctorFinding[]> {
+async function bounded(check: Check, facts: Facts): Promise<DoctorFinding[]> {
+  const limitMs = check.limitMs ?? checkMs;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${checkMs / 1000} s`)), checkMs);
+    timer = setTimeout(() => reject(new Error(`no answer within ${limitMs / 1000} s`)), limitMs);
   });
   try {
     return await Promise.race([check.run(facts), late]);

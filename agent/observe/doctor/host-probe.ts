@@ -1,25 +1,45 @@
 import { execFile } from 'node:child_process';
-import { accessSync, constants, opendirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { opendirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { lookup } from 'node:dns/promises';
 import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
-import { release } from 'node:os';
+import { networkInterfaces, release } from 'node:os';
 import { pathToFileURL } from 'node:url';
 import si from 'systeminformation';
 import type { Config } from '../../config/config.ts';
-import { errnoCode, joinPath, type BytePath } from '../../platform/files.ts';
-import type { DoctorProbe, Survey } from './probe.ts';
+import { errnoCode } from '../../platform/files.ts';
+import { keepsXattrs } from '../../platform/xattrs.ts';
+import { bytes, certificate, ownersOf, secretFile, surveyTree, treeBytes } from './host-files.ts';
+import type { DoctorProbe, NodeReadings, Survey } from './probe.ts';
 
 const connectMs = 3000;
 const runMs = 3000;
-const surveyMs = 3000;
-const surveyEntriesMax = 1_000_000;
-const unreadableMax = 5;
+const listMax = 500;
+const textBytesMax = 256 * 1024;
+
+/** How long a look at a whole tree may take. In the agent this is time in which it does nothing else. */
+export interface SurveyBounds {
+  surveyMs: number;
+  ownersMs: number;
+  /** 0: trees are not measured at all. */
+  treeBytesMs: number;
+}
+
+/** For a command, which has nothing else to do. */
+export const commandBounds: SurveyBounds = { surveyMs: 3000, ownersMs: 300, treeBytesMs: 2000 };
+/** For the agent: enough to see that a root is there, not empty, and readable at its top. */
+export const agentBounds: SurveyBounds = { surveyMs: 15, ownersMs: 15, treeBytesMs: 0 };
 
 /** This host, as the doctor sees it. */
-export function hostProbe(loadConfig: () => Config): DoctorProbe {
+export function hostProbe(
+  loadConfig: () => Config,
+  node: (config: Config) => NodeReadings,
+  bounds: SurveyBounds = commandBounds,
+): DoctorProbe {
   const surveys = new Map<string, Survey>();
   return {
     loadConfig,
+    node,
     wallMs: () => Date.now(),
     userId: () => process.geteuid?.() ?? 0,
     versions: () => ({ node: process.version, koffi: packageVersion('koffi'), lmdb: packageVersion('lmdb') }),
@@ -38,19 +58,25 @@ export function hostProbe(loadConfig: () => Config): DoctorProbe {
       return { freeBytes: fs.bavail * fs.bsize, freeInodes: fs.ffree, totalInodes: fs.files };
     },
     mounts: async () => (await si.fsSize()).map(({ mount, type, rw }) => ({ at: mount, type, writable: rw !== false })),
-    async addresses() {
-      const interfaces = await si.networkInterfaces();
-      return (Array.isArray(interfaces) ? interfaces : [interfaces])
-        .flatMap(({ ip4, ip6 }) => [ip4, ip6])
-        .filter((address) => address !== '');
+    addresses: () =>
+      Object.entries(networkInterfaces()).flatMap(([device, all]) =>
+        (all ?? []).map(({ address, cidr }) => ({ device, address, length: Number(cidr?.split('/')[1] ?? Number.NaN) })),
+      ),
+    async resolve(host) {
+      try {
+        return (await lookup(host, { all: true })).map(({ address }) => address);
+      } catch {
+        return [];
+      }
     },
     readText(path) {
       try {
-        return readFileSync(path, 'utf8');
+        return readFileSync(path, 'utf8').slice(0, textBytesMax);
       } catch {
         return null;
       }
     },
+    list: listNames,
     run: (command, args) =>
       new Promise((resolve) => {
         execFile(command, [...args], { timeout: runMs, maxBuffer: 65_536 }, (error, out) => {
@@ -77,15 +103,31 @@ export function hostProbe(loadConfig: () => Config): DoctorProbe {
       }),
     survey(path) {
       // Several checks ask for the same tree.
-      const known = surveys.get(path) ?? surveyTree(path);
+      const known = surveys.get(path) ?? surveyTree(path, bounds.surveyMs);
       surveys.set(path, known);
       return known;
     },
+    treeBytes: (path) => (bounds.treeBytesMs === 0 ? null : treeBytes(path, bounds.treeBytesMs)),
+    owners: (path) => ownersOf(path, bounds.ownersMs),
+    keepsXattrs,
+    secretFile,
+    certificate,
   };
 }
 
-function bytes(path: BytePath): Buffer {
-  return Buffer.from(path, 'latin1');
+function listNames(path: string): string[] {
+  const names: string[] = [];
+  try {
+    const handle = opendirSync(path);
+    try {
+      for (let entry = handle.readSync(); entry !== null && names.length < listMax; entry = handle.readSync()) names.push(entry.name);
+    } finally {
+      handle.closeSync();
+    }
+  } catch {
+    // Not there, or not for this user.
+  }
+  return names.toSorted();
 }
 
 /** Reads the package.json above a package's entry, because `exports` hides it from a direct import. */
@@ -106,50 +148,4 @@ function packageVersion(name: string): string | null {
     }
   }
   return null;
-}
-
-/** Walks a tree breadth first within bounds of time and number. */
-function surveyTree(root: BytePath): Survey {
-  const survey: Survey = { dirs: 0, files: 0, complete: true, unreadable: [] };
-  const deadline = performance.now() + surveyMs;
-  const blame = (path: BytePath) => void (survey.unreadable.length < unreadableMax && survey.unreadable.push(path));
-  const pending: BytePath[] = [root];
-  for (let i = 0; i < pending.length; i++) {
-    const dir = pending[i] ?? root;
-    let handle;
-    try {
-      handle = opendirSync(bytes(dir), { encoding: 'latin1' });
-    } catch (error) {
-      if (errnoCode(error) !== 'ENOENT') blame(dir);
-      continue;
-    }
-    try {
-      for (let entry = handle.readSync(); entry !== null; entry = handle.readSync()) {
-        const path = joinPath(dir, entry.name);
-        if (entry.isDirectory()) {
-          survey.dirs++;
-          pending.push(path);
-        } else {
-          survey.files++;
-          if (entry.isFile() && !readable(path)) blame(path);
-        }
-      }
-    } finally {
-      handle.closeSync();
-    }
-    if (performance.now() > deadline || survey.dirs + survey.files > surveyEntriesMax) {
-      survey.complete = i + 1 >= pending.length;
-      return survey;
-    }
-  }
-  return survey;
-}
-
-function readable(path: BytePath): boolean {
-  try {
-    accessSync(bytes(path), constants.R_OK);
-    return true;
-  } catch (error) {
-    return errnoCode(error) === 'ENOENT';
-  }
 }

@@ -5,6 +5,8 @@ const skewWarnSeconds = 1;
 const skewFailSeconds = 60;
 const verifyDaysMax = 7;
 const dayMs = 86_400_000;
+/** Warnings of the agent that are findings of their own here. */
+const toldByOthers = ['unpaired', 'peer-lost', 'clock-skew', 'unproven'];
 const unspecified = new Set(['0.0.0.0', '::', '*']);
 
 /** How this node stands to the other one, and what the running agent says. */
@@ -43,15 +45,23 @@ export const pairChecks: Check[] = [
         ];
       if (code === 'EADDRNOTAVAIL')
         return [
-          fail('listen', `${host} is not an address of this host`, `it has ${(await probe.addresses()).join(', ')}`, 'correct `listen:`'),
+          fail(
+            'listen',
+            `${host} is not an address of this host`,
+            `it has ${probe
+              .addresses()
+              .map(({ address }) => address)
+              .join(', ')}`,
+            'correct `listen:`',
+          ),
         ];
       return [fail('listen', `${at} cannot be bound`, code, code === 'EACCES' ? 'choose a port above 1023' : 'correct `listen:`')];
     },
   },
   {
     id: 'addresses',
-    async run({ probe, config }) {
-      const addresses = await probe.addresses();
+    run({ probe, config }) {
+      const addresses = probe.addresses().map(({ address }) => address);
       if (!unspecified.has(config.listen.host)) return [];
       const own = addresses.filter((address) => !/^(127\.|::1$|fe80:)/.test(address));
       if (own.length > 0) return [pass('addresses', `this host has ${own.join(', ')}`)];
@@ -197,7 +207,10 @@ export const pairChecks: Check[] = [
   {
     id: 'warnings',
     run({ status }) {
-      return (status?.warnings ?? []).map(({ code, text, remedy }) => warn('warnings', `the agent warns: ${text}`, code, remedy));
+      const told = new Set([...toldByOthers, status?.replication.held?.code, ...(status?.appliance?.alarms ?? []).map(({ code }) => code)]);
+      return (status?.warnings ?? [])
+        .filter(({ code }) => !told.has(code))
+        .map(({ code, text, remedy }) => warn('warnings', `the agent warns: ${text}`, code, remedy));
     },
   },
 ];

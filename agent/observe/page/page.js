@@ -8,7 +8,15 @@ const everyMs = 2000;
 const staleMs = 15_000;
 const pointsMax = 150;
 const lags = [];
+/** The agent looks once a minute at most, and is asked more often, so that what it found is here soon. */
+const doctorEveryMs = 20_000;
+const doctorStaleMs = 200_000;
 let events = [];
+/** What the agent found when it examined itself; null before the first time. */
+let doctor = null;
+let doctorAtMs = 0;
+/** The last status, to be shown again when the agent has found something. */
+let lastStatus = null;
 let readAtMs = 0;
 
 for (const element of document.querySelectorAll('[data-word]')) element.textContent = w(element.dataset.word);
@@ -74,13 +82,16 @@ function graph() {
 function showState(s) {
   const { peer, replication: r, possibleLoss: loss, appliance } = s;
   const lost = s.role === 'fenced' || (s.pair !== null && !peer.connected);
-  const verdict = s.warnings.length === 0 ? 'good' : lost || r.held !== null ? 'bad' : 'warn';
+  const findings = freshFindings();
+  const isIll = s.warnings.length > 0 || (findings?.some(({ level }) => level === 'fail') ?? false);
+  const verdict = !isIll ? 'good' : lost || r.held !== null ? 'bad' : 'warn';
   say(
     verdict,
     `${w(verdict === 'good' ? 'well' : lost && s.role !== 'fenced' ? 'lostPeer' : 'look')} – ${w(s.active ? 'serves' : 'passive')}`,
   );
   const cards = [
-    card(w('todo'), s.warnings.length === 0 ? el('p', w('nothingToDo')) : list(s.warnings), 'wide'),
+    card(w('todo'), s.warnings.length === 0 ? el('p', w(isIll ? 'seeDoctor' : 'nothingToDo')) : list(s.warnings), 'wide'),
+    doctorCard(findings),
     card(
       w('thisNode'),
       facts([
@@ -162,6 +173,26 @@ function showState(s) {
     ),
   );
   replace(cards);
+}
+
+/** Null when they are not known, or too old to be shown. */
+function freshFindings() {
+  return doctor !== null && performance.now() - doctorAtMs < doctorStaleMs ? doctor.findings : null;
+}
+
+/** What is wrong with the set-up: the failures first. */
+function doctorCard(findings) {
+  if (findings === null) return card(w('doctor'), el('p', w(doctor === null ? 'examining' : 'unknown')), 'wide');
+  const wrong = ['fail', 'warn'].flatMap((level) => findings.filter((finding) => finding.level === level));
+  const about = el('p', `${w('checks')}: ${number(findings.length)}, ${time(doctor.at)}; ${w('doctorMore')}`, 'dim');
+  if (wrong.length === 0) return card(w('doctor'), [el('p', w('doctorWell'), 'good'), about], 'wide');
+  const items = wrong.map(({ id, level, summary, evidence, remedy }) => {
+    const lines = [el('p', [el('strong', `${w(level)}: `, level === 'fail' ? 'bad' : 'warn'), summary, ' ', el('span', id, 'dim')])];
+    if (evidence !== '') lines.push(el('p', `${w('evidence')}: ${evidence}`, 'dim'));
+    if (remedy !== '') lines.push(el('p', [`${w('next')}: `, el('span', remedy, 'remedy')]));
+    return el('li', lines);
+  });
+  return card(w('doctor'), [el('ul', items, 'findings'), about], 'wide');
 }
 
 function applianceCards({ services, addresses, nics, fencing, alarms }) {
@@ -266,11 +297,29 @@ async function read() {
     lags.push(body.replication.lagSeconds);
     if (lags.length > pointsMax) lags.shift();
     events = await (await fetch('events.json', { cache: 'no-store' })).json();
+    lastStatus = body;
     showState(body);
   } catch {
     if (Date.now() - readAtMs > staleMs) say('bad', w('stale'));
   }
 }
 
+/** On its own, because it may take seconds: the page does not wait for it. */
+async function examine() {
+  try {
+    const answer = await fetch('doctor.json', { cache: 'no-store' });
+    if (!answer.ok) return;
+    doctor = await answer.json();
+    doctorAtMs = performance.now();
+    if (lastStatus) showState(lastStatus);
+  } catch {
+    // What was found is shown until it is too old.
+  }
+}
+
+if (!isChecklist) {
+  void examine();
+  setInterval(() => void examine(), doctorEveryMs);
+}
 await read();
 setInterval(() => void read(), isChecklist ? 15_000 : everyMs);

@@ -1,5 +1,6 @@
 import { exitCodes, type DoctorFinding, type Status } from '../../../protocol/control.ts';
 import { asControlError } from '../command-error.ts';
+import type { NicsReport } from '../../../protocol/nics.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { plural, printable } from '../format.ts';
 import type { Paint } from '../paint.ts';
@@ -8,7 +9,8 @@ export async function doctor(context: Context, flags: CommonOptions): Promise<nu
   const { terminal } = context;
   const agent = await context.loadAgent();
   const findings: DoctorFinding[] = [];
-  for await (const finding of agent.doctor(flags.config, await statusOrNull(context, flags.config))) {
+  const status = await orNull(async () => (await agentOf(context, flags.config)).ask('GET /status', null));
+  for await (const finding of agent.doctor(flags.config, status, await nicsOf(context, flags.config, status))) {
     findings.push(finding);
     if (!flags.json) terminal.print(findingText(finding, terminal.paint));
   }
@@ -19,10 +21,16 @@ export async function doctor(context: Context, flags: CommonOptions): Promise<nu
   return fails > 0 ? exitCodes.failed : exitCodes.done;
 }
 
+/** The segments as the running agent asks them; only it knows what it does with the ports meanwhile. */
+export function nicsOf(context: Context, configFile: string, status: Status | null): Promise<NicsReport | null> {
+  if (!status?.appliance) return Promise.resolve(null);
+  return orNull(async () => (await agentOf(context, configFile)).ask('GET /nics', null));
+}
+
 /** Null when no agent answers, or the configuration cannot be read: the doctor then says so itself. */
-async function statusOrNull(context: Context, configFile: string): Promise<Status | null> {
+async function orNull<T>(question: () => Promise<T>): Promise<T | null> {
   try {
-    return await (await agentOf(context, configFile)).ask('GET /status', null);
+    return await question();
   } catch (error) {
     if (asControlError(error)) return null;
     throw error;

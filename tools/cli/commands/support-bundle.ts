@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { parse, stringify } from 'yaml';
 import { exitCodes, type DoctorFinding } from '../../../protocol/control.ts';
+import type { NicsReport } from '../../../protocol/nics.ts';
 import { asControlError, CommandError } from '../command-error.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { redact, redactLines } from '../support/redact.ts';
@@ -35,18 +36,19 @@ export async function supportBundle(context: Context, flags: BundleFlags): Promi
   for (const { name, text } of await agent.supportFiles(flags.config))
     files.set(name, name === 'config.yaml' ? redactedYaml(text, options) : redactLines(text, options));
   const json = (name: string, value: unknown) => files.set(name, `${JSON.stringify(redact(value, options), null, 2)}\n`);
+  let nics: NicsReport | null = null;
   const status = await ask(missing, 'status.json', async () => (await agentOf(context, flags.config)).ask('GET /status', null));
   if (status) {
     json('status.json', status);
     const client = await agentOf(context, flags.config);
-    const nics = await ask(missing, 'nics.json', () => client.ask('GET /nics', null));
+    nics = await ask(missing, 'nics.json', () => client.ask('GET /nics', null));
     if (nics) json('nics.json', nics);
     const last = await ask(missing, 'takeover.json', () => client.ask('GET /takeover/last', null));
     if (last) json('takeover.json', last);
     const metrics = await ask(missing, 'metrics.txt', () => client.ask('GET /metrics', null));
     if (metrics) files.set('metrics.txt', metrics.text);
   } else missing.push(...['metrics.txt', 'nics.json', 'takeover.json'].map((name) => `${name}: the agent does not answer`));
-  json('doctor.json', await findings(agent.doctor(flags.config, status)));
+  json('doctor.json', await findings(agent.doctor(flags.config, status, nics)));
 
   const at = new Date(wallMs());
   const names = [...files.keys()].toSorted();

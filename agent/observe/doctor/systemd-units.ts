@@ -1,0 +1,42 @@
+import type { DoctorProbe } from './probe.ts';
+
+/** What systemd tells of a unit. */
+export interface UnitFacts {
+  name: string;
+  /** `loaded`, `not-found`, `masked` ... */
+  load: string;
+  /** `active`, `inactive`, `failed` ... */
+  active: string;
+  /** `enabled`, `disabled`, `static` ...; empty where there is no unit file. */
+  file: string;
+  needsReload: boolean;
+  dropIns: string;
+}
+
+/** Whether systemd runs this host; units mean nothing otherwise. */
+export function hasSystemd(probe: DoctorProbe): boolean {
+  return probe.stat('/run/systemd/system')?.directory === true;
+}
+
+/** Null when systemd does not answer for all of them. */
+export async function readUnits(probe: DoctorProbe, names: readonly string[]): Promise<UnitFacts[] | null> {
+  const properties = 'Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,DropInPaths';
+  const shown = await probe.run('systemctl', ['show', `--property=${properties}`, '--', ...names]);
+  const paragraphs = shown?.exitCode === 0 ? shown.out.trim().split(/\n\s*\n/) : [];
+  if (paragraphs.length !== names.length) return null;
+  return names.map((name, i) => {
+    const value = (key: string) => new RegExp(`^${key}=(.*)$`, 'm').exec(paragraphs[i] ?? '')?.[1]?.trim() ?? '';
+    return {
+      name,
+      load: value('LoadState'),
+      active: value('ActiveState'),
+      file: value('UnitFileState'),
+      needsReload: value('NeedDaemonReload') === 'yes',
+      dropIns: value('DropInPaths'),
+    };
+  });
+}
+
+export function isUp({ active }: UnitFacts): boolean {
+  return active === 'active' || active === 'activating' || active === 'reloading';
+}
