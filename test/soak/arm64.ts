@@ -90,7 +90,7 @@ async function prove(tree: string, deb: string): Promise<void> {
     doctor.findings.some(({ id, summary }) => id === 'versions' && /koffi .*lmdb/.test(summary)),
   );
   const demo = await inTree(tree, ['mailtwin', 'demo', '--seconds', '6', '--messages', '60'], true);
-  console.log(demo.stdout);
+  console.log(demo.stdout + demo.stderr);
   step('a pair is filled, streams, outlives a kill -9 and holds the same', demo.code === 0 && demo.stdout.includes('All went well.'));
   await inTree(tree, ['dpkg', '--purge', 'mailtwin']);
   const left = ['usr/lib/mailtwin', 'var/lib/mailtwin', 'etc/mailtwin'].filter((path) => existsSync(join(tree, path)));
