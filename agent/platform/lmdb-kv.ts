@@ -5,7 +5,7 @@ import { OperatorError } from './errors.ts';
 import { errnoCode } from './files.ts';
 import type { Kv, KvWrite } from './kv.ts';
 import { checkLmdbFile } from './lmdb-check.ts';
-import { MappedMemory } from './mapped-memory.ts';
+import { mappableBytes, MappedMemory } from './mapped-memory.ts';
 import { tryLock } from './native.ts';
 
 /** Longest key in bytes (LMDB with pages of 4096 bytes). */
@@ -16,6 +16,8 @@ export const KEY_BYTES_MAX = 1978;
  * while it grows; beyond it lmdb maps anew.
  */
 const MAP_BYTES = 64 * 1024 ** 3;
+/** Less is not worth a start: a store of some size would not fit. */
+const MAP_BYTES_MIN = 1024 ** 3;
 
 /** Pages of the file that may stay in this process; all are in the file cache besides. */
 const RESIDENT_BYTES_MAX = 24 * 1024 ** 2;
@@ -29,7 +31,6 @@ const openOptions: RootDatabaseOptions & { permissionsMode: number; noReadAhead:
   encoding: 'binary',
   keyEncoding: 'binary',
   maxDbs: 1,
-  mapSize: MAP_BYTES,
   noReadAhead: true,
   // A commit that returns is on disk, by LMDB's own two meta pages. `flushed` of lmdb-js does not cover transactionSync.
   overlappingSync: false,
@@ -39,7 +40,7 @@ const openOptions: RootDatabaseOptions & { permissionsMode: number; noReadAhead:
 /**
  * Opens, or makes, the store in `dir`. One process at a time.
  *
- * @throws OperatorError `store-locked`, `store-unwritable` or `store-damaged`.
+ * @throws OperatorError `store-locked`, `store-unwritable`, `store-unmappable` or `store-damaged`.
  */
 export function openLmdbKv(dir: string): Kv {
   const file = path.join(dir, 'data.mdb');
@@ -47,7 +48,7 @@ export function openLmdbKv(dir: string): Kv {
   let db: RootDatabase<Buffer, Buffer> | undefined;
   try {
     checkLmdbFile(file);
-    db = open<Buffer, Buffer>(file, openOptions);
+    db = open<Buffer, Buffer>(file, { ...openOptions, mapSize: mapSizeOf(file) });
     return new LmdbKv(db, lock, new MappedMemory(file, RESIDENT_BYTES_MAX));
   } catch (error) {
     void db?.close();
@@ -55,6 +56,17 @@ export function openLmdbKv(dir: string): Kv {
     if (error instanceof OperatorError) throw error;
     throw openError(file, error);
   }
+}
+
+function mapSizeOf(file: string): number {
+  const bytesMin = Math.max(MAP_BYTES_MIN, fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0);
+  const bytes = mappableBytes(file, MAP_BYTES, bytesMin);
+  if (bytes !== null) return bytes;
+  throw new OperatorError(
+    'store-unmappable',
+    `${file} needs a map of ${Math.ceil(bytesMin / 1024 ** 2)} MiB, and this process may not map that much`,
+    'Raise or remove its limit of address space (`ulimit -v`; LimitAS of the unit).',
+  );
 }
 
 function lockDirectory(dir: string): number {

@@ -1,9 +1,8 @@
 import fs from 'node:fs';
-import { MADV_DONTNEED, madvise } from './native.ts';
+import { canMap, MADV_DONTNEED, madvise } from './native.ts';
 
 /** Accesses between two looks at the resident memory: the kernel maps 16 pages around each one that was missing. */
 const ACCESSES_BETWEEN_LOOKS = 512;
-const PAGE_BYTES = 4096;
 
 /**
  * Keeps a file that another library maps from counting as resident memory as a whole.
@@ -44,7 +43,25 @@ export class MappedMemory {
   }
 }
 
-/** Resident pages of files and shared memory (proc(5), statm). */
+/** Resident bytes of files and shared memory (proc(5), status), whatever the size of the kernel's pages. */
 function sharedBytes(): number {
-  return Number(fs.readFileSync('/proc/self/statm', 'latin1').split(' ')[2]) * PAGE_BYTES;
+  const status = fs.readFileSync('/proc/self/status', 'latin1');
+  const kibibytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1] ?? 0);
+  return (kibibytes('RssFile') + kibibytes('RssShmem')) * 1024;
+}
+
+/**
+ * How much of `bytesMax` this process can map of a file, in halves of it: a limit of address space (`ulimit -v`, LimitAS), a
+ * kernel with fewer address bits or an emulator may allow less. The lmdb package does not survive a map that is refused.
+ *
+ * @returns null when not even `bytesMin` can be had.
+ */
+export function mappableBytes(file: string, bytesMax: number, bytesMin: number): number | null {
+  const fd = fs.openSync(file, 'a+', 0o600);
+  try {
+    for (let bytes = bytesMax; bytes >= bytesMin; bytes /= 2) if (canMap(fd, bytes)) return bytes;
+    return null;
+  } finally {
+    fs.closeSync(fd);
+  }
 }

@@ -113,6 +113,20 @@ export function madvise(address: bigint, length: number, advice: number): number
   return madviseFunc(address, length, advice) as number;
 }
 
+const mmapFunc = libc.func('intptr_t mmap(intptr_t address, size_t length, int protection, int flags, int fd, int64_t offset)');
+const munmapFunc = libc.func('int munmap(uintptr_t address, size_t length)');
+
+/** Whether mmap(2) gives this process a shared, read-only map of `length` bytes of a file. The map is taken back. */
+export function canMap(fd: number, length: number): boolean {
+  const protRead = 1;
+  const mapShared = 1;
+  // koffi gives an address of up to 2^53 as a number, and -1 for MAP_FAILED.
+  const address = mmapFunc(0, length, protRead, mapShared, fd, 0) as number | bigint;
+  if (BigInt(address) === -1n) return false;
+  munmapFunc(address, length);
+  return true;
+}
+
 const nameByErrno = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
 
 /** The errno name of the last call that failed. */

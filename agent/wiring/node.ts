@@ -290,7 +290,11 @@ export class Node {
         kv.commit([[activeBootKey, Buffer.from(bootId())]]);
         this.#become('primary');
       },
-      becomeStandby: () => this.#become('standby'),
+      becomeStandby: () => {
+        // A standby that was fenced has rejoined.
+        this.#notices = this.#notices.filter(({ code }) => code !== 'fenced' && code !== 'yielded');
+        this.#become('standby');
+      },
       becomeFenced: () => this.#become('fenced'),
       say: ({ level, code, text, remedy }) => {
         log[level]({ code, remedy }, text);

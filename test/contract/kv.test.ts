@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { OperatorError } from '../../agent/platform/errors.ts';
 import type { Kv } from '../../agent/platform/kv.ts';
 import { KEY_BYTES_MAX, openLmdbKv } from '../../agent/platform/lmdb-kv.ts';
+import { mappableBytes } from '../../agent/platform/mapped-memory.ts';
 
 const b = (text: string) => Buffer.from(text, 'latin1');
 let dir: string;
@@ -233,6 +234,18 @@ describe('opening', () => {
     expect(codeOf(() => openLmdbKv(dir))).toBe('store-damaged');
     fs.rmSync(file);
     make();
+  });
+
+  it('takes a smaller map where the address space is limited', () => {
+    const writer = path.join(import.meta.dirname, 'kv-writer.ts');
+    // 48 GiB are less than the map that is set aside elsewhere, and enough for Node.js.
+    const limited = spawnSync('sh', ['-c', 'ulimit -v 50331648; exec "$@"', 'sh', process.execPath, '--import', 'tsx', writer, dir, '6'], {
+      encoding: 'utf8',
+    });
+    expect(limited).toMatchObject({ status: 0, signal: null, stdout: '2\n5\n' });
+    make();
+    expect(mappableBytes(path.join(dir, 'data.mdb'), 2 ** 52, 2 ** 51)).toBeNull();
+    expect(mappableBytes(path.join(dir, 'data.mdb'), 2 ** 31, 2 ** 30)).toBe(2 ** 31);
   });
 
   it('names a directory that cannot be written', () => {

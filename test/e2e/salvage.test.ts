@@ -158,6 +158,7 @@ test('what only a dead primary has comes back, each exactly once, and it rejoins
     const { role, replication, peer } = await a.status();
     return role === 'standby' && peer.connected && replication.phase === 'streaming';
   });
+  expect((await a.status()).warnings.filter(({ code }) => code === 'fenced' || code === 'yielded')).toEqual([]);
   await cli(b, 'wait');
   const verified = await cli(b, 'verify', '--deep');
   expect([verified.code, verified.stdout]).toEqual([0, expect.stringContaining('both nodes hold the same')]);

@@ -42,7 +42,7 @@ export class LabAgent {
   readonly stateDir: string;
   readonly control: ControlClient;
   readonly #options: AgentOptions;
-  readonly #configFile: string;
+  readonly configFile: string;
   #process: LabProcess | null = null;
   #wanted = false;
   #earlierOutput = '';
@@ -52,7 +52,7 @@ export class LabAgent {
     this.node = options.node;
     this.#options = options;
     this.stateDir = join(options.dir, 'state');
-    this.#configFile = join(options.dir, 'mailtwin.yaml');
+    this.configFile = join(options.dir, 'mailtwin.yaml');
     this.control = controlClient(this.stateDir);
   }
 
@@ -60,7 +60,7 @@ export class LabAgent {
   cli(args: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {
     const [command = '', ...rest] = args;
     const { namespace } = this.#options;
-    return run(process.execPath, [mainFile, command, ...rest, '--config', this.#configFile], { namespace, ...options });
+    return run(process.execPath, [mainFile, command, ...rest, '--config', this.configFile], { namespace, ...options });
   }
 
   /** Writes configuration and key. */
@@ -75,12 +75,12 @@ export class LabAgent {
       ...roots.flatMap((root) => ['--root', `${root.name}=${root.path}:${root.format ?? 'maildir'}`]),
     ]);
     const changes = [...(watcher === undefined ? [] : [['watcher: auto', `watcher: ${watcher}`] as const]), ...config];
-    let text = readFileSync(this.#configFile, 'utf8');
+    let text = readFileSync(this.configFile, 'utf8');
     for (const [from, to] of changes) {
       if (!text.includes(from)) throw new Error(`the configuration has no ${JSON.stringify(from)}`);
       text = text.replace(from, to);
     }
-    writeFileSync(this.#configFile, text);
+    writeFileSync(this.configFile, text);
   }
 
   /** Starts it and waits until it answers. */
@@ -88,7 +88,7 @@ export class LabAgent {
     if (this.#process?.isRunning) throw new Error(`the agent ${this.node} runs already`);
     this.#earlierOutput = this.output;
     const { namespace, environment: env } = this.#options;
-    const started = new LabProcess(process.execPath, [mainFile, 'run', '--config', this.#configFile], { namespace, ...(env && { env }) });
+    const started = new LabProcess(process.execPath, [mainFile, 'run', '--config', this.configFile], { namespace, ...(env && { env }) });
     this.#process = started;
     this.#wanted = true;
     await waitFor(`the agent ${this.node}`, startMs, async () => {

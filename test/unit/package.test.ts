@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { flatten } from '../../tools/cli/command-facts.ts';
 import { describeCommands } from '../../tools/cli/program.ts';
 import { bashCompletion, zshCompletion } from '../../tools/package/completion.ts';
 import { manPage } from '../../tools/package/man-page.ts';
+import { nativeNeeds } from '../../tools/package/native-files.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'mailtwin-package-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
@@ -86,5 +87,30 @@ describe('the scripts of the Debian package', () => {
     expect(purge).toContain('rm -rf /var/lib/mailtwin /etc/mailtwin');
     expect(postrm.replace(purge, '')).not.toContain('rm -rf');
     expect(readFileSync(deb('prerm'), 'utf8')).not.toContain('rm -rf');
+  });
+});
+
+describe('what the native files need', () => {
+  const root = join(dir, 'native');
+  /** The head of an ELF file for a machine, and its strings. */
+  const elf = (name: string, machine: number, strings: readonly string[]) => {
+    mkdirSync(join(root, name), { recursive: true });
+    const head = Buffer.alloc(64);
+    head.writeUInt32BE(0x7f454c46, 0);
+    head.writeUInt16LE(machine, 18);
+    writeFileSync(join(root, name, 'part.node'), Buffer.concat([head, Buffer.from(`\0${strings.join('\0')}\0`)]));
+  };
+
+  it('is the newest version that any of them names', () => {
+    elf('one', 183, ['GLIBC_2.4', 'GLIBC_2.34', 'GLIBCXX_3.4.22', 'GLIBC_2.99 is prose']);
+    elf('two', 183, ['GLIBC_2.28', 'GLIBCXX_3.4.29']);
+    writeFileSync(join(root, 'two', 'text.js'), 'GLIBC_2.40'.repeat(20));
+    expect(nativeNeeds(root, 'arm64')).toEqual({ libc: '2.34', libstdcxx: '11', files: 2 });
+  });
+
+  it('is refused when one is for another processor, or wants a library that nobody knows yet', () => {
+    expect(() => nativeNeeds(root, 'amd64')).toThrow(/part\.node is for machine 183/);
+    elf('three', 183, ['GLIBCXX_3.4.77']);
+    expect(() => nativeNeeds(root, 'arm64')).toThrow(/GLIBCXX_3\.4\.77/);
   });
 });

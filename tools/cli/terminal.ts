@@ -1,11 +1,12 @@
 import { createInterface } from 'node:readline';
+import { fold } from './fold.ts';
 import { paintFor, type Paint } from './paint.ts';
 
 /** Where a command speaks to its user; handed in. */
 export interface Terminal {
-  /** Facts: standard output, a line end is added. */
+  /** Facts: standard output, a line end is added; on a terminal long lines are folded. */
   print(text: string): void;
-  /** Errors and progress: standard error, a line end is added. */
+  /** Errors and progress: standard error, as `print`. */
   complain(text: string): void;
   /** Standard output as it is, for redrawing. */
   write(text: string): void;
@@ -22,24 +23,26 @@ export interface Terminal {
 export function processTerminal(): Terminal {
   const isTTY = process.stdout.isTTY === true;
   let interrupt: AbortController | undefined;
+  const columns = () => process.stdout.columns ?? 80;
+  const lines = (text: string, stream: NodeJS.WriteStream) => `${stream.isTTY ? fold(text, columns()) : text}\n`;
   return {
-    print: (text) => void process.stdout.write(`${text}\n`),
-    complain: (text) => void process.stderr.write(`${text}\n`),
+    print: (text) => void process.stdout.write(lines(text, process.stdout)),
+    complain: (text) => void process.stderr.write(lines(text, process.stderr)),
     write: (text) => void process.stdout.write(text),
     isTTY,
-    columns: () => process.stdout.columns ?? 80,
+    columns,
     paint: paintFor(isTTY, process.env),
     async ask(question) {
       if (!process.stdin.isTTY) return null;
-      const lines = createInterface({ input: process.stdin, output: process.stdout });
+      const reader = createInterface({ input: process.stdin, output: process.stdout });
       try {
         return await new Promise<string | null>((resolve) => {
-          lines.on('close', () => resolve(null));
-          lines.on('SIGINT', () => lines.close());
-          lines.question(question, resolve);
+          reader.on('close', () => resolve(null));
+          reader.on('SIGINT', () => reader.close());
+          reader.question(question, resolve);
         });
       } finally {
-        lines.close();
+        reader.close();
       }
     },
     interrupted() {

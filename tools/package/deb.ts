@@ -7,6 +7,7 @@ import type { CommandFacts } from '../cli/command-facts.ts';
 import { bashCompletion, zshCompletion } from './completion.ts';
 import { installTree, place } from './installed-tree.ts';
 import { manPage } from './man-page.ts';
+import { nativeNeeds } from './native-files.ts';
 import { unpackNode, type Architecture } from './node-runtime.ts';
 
 export interface DebOptions {
@@ -76,7 +77,10 @@ export function makeDeb(options: DebOptions): string {
   write('DEBIAN/md5sums', sums.join(''));
   write('DEBIAN/conffiles', '/etc/default/mailtwin\n');
   const size = Math.ceil(filesBelow(root).reduce((sum, path) => sum + lstatSync(at(path)).size, 0) / 1024);
+  const needs = nativeNeeds(at('usr/lib/mailtwin'), arch);
   const control = readFileSync(deb('control'), 'utf8')
+    .replace('@LIBC@', needs.libc)
+    .replace('@LIBSTDCXX@', needs.libstdcxx)
     .replace('@VERSION@', version)
     .replace('@ARCH@', arch)
     .replace('@SIZE@', String(size));

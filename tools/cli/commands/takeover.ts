@@ -52,9 +52,10 @@ export async function takeover(context: Context, kind: TakeoverKind, flags: Take
   request.confirm = flags.confirm ?? (await ask(context, flags, `Type the name of the node that goes out of service: `, '--confirm NODE'));
   if (kind === 'failover' && shown && !request.acceptLoss) {
     const wanted = lossText(shown.predictedLoss);
-    const typed = await ask(context, flags, `Type the predicted loss (${wanted}) to accept it: `, '--accept-loss');
+    const typed = await ask(context, flags, `Type the predicted loss to accept it:\n  ${wanted}\n> `, '--accept-loss');
     request.acceptLoss = typed.replaceAll(/\s+/g, ' ').trim() === wanted;
   }
+  if (shown && !flags.json) terminal.print('');
   if (flags.fencedByHand !== undefined) request.manual = { node: request.confirm, by: by.user, evidence: flags.fencedByHand };
   return run(context, agent, request, flags);
 }

@@ -9,13 +9,15 @@ import { controlClient, type ControlClient } from '../control-client.ts';
 
 /** This command line as a program of its own: TypeScript in a checkout, JavaScript when built. */
 const mainFile = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? '../main.ts' : '../main.js', import.meta.url));
-const startMs = 20_000;
+// Only what hangs is to be ended: a busy machine or an emulator takes its time.
+const startMs = 120_000;
+const commandMs = 120_000;
 const stopMs = 5000;
 
 /** Runs one mailtwin command to its end; its standard output. @throws CommandError when it fails. */
 export async function runCommand(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, [...process.execArgv, mainFile, ...args], { timeout: 30_000 }, (error, stdout, stderr) => {
+    execFile(process.execPath, [...process.execArgv, mainFile, ...args], { timeout: commandMs }, (error, stdout, stderr) => {
       if (!error) return resolve(stdout);
       reject(failure(`mailtwin ${args[0]} failed: ${stderr.trim() || stdout.trim() || error.message}`));
     });
