@@ -18,15 +18,13 @@ export default defineConfig({
         test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: 60_000, sequence: { groupOrder: 0 } },
       })),
       {
-        // Real servers, namespaces and latencies: one file at a time, and after everything else, so that nothing disturbs them.
+        // Real servers in namespaces of their own: they wait more than they compute, so two files run at a time.
         extends: true as const,
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 180_000,
-          fileParallelism: false,
-          maxWorkers: 1,
           // Real servers on a machine that others use as well: what fails once is tried once more, and the report says so.
           retry: 1,
           sequence: { groupOrder: 1 },
