@@ -1,6 +1,7 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { descendants, killPid, LabProcess, run, type RunResult } from './processes.ts';
+import { TerminalSession } from './terminal-session.ts';
 import { waitFor } from './waiting.ts';
 
 const bootMs = 300_000;
@@ -23,13 +24,15 @@ export class DebianHost {
   /** Its root directory, seen from here. */
   readonly tree: string;
   readonly #namespace: string;
+  readonly #memoryDirs: Record<string, string>;
   #nspawn: LabProcess | null = null;
   #leader = 0;
 
-  constructor(options: { name: string; tree: string; namespace: string }) {
+  constructor(options: { name: string; tree: string; namespace: string; memoryDirs?: Record<string, string> | undefined }) {
     this.name = options.name;
     this.tree = options.tree;
     this.#namespace = options.namespace;
+    this.#memoryDirs = options.memoryDirs ?? {};
     writeFileSync(join(this.tree, 'etc/hostname'), `${this.name}\n`);
   }
 
@@ -39,7 +42,7 @@ export class DebianHost {
 
   /** Boots it and waits until systemd has nothing left to start. */
   async boot(): Promise<void> {
-    const nspawn = new LabProcess('systemd-nspawn', [
+    const args = [
       '--register=no',
       '--keep-unit',
       '-b',
@@ -50,28 +53,38 @@ export class DebianHost {
       // Its network is its own, and so is the right to change it.
       '--capability=CAP_NET_ADMIN',
       `--network-namespace-path=/run/netns/${this.#namespace}`,
-    ]);
+      ...Object.entries(this.#memoryDirs).map(([path, options]) => `--tmpfs=${path}:${options}`),
+    ];
+    // Only the second version of control groups tells a systemd inside that the last process of a unit has ended.
+    const env = { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' };
+    const nspawn = new LabProcess('systemd-nspawn', args, { env });
     this.#nspawn = nspawn;
-    this.#leader = await waitFor('the init of the container', bootMs, () => {
-      if (!nspawn.isRunning) throw new Error(`systemd-nspawn ended: ${nspawn.output}`);
-      return descendants(nspawn.pid).find((pid) => readComm(pid) === 'systemd');
-    });
+    this.#leader = await waitFor('the init of the container', bootMs, () =>
+      nspawn.isRunning ? descendants(nspawn.pid).find((pid) => readComm(pid) === 'systemd') : -1,
+    );
+    if (this.#leader < 0) throw new Error(`systemd-nspawn ended: ${nspawn.output}`);
     await waitFor(`${this.name} to boot`, bootMs, async () =>
       ['running', 'degraded'].includes((await this.run(['systemctl', 'is-system-running'], { mayFail: true })).stdout.trim()),
     );
   }
 
   /** Runs a program in it. */
-  run(argv: readonly string[], options: { mayFail?: boolean; timeoutMs?: number; input?: string } = {}): Promise<RunResult> {
-    return run('nsenter', ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv], {
-      timeoutMs: 120_000,
-      ...options,
-    });
+  run(argv: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {
+    return run('nsenter', this.#inside(argv), { timeoutMs: 120_000, ...options });
+  }
+
+  #inside(argv: readonly string[]): string[] {
+    return ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv];
   }
 
   /** A program that goes on running in it. */
   start(argv: readonly string[]): LabProcess {
-    return new LabProcess('nsenter', ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv]);
+    return new LabProcess('nsenter', this.#inside(argv));
+  }
+
+  /** A person before a terminal of it who types a command line. */
+  terminal(line: string): TerminalSession {
+    return new TerminalSession('nsenter', this.#inside(['script', '--quiet', '--return', '--flush', '--command', line, '/dev/null']));
   }
 
   async isActive(unit: string): Promise<boolean> {

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import si from 'systeminformation';
 import type { Config } from '../../config/config.ts';
 import { errnoCode, joinPath, type BytePath } from '../../platform/files.ts';
+import { readMounts } from './mounts.ts';
 import type { DoctorProbe, Survey } from './probe.ts';
 
 const connectMs = 3000;
@@ -37,7 +38,7 @@ export function hostProbe(loadConfig: () => Config): DoctorProbe {
       const fs = statfsSync(bytes(path));
       return { freeBytes: fs.bavail * fs.bsize, freeInodes: fs.ffree, totalInodes: fs.files };
     },
-    mounts: async () => (await si.fsSize()).map(({ mount, type, rw }) => ({ at: mount, type, writable: rw !== false })),
+    mounts: async () => readMounts(readFileSync('/proc/self/mounts', 'utf8')),
     async addresses() {
       const interfaces = await si.networkInterfaces();
       return (Array.isArray(interfaces) ? interfaces : [interfaces])

@@ -1,3 +1,4 @@
+import type { Mount } from './mounts.ts';
 import type { Config } from '../../config/config.ts';
 import type { BytePath } from '../../platform/files.ts';
 
@@ -13,7 +14,7 @@ export interface DoctorProbe {
   /** What `stat` says, following links; null when it is missing. */
   stat(path: BytePath): { directory: boolean; mode: number; uid: number; dev: string } | null;
   space(path: BytePath): { freeBytes: number; freeInodes: number; totalInodes: number };
-  mounts(): Promise<{ at: string; type: string; writable: boolean }[]>;
+  mounts(): Promise<Mount[]>;
   /** Addresses of this host. */
   addresses(): Promise<string[]>;
   /** A small text file of the kernel; null when it is missing. */
