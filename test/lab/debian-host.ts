@@ -1,5 +1,6 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { OwnCgroup } from './own-cgroup.ts';
 import { descendants, killPid, LabProcess, run, type RunResult } from './processes.ts';
 import { TerminalSession } from './terminal-session.ts';
 import { waitFor } from './waiting.ts';
@@ -26,6 +27,7 @@ export class DebianHost {
   readonly #namespace: string;
   readonly #memoryDirs: Record<string, string>;
   #nspawn: LabProcess | null = null;
+  #cgroup: OwnCgroup | null = null;
   #leader = 0;
 
   constructor(options: { name: string; tree: string; namespace: string; memoryDirs?: Record<string, string> | undefined }) {
@@ -57,7 +59,9 @@ export class DebianHost {
     ];
     // Only the second version of control groups tells a systemd inside that the last process of a unit has ended.
     const env = { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' };
-    const nspawn = new LabProcess('systemd-nspawn', args, { env });
+    this.#cgroup ??= new OwnCgroup(`mt${process.pid}${this.name}`);
+    const [wrapper = '', ...wrap] = this.#cgroup.wrap;
+    const nspawn = new LabProcess(wrapper, [...wrap, 'systemd-nspawn', ...args], { env });
     this.#nspawn = nspawn;
     this.#leader = await waitFor('the init of the container', bootMs, () =>
       nspawn.isRunning ? descendants(nspawn.pid).find((pid) => readComm(pid) === 'systemd') : -1,
@@ -107,7 +111,7 @@ export class DebianHost {
     if (!nspawn) return;
     await this.run(['systemctl', 'poweroff'], { mayFail: true });
     await waitFor(`${this.name} to shut down`, bootMs, () => !nspawn.isRunning);
-    this.#nspawn = null;
+    await this.#gone();
   }
 
   /** The leader's end is the end of all in it, at once. */
@@ -115,7 +119,13 @@ export class DebianHost {
     if (!this.#nspawn) return;
     killPid(this.#leader);
     await this.#nspawn.kill9();
+    await this.#gone();
+  }
+
+  async #gone(): Promise<void> {
     this.#nspawn = null;
+    await this.#cgroup?.remove();
+    this.#cgroup = null;
   }
 }
 

@@ -37,19 +37,13 @@ export class TerminalSession {
 
   /** Waits until this stands on the terminal, after what was waited for before. @throws with the output when it does not come. */
   async see(pattern: RegExp, timeoutMs = 120_000): Promise<RegExpExecArray> {
-    try {
-      const found = await waitFor(`${pattern} on the terminal of ${this.#line}`, timeoutMs, () => {
-        const match = pattern.exec(this.output.slice(this.#read));
-        if (match === null && !open.has(this)) throw new Error('it ended before');
-        return match;
-      });
-      this.#read += found.index + found[0].length;
-      return found;
-    } catch (error) {
-      throw new Error(`${error instanceof Error ? error.message : String(error)}; there stands:\n${this.output.slice(-4000)}`, {
-        cause: error,
-      });
-    }
+    const found = await waitFor(`${pattern} on the terminal of ${this.#line}`, timeoutMs, () => {
+      const match = pattern.exec(this.output.slice(this.#read));
+      return match ?? (open.has(this) ? null : 'ended');
+    }).catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
+    if (typeof found === 'string') throw new Error(`${pattern} did not come (${found}); there stands:\n${this.output.slice(-4000)}`);
+    this.#read += found.index + found[0].length;
+    return found;
   }
 
   /** Types a line and Enter. */

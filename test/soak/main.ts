@@ -10,13 +10,14 @@ const usage = `Long runs that look for what the tests do not find. Exit code 1 w
   npm run soak -- --killed [--times 1] [--seed 1]                      an agent killed at every step of switchover and failover, whole appliances (root)
   npm run soak -- --systemd                                            the gate of the mail units in a booted Debian (root; debootstrap, systemd-container)
   npm run soak -- --packages                                           the Debian package on two booted Debians: install, pair, upgrade, switch, reboot, fail over, purge (root)
+  npm run soak -- --npm                                                the npm tarball installed in clean Debian roots, with install scripts and without (root)
   npm run soak -- --runbook                                            every command of deploy/RUNBOOK.md, as it is written, on three booted Debians (root)
 
 Several may be given; they run one after the other. --minutes ends the simulation early.
 `;
 
 const soaks: Record<
-  'sim' | 'torn' | 'kill' | 'systemd' | 'packages' | 'runbook' | 'failover' | 'killed',
+  'sim' | 'torn' | 'kill' | 'systemd' | 'packages' | 'npm' | 'runbook' | 'failover' | 'killed',
   { load: () => Promise<{ run: Soak }>; times: number }
 > = {
   sim: { load: () => import('./sim.ts'), times: 10_000 },
@@ -24,6 +25,7 @@ const soaks: Record<
   kill: { load: () => import('./kill.ts'), times: 100 },
   systemd: { load: () => import('./systemd.ts'), times: 1 },
   packages: { load: () => import('./packages.ts'), times: 1 },
+  npm: { load: () => import('./npm-package.ts'), times: 1 },
   runbook: { load: () => import('./runbook.ts'), times: 1 },
   failover: { load: () => import('./failover.ts'), times: 50 },
   killed: { load: () => import('./killed.ts'), times: 1 },
@@ -33,7 +35,9 @@ process.exitCode = await main();
 
 async function main(): Promise<number> {
   const { values } = parse();
-  const wanted = (['sim', 'torn', 'kill', 'systemd', 'packages', 'runbook', 'failover', 'killed'] as const).filter((name) => values[name]);
+  const wanted = (['sim', 'torn', 'kill', 'systemd', 'packages', 'npm', 'runbook', 'failover', 'killed'] as const).filter(
+    (name) => values[name],
+  );
   if (wanted.length === 0 || values.help) {
     process.stdout.write(usage);
     return values.help ? 0 : 2;
@@ -60,6 +64,7 @@ function parse() {
         failover: { type: 'boolean', default: false },
         killed: { type: 'boolean', default: false },
         packages: { type: 'boolean', default: false },
+        npm: { type: 'boolean', default: false },
         runbook: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
         histories: { type: 'string' },

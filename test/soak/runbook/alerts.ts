@@ -43,7 +43,7 @@ async function peerLost(world: World): Promise<void> {
     const [seen] = await text.run('systemctl status mailtwin', { codes: [3] });
     step('it says that the agent does not run', seen?.output.includes('inactive (dead)') === true);
     const [found] = await text.run('mailtwin doctor', { codes: [0, 1] });
-    step('doctor names the peer', /(fail|warn) +\S*peer/.test(found?.output ?? ''));
+    step('doctor names the peer', /(fail|warn) +\S*(peer|link)/.test(found?.output ?? ''));
     await text.run('systemctl start mailtwin');
   });
   await watch.gone('MailtwinPeerLost', 'a');
