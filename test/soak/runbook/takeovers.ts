@@ -5,6 +5,9 @@ import { waitFor } from '../../lab/waiting.ts';
 import type { Answer } from './book.ts';
 import { addConfig, fenceFor, type World } from './world.ts';
 
+/** Messages that mail-a takes while nobody hears of them. */
+const lostMessages = 2;
+
 export const nameAsked = (name: string): Answer => [/Type the name of [^:]*: /, name];
 /** The loss is typed as it is shown. */
 const lossAsked: Answer = [/Type the predicted loss \((.*)\) to accept it: /, ([, loss = '']) => loss];
@@ -77,7 +80,11 @@ export async function failover({ lab, book, watch }: World): Promise<void> {
   await lab.deliver('bert', 1);
   await lab.host('a').run(['mailtwin', 'wait', '--timeout', '120'], { timeoutMs: 150_000 });
   const seen = await lab.uids('bert');
+  // What comes in now only mail-a has.
+  lab.network.cut('b');
+  await lab.deliver('anna', lostMessages);
   await lab.cutPower('a');
+  lab.network.mend('b');
   await watch.shows('MailtwinNoneActive', 'pair');
   await book.follow('MailtwinNoneActive', (text) => text.run('mailtwin status').then(() => undefined));
   await watch.shows('MailtwinPeerLost', 'b');
@@ -102,8 +109,11 @@ export async function comesBack({ lab, book, watch }: World): Promise<void> {
   await watch.shows('MailtwinFenced', 'a');
   await book.follow('MailtwinFenced', (text) => text.run('mailtwin status').then(() => undefined));
   await book.follow('The dead primary returns', async (text) => {
-    await text.run('mailtwin salvage', { codes: [0, 1] });
+    const before = (await lab.uids('anna')).split('\n').length;
+    const [found] = await text.run('mailtwin salvage', { codes: [1] });
+    step('what only mail-a has is found', found?.output.match(/^only here/gm)?.length === lostMessages);
     await text.run('mailtwin salvage --apply');
+    step('it is in the mailbox', (await lab.uids('anna')).split('\n').length === before + lostMessages);
     await text.run('mailtwin rejoin', { answers: [nameAsked('mail-a')] });
     await lab.becomes('b', { role: 'primary', active: true, phase: 'streaming' });
   });
