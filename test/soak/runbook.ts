@@ -22,9 +22,9 @@ const procedures: Record<string, (world: World) => Promise<void>> = {
   failover,
   comesBack,
   twoActive,
-  ...alerts,
   rollingUpdate,
   diskFull,
+  ...alerts,
   newHardware,
 };
 

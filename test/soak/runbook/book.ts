@@ -147,11 +147,15 @@ export class Section {
     const host = this.#lab.host(name);
     if (options.answers || options.meanwhile) {
       const session = host.terminal(shell);
-      for (const [question, answer] of options.answers ?? []) {
-        const found = await session.see(question);
-        session.type(typeof answer === 'string' ? answer : answer(found));
+      try {
+        for (const [question, answer] of options.answers ?? []) {
+          const found = await session.see(question);
+          session.type(typeof answer === 'string' ? answer : answer(found));
+        }
+        await options.meanwhile?.(session, name);
+      } catch (error) {
+        if (!session.output.includes('agent-not-running')) throw error;
       }
-      await options.meanwhile?.(session, name);
       const code = await session.end();
       return { host: name, code, stdout: session.output, stderr: '', output: session.output };
     }

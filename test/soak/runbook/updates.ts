@@ -79,7 +79,7 @@ mkdir -p /root/archive; cd /root/archive; : > Packages
 for p in ${server.join(' ')}; do
   d=/root/pack/$p; rm -rf $d; mkdir -p $d/DEBIAN
   dpkg -L $p | while read -r f; do
-    if [ -d "$f" ] && [ ! -L "$f" ]; then mkdir -p "$d$f"; elif [ -e "$f" ] || [ -L "$f" ]; then cp -a "$f" "$d$f"; fi
+    if [ -d "$f" ]; then mkdir -p "$d$f"; elif [ -e "$f" ] || [ -L "$f" ]; then cp -a "$f" "$d$f"; fi
   done
   for s in preinst postinst prerm postrm triggers shlibs; do
     if [ -f /var/lib/dpkg/info/$p.$s ]; then cp -p /var/lib/dpkg/info/$p.$s $d/DEBIAN/$s; fi
