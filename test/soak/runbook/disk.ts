@@ -17,7 +17,7 @@ export async function diskFull({ lab, book, watch }: World): Promise<void> {
   await book.follow('MailtwinDiskWillFill', (text) => text.run('df -h /var/vmail /var/lib/mailtwin').then(() => undefined));
   await removeLarge('bert');
   await a.run(['mailtwin', 'wait', '--timeout', '120'], { timeoutMs: 150_000 });
-  for (let i = 0; i < 10; i++) await lab.send('bert', letter);
+  for (let i = 0; i < 16; i++) await lab.send('bert', letter);
   await waitFor('the standby to pause', waitMs, async () => (await status(a)).replication.held?.code === 'no-space');
   await watch.shows('MailtwinPositionStuck', 'a');
   await book.follow('MailtwinPositionStuck', async (text) => {
