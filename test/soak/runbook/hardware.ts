@@ -16,8 +16,8 @@ export async function newHardware(world: World): Promise<void> {
   const c = lab.host('c');
   await c.boot();
   book.values['PORT'] = port;
-  // What the text says of the new machine: as in "Set up a pair", up to its own configuration.
-  await c.run(['sh', '-c', 'cd /root && dpkg -i mailtwin_0.1.0-1_amd64.deb'], { timeoutMs: 300_000 });
+  // What the text says of the new machine: as in "Set up a pair", with a release that is not older than the pair's.
+  await c.run(['sh', '-c', 'cd /root && dpkg -i "$(ls -v mailtwin_*.deb | tail -n 1)"'], { timeoutMs: 300_000 });
   await c.run(['systemctl', 'stop', 'dovecot', 'postfix']);
   await c.run(['sh', '-c', 'rm -rf /var/vmail && install -d -o vmail -g vmail /var/vmail']);
   const seen = await lab.uids('anna');
