@@ -40,7 +40,7 @@ export async function diskFull({ lab, book, watch }: World): Promise<void> {
     // What stands in the text is more than this file system has.
     for (const name of hosts) addConfig({ lab }, name, block.replace('2GiB', '20MB'));
     await text.run('systemctl restart mailtwin');
-    await text.run('mailtwin wait');
+    await text.run('mailtwin wait --timeout 300');
     await text.run('mailtwin verify');
   });
   for (const alert of ['MailtwinPositionStuck', 'MailtwinPossibleLossHigh']) await watch.gone(alert, 'a');
