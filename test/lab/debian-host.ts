@@ -1,6 +1,8 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { OwnCgroup } from './own-cgroup.ts';
 import { descendants, killPid, LabProcess, run, type RunResult } from './processes.ts';
+import { TerminalSession } from './terminal-session.ts';
 import { waitFor } from './waiting.ts';
 
 const bootMs = 300_000;
@@ -23,13 +25,16 @@ export class DebianHost {
   /** Its root directory, seen from here. */
   readonly tree: string;
   readonly #namespace: string;
+  readonly #memoryDirs: Record<string, string>;
   #nspawn: LabProcess | null = null;
+  #cgroup: OwnCgroup | null = null;
   #leader = 0;
 
-  constructor(options: { name: string; tree: string; namespace: string }) {
+  constructor(options: { name: string; tree: string; namespace: string; memoryDirs?: Record<string, string> | undefined }) {
     this.name = options.name;
     this.tree = options.tree;
     this.#namespace = options.namespace;
+    this.#memoryDirs = options.memoryDirs ?? {};
     writeFileSync(join(this.tree, 'etc/hostname'), `${this.name}\n`);
   }
 
@@ -39,7 +44,7 @@ export class DebianHost {
 
   /** Boots it and waits until systemd has nothing left to start. */
   async boot(): Promise<void> {
-    const nspawn = new LabProcess('systemd-nspawn', [
+    const args = [
       '--register=no',
       '--keep-unit',
       '-b',
@@ -50,28 +55,40 @@ export class DebianHost {
       // Its network is its own, and so is the right to change it.
       '--capability=CAP_NET_ADMIN',
       `--network-namespace-path=/run/netns/${this.#namespace}`,
-    ]);
+      ...Object.entries(this.#memoryDirs).map(([path, options]) => `--tmpfs=${path}:${options}`),
+    ];
+    // Only the second version of control groups tells a systemd inside that the last process of a unit has ended.
+    const env = { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' };
+    this.#cgroup ??= new OwnCgroup(`mt${process.pid}${this.name}`);
+    const [wrapper = '', ...wrap] = this.#cgroup.wrap;
+    const nspawn = new LabProcess(wrapper, [...wrap, 'systemd-nspawn', ...args], { env });
     this.#nspawn = nspawn;
-    this.#leader = await waitFor('the init of the container', bootMs, () => {
-      if (!nspawn.isRunning) throw new Error(`systemd-nspawn ended: ${nspawn.output}`);
-      return descendants(nspawn.pid).find((pid) => readComm(pid) === 'systemd');
-    });
+    this.#leader = await waitFor('the init of the container', bootMs, () =>
+      nspawn.isRunning ? descendants(nspawn.pid).find((pid) => readComm(pid) === 'systemd') : -1,
+    );
+    if (this.#leader < 0) throw new Error(`systemd-nspawn ended: ${nspawn.output}`);
     await waitFor(`${this.name} to boot`, bootMs, async () =>
       ['running', 'degraded'].includes((await this.run(['systemctl', 'is-system-running'], { mayFail: true })).stdout.trim()),
     );
   }
 
   /** Runs a program in it. */
-  run(argv: readonly string[], options: { mayFail?: boolean; timeoutMs?: number; input?: string } = {}): Promise<RunResult> {
-    return run('nsenter', ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv], {
-      timeoutMs: 120_000,
-      ...options,
-    });
+  run(argv: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {
+    return run('nsenter', this.#inside(argv), { timeoutMs: 120_000, ...options });
+  }
+
+  #inside(argv: readonly string[]): string[] {
+    return ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv];
   }
 
   /** A program that goes on running in it. */
   start(argv: readonly string[]): LabProcess {
-    return new LabProcess('nsenter', ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv]);
+    return new LabProcess('nsenter', this.#inside(argv));
+  }
+
+  /** A person before a terminal of it who types a command line. */
+  terminal(line: string): TerminalSession {
+    return new TerminalSession('nsenter', this.#inside(['script', '--quiet', '--return', '--flush', '--command', line, '/dev/null']));
   }
 
   async isActive(unit: string): Promise<boolean> {
@@ -94,7 +111,7 @@ export class DebianHost {
     if (!nspawn) return;
     await this.run(['systemctl', 'poweroff'], { mayFail: true });
     await waitFor(`${this.name} to shut down`, bootMs, () => !nspawn.isRunning);
-    this.#nspawn = null;
+    await this.#gone();
   }
 
   /** The leader's end is the end of all in it, at once. */
@@ -102,7 +119,13 @@ export class DebianHost {
     if (!this.#nspawn) return;
     killPid(this.#leader);
     await this.#nspawn.kill9();
+    await this.#gone();
+  }
+
+  async #gone(): Promise<void> {
     this.#nspawn = null;
+    await this.#cgroup?.remove();
+    this.#cgroup = null;
   }
 }
 

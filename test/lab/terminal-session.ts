@@ -1,59 +1,75 @@
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { descendants, killPid } from './processes.ts';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { killPid } from './processes.ts';
 import { waitFor } from './waiting.ts';
 
-/** A shell in a pseudo terminal (script(1)) that a test types into, with all that it wrote. */
-export class TerminalSession implements AsyncDisposable {
-  readonly #child: ChildProcessWithoutNullStreams;
-  readonly #prompt: string;
-  readonly #ended: Promise<void>;
+const open = new Set<TerminalSession>();
+process.on('exit', () => {
+  for (const session of open) session.killNow();
+});
+
+/** A command on a pseudo terminal that `script` (bsdutils) opens, and a person who reads it and types. */
+export class TerminalSession {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<number>;
+  readonly #line: string;
   #output = '';
+  #read = 0;
 
-  /** `bin` is first on the search path, and takes the shell's start file. */
-  constructor(options: { columns: number; prompt: string; bin: string; namespace?: string }) {
-    const { columns, prompt, bin, namespace } = options;
-    const startFile = join(bin, '.shrc');
-    // A shell of root takes no prompt from its environment.
-    writeFileSync(startFile, `PS1='${prompt}'\n`);
-    this.#prompt = prompt;
-    const argv = ['script', '--quiet', '--command', `stty cols ${columns} rows 200; exec dash -i`, '/dev/null'];
-    const [file = '', ...args] = namespace === undefined ? argv : ['ip', 'netns', 'exec', namespace, ...argv];
-    const environment = { PATH: `${bin}:${process.env['PATH']}`, HOME: '/', TERM: 'xterm-256color', LC_ALL: 'C.UTF-8', ENV: startFile };
-    this.#child = spawn(file, args, { cwd: '/', env: environment, stdio: 'pipe' });
-    this.#child.stdout.setEncoding('utf8').on('data', (text: string) => (this.#output += text));
-    this.#ended = new Promise((resolve) => this.#child.once('close', () => resolve()));
-  }
-
-  /** Types a line once the shell or program waits for it, and waits for what it answers. */
-  async type(line: string, answer: RegExp, timeoutMs: number): Promise<RegExpExecArray> {
-    await waitFor('the prompt', timeoutMs, () => this.#output.length > 0);
-    const before = this.#output.length;
-    this.#child.stdin.write(`${line}\n`);
-    return waitFor(`${answer} after ${line}`, timeoutMs, () => answer.exec(plain(this.#output.slice(before)))).catch((error: unknown) => {
-      throw new Error(`${error instanceof Error ? error.message : String(error)}; the terminal shows:\n${plain(this.#output)}`, {
-        cause: error,
+  constructor(command: string, args: readonly string[]) {
+    this.#line = args.at(-2) ?? command;
+    const child = (this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] }));
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (this.#output += text));
+    child.stdin.on('error', () => {});
+    this.#ended = new Promise((resolve) => {
+      child.once('error', () => resolve(-1));
+      child.once('close', (code) => {
+        open.delete(this);
+        resolve(code ?? -1);
       });
     });
+    open.add(this);
   }
 
-  /** Everything that was written on the terminal, up to the prompt that stands there at last. */
-  async recording(): Promise<string> {
-    const output = await waitFor('the last prompt', 120_000, () =>
-      plain(this.#output).endsWith(`\n${this.#prompt}`) ? this.#output : null,
-    );
-    return output.slice(0, output.lastIndexOf('\r\n'));
+  /** What stood on the terminal so far, without its colours and carriage returns. */
+  get output(): string {
+    return this.#output.replaceAll(/\u001B\[[0-9;?]*[A-Za-z]/g, '').replaceAll('\r', '');
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    const { pid } = this.#child;
-    if (pid !== undefined) for (const each of [...descendants(pid), pid]) killPid(each);
-    await this.#ended;
+  /** Waits until this stands on the terminal, after what was waited for before. @throws with the output when it does not come. */
+  async see(pattern: RegExp, timeoutMs = 120_000): Promise<RegExpExecArray> {
+    const found = await waitFor(`${pattern} on the terminal of ${this.#line}`, timeoutMs, () => {
+      const match = pattern.exec(this.output.slice(this.#read));
+      return match ?? (open.has(this) ? null : 'ended');
+    }).catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
+    if (typeof found === 'string') throw new Error(`${pattern} did not come (${found}); there stands:\n${this.output.slice(-4000)}`);
+    this.#read += found.index + found[0].length;
+    return found;
   }
-}
 
-/** Without colours and cursor movements. */
-function plain(text: string): string {
-  return text.replaceAll(/\u001b\[[0-9;?]*[a-zA-Z]/g, '');
+  /** Types a line and Enter. */
+  type(text: string): void {
+    this.#child.stdin?.write(`${text}\n`);
+  }
+
+  /** Ctrl-C. */
+  interrupt(): void {
+    this.#child.stdin?.write('\u0003');
+  }
+
+  /** Ctrl-D on a line of its own: there is nothing more to read. */
+  finish(): void {
+    this.#child.stdin?.write('\u0004');
+  }
+
+  /** Waits for its end. @returns its exit code. */
+  async end(timeoutMs = 300_000): Promise<number> {
+    const timer = setTimeout(() => this.killNow(), timeoutMs);
+    const code = await this.#ended;
+    clearTimeout(timer);
+    return code;
+  }
+
+  killNow(): void {
+    if (open.has(this) && this.#child.pid !== undefined) killPid(this.#child.pid);
+  }
 }

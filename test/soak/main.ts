@@ -10,16 +10,16 @@ const usage = `Long runs that look for what the tests do not find. Exit code 1 w
   npm run soak -- --killed [--times 1] [--seed 1]                      an agent killed at every step of switchover and failover, whole appliances (root)
   npm run soak -- --systemd                                            the gate of the mail units in a booted Debian (root; debootstrap, systemd-container)
   npm run soak -- --packages                                           the Debian package on two booted Debians: install, pair, upgrade, switch, reboot, fail over, purge (root)
+  npm run soak -- --npm                                                the npm tarball installed in clean Debian roots, with install scripts and without (root)
+  npm run soak -- --runbook                                            every command of deploy/RUNBOOK.md, as it is written, on three booted Debians (root)
   npm run soak -- --arm64                                              the package for arm64 in an emulated Debian (root; the archive of Debian)
   npm run soak -- --pictures                                           records the terminal pictures of README.md anew (root)
 
 Several may be given; they run one after the other. --minutes ends the simulation early.
 `;
 
-const soaks: Record<
-  'sim' | 'torn' | 'kill' | 'systemd' | 'packages' | 'failover' | 'killed' | 'pictures' | 'arm64',
-  { load: () => Promise<{ run: Soak }>; times: number }
-> = {
+/** Every soak under its option, in the order in which they run. */
+const soaks: Record<string, { load: () => Promise<{ run: Soak }>; times: number }> = {
   sim: { load: () => import('./sim.ts'), times: 10_000 },
   torn: { load: () => import('./torn.ts'), times: 100 },
   kill: { load: () => import('./kill.ts'), times: 100 },
@@ -27,24 +27,25 @@ const soaks: Record<
   packages: { load: () => import('./packages.ts'), times: 1 },
   failover: { load: () => import('./failover.ts'), times: 50 },
   killed: { load: () => import('./killed.ts'), times: 1 },
+  npm: { load: () => import('./npm-package.ts'), times: 1 },
+  runbook: { load: () => import('./runbook.ts'), times: 1 },
   arm64: { load: () => import('./arm64.ts'), times: 1 },
   pictures: { load: () => import('./pictures.ts'), times: 1 },
 };
 
+// What was started is ended when this process exits, which a signal alone does not bring about.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 process.exitCode = await main();
 
 async function main(): Promise<number> {
   const { values } = parse();
-  const wanted = (['sim', 'torn', 'kill', 'systemd', 'packages', 'failover', 'killed', 'arm64', 'pictures'] as const).filter(
-    (name) => values[name],
-  );
+  const wanted = Object.entries(soaks).filter(([name]) => (values as Record<string, unknown>)[name] === true);
   if (wanted.length === 0 || values.help) {
     process.stdout.write(usage);
     return values.help ? 0 : 2;
   }
   let well = true;
-  for (const name of wanted) {
-    const { load, times } = soaks[name];
+  for (const [name, { load, times }] of wanted) {
     const wantedTimes = name === 'sim' ? values.histories : values.times;
     const options = { times: number(wantedTimes, times), seed: number(values.seed, 1), minutesMax: number(values.minutes, Infinity) };
     const { run } = await load();
@@ -57,15 +58,7 @@ function parse() {
   try {
     return parseArgs({
       options: {
-        sim: { type: 'boolean', default: false },
-        torn: { type: 'boolean', default: false },
-        kill: { type: 'boolean', default: false },
-        systemd: { type: 'boolean', default: false },
-        failover: { type: 'boolean', default: false },
-        killed: { type: 'boolean', default: false },
-        packages: { type: 'boolean', default: false },
-        arm64: { type: 'boolean', default: false },
-        pictures: { type: 'boolean', default: false },
+        ...Object.fromEntries(Object.keys(soaks).map((name) => [name, { type: 'boolean' as const }])),
         help: { type: 'boolean', default: false },
         histories: { type: 'string' },
         times: { type: 'string' },

@@ -6,7 +6,7 @@ import { AppliancePair } from '../lab/appliance-pair.ts';
 import { LmtpClient } from '../lab/lmtp-client.ts';
 import { ownerMark } from '../lab/ownership.ts';
 import { run as command } from '../lab/processes.ts';
-import { TerminalSession } from '../lab/terminal-session.ts';
+import { RecordedShell } from '../lab/recorded-shell.ts';
 import { waitFor } from '../lab/waiting.ts';
 import type { Soak } from './options.ts';
 
@@ -33,7 +33,7 @@ export const run: Soak = async () => {
 };
 
 async function recordDemo(dir: string): Promise<string> {
-  await using shell = new TerminalSession({ columns, prompt: '$ ', bin: program(dir, []) });
+  await using shell = new RecordedShell({ columns, prompt: '$ ', bin: program(dir, []) });
   await shell.type('mailtwin demo --seconds 30', /All went well\./, waitMs);
   return await shell.recording();
 }
@@ -50,7 +50,7 @@ async function recordFailover(dir: string): Promise<string> {
   await pair.a.cutPower();
   await waitFor('mail-a to be missed', waitMs, async () => (await pair.b.failoverGuards()).every(({ level }) => level !== 'fail'));
   const bin = program(dir, ['--config', pair.b.agent.configFile]);
-  await using shell = new TerminalSession({ columns, prompt: 'mail-b# ', bin, namespace: pair.b.namespace });
+  await using shell = new RecordedShell({ columns, prompt: 'mail-b# ', bin, namespace: pair.b.namespace });
   await shell.type('mailtwin failover', /out of service: $/, waitMs);
   const asked = await shell.type('mail-a', /to accept it:\s+(\d+ messages[^\r\n]*)\s+> $/, waitMs);
   await shell.type(asked[1] ?? '', /is active in epoch/, waitMs);

@@ -9,6 +9,7 @@ import { plural, printable, showAge, showBytes, showCount, showSeconds } from '.
 import { paintFor } from '../../tools/cli/paint.ts';
 import { bar, fraction, progressLine, ProgressReporter, Speed } from '../../tools/cli/progress.ts';
 import { statusText } from '../../tools/cli/status-text.ts';
+import type { Status } from '../../protocol/control.ts';
 import { recordingTerminal } from './cli-fixture.ts';
 import { sampleStatus } from './control-fixture.ts';
 
@@ -166,6 +167,16 @@ describe('status text', () => {
       'warning       clock-skew: clocks differ\n                what to do: start NTP',
     ])
       expect(shown).toContain(part);
+  });
+
+  it('names the releases where they differ, and only then', () => {
+    const base = sampleStatus();
+    const peer = { ...base.peer, agentVersion: base.agentVersion, mailServer: 'dovecot 2.3.21' };
+    const of = (change: Partial<Status['peer']>) => text({ ...base, mailServer: 'dovecot 2.3.21', peer: { ...peer, ...change } });
+    expect(of({ agentVersion: '9.9.9' })).toContain(`versions      mailtwin ${base.agentVersion} here, 9.9.9 there\n`);
+    expect(of({ mailServer: 'dovecot 2.3.19' })).toContain('versions      mail server dovecot 2.3.21 here, dovecot 2.3.19 there\n');
+    expect(of({})).not.toContain('versions');
+    expect(of({ agentVersion: null, mailServer: null })).not.toContain('versions');
   });
 
   it('says none only when nothing is behind, and unpaired when there is no peer', () => {

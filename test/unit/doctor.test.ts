@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Config } from '../../agent/config/config.ts';
 import { agentBounds, hostProbe } from '../../agent/observe/doctor/host-probe.ts';
+import { readMounts } from '../../agent/observe/doctor/mounts.ts';
 import type { DoctorProbe } from '../../agent/observe/doctor/probe.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
 import type { Status } from '../../protocol/control.ts';
@@ -294,6 +295,10 @@ describe('host probe', () => {
       bounds,
     );
 
+  it('sees the mounts of this host', async () => {
+    expect((await probe().mounts()).some((mount) => mount.at === '/proc' && mount.type === 'proc')).toBe(true);
+  });
+
   it('knows this host', async () => {
     const host = probe();
     expect(host.versions()).toEqual({ node: process.version, koffi: expect.stringMatching(/^\d/), lmdb: expect.stringMatching(/^\d/) });
@@ -344,5 +349,24 @@ describe('host probe', () => {
     await once(server, 'close');
     expect(await probe().connect('127.0.0.1', port)).toBe('ECONNREFUSED');
     expect(await probe().bind('127.0.0.1', port)).toBeNull();
+  });
+});
+
+describe('the mounts of a host', () => {
+  it('are each writable or not by its own line, also where several bear one name or hide each other', () => {
+    const mounts = readMounts(
+      [
+        'tmpfs / tmpfs rw,relatime 0 0',
+        'tmpfs /run/host tmpfs ro,nosuid 0 0',
+        'tmpfs /var/vmail tmpfs rw,size=10m 0 0',
+        '/dev/sda2 /srv/with\\040blank btrfs rw 0 0',
+        '/dev/sda2 /srv/with\\040blank btrfs ro,subvol=/copy 0 0',
+        '',
+      ].join('\n'),
+    );
+    const at = (path: string) => mounts.find((mount) => mount.at === path);
+    expect(mounts).toHaveLength(5);
+    expect([at('/')?.writable, at('/run/host')?.writable, at('/var/vmail')?.writable]).toEqual([true, false, true]);
+    expect(at('/srv/with blank')).toEqual({ at: '/srv/with blank', type: 'btrfs', writable: false });
   });
 });

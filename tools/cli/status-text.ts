@@ -13,6 +13,7 @@ export function statusText(status: Status, paint: Paint, nowMs: number, columns:
   const lines = [
     `${paint.bold(printable(status.node))}  ${paint.bold(status.role)}${status.active ? ', active' : ''}, epoch ${status.epoch}${paint.dim(`  at ${status.at}`)}`,
     row('peer', peerText(status, paint, nowMs)),
+    ...versionLines(status, paint),
     row('phase', phaseText(status, paint)),
   ];
   if (replication.fill) {
@@ -62,6 +63,18 @@ const labelWidth = 16;
 
 function row(label: string, text: string): string {
   return `  ${label.padEnd(labelWidth - 2)}${text}`;
+}
+
+/** Only where the releases of the two nodes differ. */
+function versionLines({ agentVersion, mailServer, peer }: Status, paint: Paint): string[] {
+  const pairs: [what: string, here: string | null, there: string | null][] = [
+    ['mailtwin', agentVersion, peer.agentVersion],
+    ['mail server', mailServer, peer.mailServer],
+  ];
+  const differing = pairs.filter(([, here, there]) => here !== null && there !== null && here !== there);
+  if (differing.length === 0) return [];
+  const text = differing.map(([what, here, there]) => `${what} ${printable(here ?? '')} here, ${printable(there ?? '')} there`).join('; ');
+  return [row('versions', paint.warn(text))];
 }
 
 function peerText({ peer }: Status, paint: Paint, nowMs: number): string {

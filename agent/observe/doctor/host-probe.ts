@@ -10,6 +10,7 @@ import type { Config } from '../../config/config.ts';
 import { errnoCode } from '../../platform/files.ts';
 import { keepsXattrs } from '../../platform/xattrs.ts';
 import { bytes, certificate, ownersOf, secretFile, surveyTree, treeBytes } from './host-files.ts';
+import { readMounts } from './mounts.ts';
 import type { DoctorProbe, NodeReadings, Survey } from './probe.ts';
 
 const connectMs = 3000;
@@ -57,7 +58,7 @@ export function hostProbe(
       const fs = statfsSync(bytes(path));
       return { freeBytes: fs.bavail * fs.bsize, freeInodes: fs.ffree, totalInodes: fs.files };
     },
-    mounts: async () => (await si.fsSize()).map(({ mount, type, rw }) => ({ at: mount, type, writable: rw !== false })),
+    mounts: async () => readMounts(readFileSync('/proc/self/mounts', 'utf8')),
     addresses: () =>
       Object.entries(networkInterfaces()).flatMap(([device, all]) =>
         (all ?? []).map(({ address, cidr }) => ({ device, address, length: Number(cidr?.split('/')[1] ?? Number.NaN) })),

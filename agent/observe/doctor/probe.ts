@@ -1,5 +1,6 @@
 import type { GatedUnit, LevelReading } from '../../../protocol/control.ts';
 import type { SegmentProof } from '../../../protocol/nics.ts';
+import type { Mount } from './mounts.ts';
 import type { Config } from '../../config/config.ts';
 import type { BytePath } from '../../platform/files.ts';
 import type { CheckResult, ServicesState } from '../../services/services.ts';
@@ -18,7 +19,7 @@ export interface DoctorProbe {
   /** What `stat` says, following links; null when it is missing. */
   stat(path: BytePath): { directory: boolean; mode: number; uid: number; dev: string } | null;
   space(path: BytePath): { freeBytes: number; freeInodes: number; totalInodes: number };
-  mounts(): Promise<{ at: string; type: string; writable: boolean }[]>;
+  mounts(): Promise<Mount[]>;
   /** Addresses of this host, with their device and prefix length. */
   addresses(): { device: string; address: string; length: number }[];
   /** Addresses that a name stands for; empty when it is not known. */

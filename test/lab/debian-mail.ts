@@ -1,0 +1,96 @@
+import { mkdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import type { DebianHost } from './debian-host.ts';
+import { runNow } from './processes.ts';
+
+/** The mail server of a Debian that a test boots, and a way to give it a message. */
+export const mailPackages = [
+  'dovecot-imapd',
+  'dovecot-lmtpd',
+  'postfix',
+  'fence-agents',
+  'ipmitool',
+  'zsh',
+  'man-db',
+  'faketime',
+  'systemd-timesyncd',
+];
+export const users = ['anna', 'bert'];
+export const password = 'geheim';
+
+/** Dovecot and Postfix as an appliance has them: users in a file, Maildir in /var/vmail, delivery by LMTP. */
+export function mailServer(host: DebianHost): void {
+  runNow('chroot', [host.tree, 'groupadd', '-f', '-g', '5000', 'vmail']);
+  if (!host.read('/etc/passwd').includes('\nvmail:'))
+    runNow('chroot', [host.tree, 'useradd', '-u', '5000', '-g', 'vmail', '-d', '/var/vmail', '-M', 'vmail']);
+  mkdirSync(join(host.tree, 'var/vmail'), { recursive: true });
+  runNow('chroot', [host.tree, 'chown', 'vmail:vmail', '/var/vmail']);
+  host.write('/etc/dovecot/users', [...users, 'probe'].map((user) => `${user}:{PLAIN}${password}::::::\n`).join(''));
+  host.write(
+    '/etc/dovecot/local.conf',
+    `protocols = imap lmtp
+disable_plaintext_auth = no
+ssl = no
+mail_location = maildir:/var/vmail/%n
+auth_username_format = %Ln
+passdb {
+  driver = passwd-file
+  args = username_format=%n /etc/dovecot/users
+}
+userdb {
+  driver = static
+  args = uid=vmail gid=vmail home=/var/vmail/%n
+}
+service lmtp {
+  unix_listener /var/spool/postfix/private/dovecot-lmtp {
+    mode = 0660
+    user = postfix
+    group = postfix
+  }
+}
+`,
+  );
+  host.write('/etc/dovecot/conf.d/10-auth.conf', 'auth_mechanisms = plain login\n');
+  host.write('/etc/mailname', 'example.test\n');
+  host.write(
+    '/etc/postfix/main.cf',
+    `compatibility_level = 3.6
+myhostname = mail.example.test
+mydestination =
+inet_interfaces = all
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8 10.77.0.0/24
+virtual_mailbox_domains = example.test
+virtual_transport = lmtp:unix:private/dovecot-lmtp
+maillog_file = /var/log/postfix.log
+`,
+  );
+}
+
+/** One message by SMTP (RFC 5321). @throws when the server does not take responsibility for it. */
+export async function smtp(host: string, recipient: string, message: string): Promise<void> {
+  const socket = connect({ host, port: 25 });
+  socket.setEncoding('latin1');
+  socket.setTimeout(30_000, () => socket.destroy(new Error('the SMTP server is silent')));
+  const lines = [`EHLO client`, 'MAIL FROM:<sender@example.net>', `RCPT TO:<${recipient}>`, 'DATA', `${message}.`, 'QUIT'];
+  const wanted = ['220', '250', '250', '250', '354', '250', '221'];
+  let buffer = '';
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.on('error', reject);
+      socket.on('close', () => reject(new Error('the SMTP server closed the connection')));
+      socket.on('data', (text: string) => {
+        buffer += text;
+        const reply = /^(?:\d{3}-.*\r\n)*(\d{3}) .*\r\n$/.exec(buffer);
+        if (!reply) return;
+        buffer = '';
+        if (reply[1] !== wanted.shift()) reject(new Error(`the SMTP server said ${reply[0]}`));
+        else if (lines.length === 0) resolve();
+        else socket.write(`${lines.shift()}\r\n`);
+      });
+    });
+  } finally {
+    socket.destroy();
+  }
+}
