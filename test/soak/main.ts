@@ -10,14 +10,13 @@ const usage = `Long runs that look for what the tests do not find. Exit code 1 w
   npm run soak -- --killed [--times 1] [--seed 1]                      an agent killed at every step of switchover and failover, whole appliances (root)
   npm run soak -- --systemd                                            the gate of the mail units in a booted Debian (root; debootstrap, systemd-container)
   npm run soak -- --packages                                           the Debian package on two booted Debians: install, pair, upgrade, switch, reboot, fail over, purge (root)
+  npm run soak -- --guest                                              VLANs, lights and cables of network cards in an emulated machine with Debian's kernel (root; ten minutes)
 
 Several may be given; they run one after the other. --minutes ends the simulation early.
 `;
 
-const soaks: Record<
-  'sim' | 'torn' | 'kill' | 'systemd' | 'packages' | 'failover' | 'killed',
-  { load: () => Promise<{ run: Soak }>; times: number }
-> = {
+/** Every soak under its option, in the order in which they run. */
+const soaks: Record<string, { load: () => Promise<{ run: Soak }>; times: number }> = {
   sim: { load: () => import('./sim.ts'), times: 10_000 },
   torn: { load: () => import('./torn.ts'), times: 100 },
   kill: { load: () => import('./kill.ts'), times: 100 },
@@ -25,20 +24,20 @@ const soaks: Record<
   packages: { load: () => import('./packages.ts'), times: 1 },
   failover: { load: () => import('./failover.ts'), times: 50 },
   killed: { load: () => import('./killed.ts'), times: 1 },
+  guest: { load: () => import('./guest.ts'), times: 1 },
 };
 
 process.exitCode = await main();
 
 async function main(): Promise<number> {
   const { values } = parse();
-  const wanted = (['sim', 'torn', 'kill', 'systemd', 'packages', 'failover', 'killed'] as const).filter((name) => values[name]);
+  const wanted = Object.entries(soaks).filter(([name]) => (values as Record<string, unknown>)[name] === true);
   if (wanted.length === 0 || values.help) {
     process.stdout.write(usage);
     return values.help ? 0 : 2;
   }
   let well = true;
-  for (const name of wanted) {
-    const { load, times } = soaks[name];
+  for (const [name, { load, times }] of wanted) {
     const wantedTimes = name === 'sim' ? values.histories : values.times;
     const options = { times: number(wantedTimes, times), seed: number(values.seed, 1), minutesMax: number(values.minutes, Infinity) };
     const { run } = await load();
@@ -51,13 +50,7 @@ function parse() {
   try {
     return parseArgs({
       options: {
-        sim: { type: 'boolean', default: false },
-        torn: { type: 'boolean', default: false },
-        kill: { type: 'boolean', default: false },
-        systemd: { type: 'boolean', default: false },
-        failover: { type: 'boolean', default: false },
-        killed: { type: 'boolean', default: false },
-        packages: { type: 'boolean', default: false },
+        ...Object.fromEntries(Object.keys(soaks).map((name) => [name, { type: 'boolean' as const }])),
         help: { type: 'boolean', default: false },
         histories: { type: 'string' },
         times: { type: 'string' },
