@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { ControlApi } from '../../protocol/control.ts';
 import type { GuestImage } from './guest-image.ts';
 import { LabProcess, type RunResult } from './processes.ts';
 import { waitFor } from './waiting.ts';
@@ -16,6 +17,7 @@ export interface GuestCard {
 
 const bootMs = 300_000;
 const monitorMs = 20_000;
+const askMs = 120_000;
 
 /**
  * A machine of its own with the kernel of Debian, under the software emulation of qemu. It has no network but the cables
@@ -101,21 +103,31 @@ export class Guest {
   /** Runs a program in it to its end. @throws with its output when it fails, unless `mayFail`. */
   async run(argv: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {
     const { mayFail = false, timeoutMs = 120_000 } = options;
+    const what = argv.join(' ').slice(0, 300);
+    // The guest ends the program by itself when its time is over.
+    const result = await this.#send(what, { argv, timeoutMs }, timeoutMs + 30_000);
+    if (result.code !== 0 && !mayFail)
+      throw new Error(`${what} in the guest ended with ${result.code}: ${(result.stderr + result.stdout).slice(-4000)}`);
+    return result;
+  }
+
+  /** Asks an agent in it over its control socket. @throws with what it says when it refuses or does not run. */
+  async ask<K extends 'GET /status' | 'GET /nics'>(stateDir: string, what: K): Promise<ControlApi[K]['answer']> {
+    const result = await this.#send(what, { state: stateDir, ask: what }, askMs);
+    if (result.code !== 0) throw new Error(`${what} of ${stateDir} in the guest: ${result.stderr}`);
+    return JSON.parse(result.stdout) as ControlApi[K]['answer'];
+  }
+
+  #send(what: string, command: object, timeoutMs: number): Promise<RunResult> {
     const id = ++this.#count;
-    const result = await new Promise<RunResult>((resolve, reject) => {
-      // The guest ends the program by itself when its time is over.
-      const timer = setTimeout(() => reject(new Error(`the guest does not answer to ${argv.join(' ')}`)), timeoutMs + 30_000);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`the guest does not answer to ${what}`)), timeoutMs);
       this.#waiting.set(id, (came) => {
         clearTimeout(timer);
         resolve(came);
       });
-      this.#commands.send(JSON.stringify({ id, argv, timeoutMs }));
+      this.#commands.send(JSON.stringify({ id, ...command }));
     });
-    if (result.code !== 0 && !mayFail)
-      throw new Error(
-        `${argv.join(' ').slice(0, 300)} in the guest ended with ${result.code}: ${(result.stderr + result.stdout).slice(-4000)}`,
-      );
-    return result;
   }
 
   /** Pulls the cable out of a card, or plugs it in. */

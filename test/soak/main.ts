@@ -27,6 +27,8 @@ const soaks: Record<string, { load: () => Promise<{ run: Soak }>; times: number 
   guest: { load: () => import('./guest.ts'), times: 1 },
 };
 
+// What was started is ended when this process exits, which a signal alone does not bring about.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
 process.exitCode = await main();
 
 async function main(): Promise<number> {

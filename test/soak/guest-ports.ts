@@ -1,0 +1,110 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { configOf, slowMs, type GuestAppliances } from '../lab/guest-appliances.ts';
+import { guestCards, trunkPorts } from '../lab/guest-lan.ts';
+import { waitFor } from '../lab/waiting.ts';
+import { step } from './step.ts';
+
+/** What is known of network cards, their lights, and their cables. */
+export class PortScenario {
+  readonly #pair: GuestAppliances;
+  readonly #dir: string;
+
+  /** @param dir of the guest: its traces are there. */
+  constructor(pair: GuestAppliances, dir: string) {
+    this.#pair = pair;
+    this.#dir = dir;
+  }
+
+  async prove(): Promise<void> {
+    await this.#ports();
+    await this.#lights();
+    await this.#cables();
+  }
+
+  async #ports(): Promise<void> {
+    for (const [node, driver, slot] of [
+      ['a', 'e1000', '0000:00:02.0'],
+      ['b', 'e1000e', '0000:00:04.0'],
+    ] as const) {
+      const { mac } = guestCards.find(({ name }) => name === node)!;
+      const text = (await this.#pair.cli(node, ['nics'], { mayFail: true })).stdout;
+      console.log(text.split('\n').slice(2, 4).join('\n'));
+      step(
+        `mailtwin nics shows the card of mail-${node}: link, speed, permanent address, driver, slot`,
+        [mac, ` ${driver} `, slot, '1 Gb/s', ' up '].every((fact) => text.includes(fact)),
+        text,
+      );
+    }
+  }
+
+  async #lights(): Promise<void> {
+    for (const node of ['a', 'b'] as const) {
+      const port = trunkPorts[node];
+      const ethtool = await this.#pair.lan.on(node, ['ethtool', '-p', port, '1'], { mayFail: true });
+      step(`the kernel lets the light of ${port} blink`, ethtool.code === 0, ethtool);
+      const before = this.#traces();
+      if (node === 'b') await this.#pair.guest.trace('e1000e_core_write', true);
+      const blinked = await this.#pair.cli(node, ['nics', 'identify', port, '--blink', '--seconds', '3'], { mayFail: true });
+      if (node === 'b') await this.#pair.guest.trace('e1000e_core_write', false);
+      step(
+        `mailtwin nics identify blinks it and says so`,
+        blinked.code === 0 && blinked.stdout.includes(`the light of ${port} has blinked`),
+        blinked,
+      );
+      if (node === 'a') {
+        const windows = [2, 2].map((seconds) =>
+          this.#pair.cli(node, ['nics', 'identify', port, '--blink', '--seconds', String(seconds)], { mayFail: true }),
+        );
+        const ends = await Promise.all(windows);
+        step(
+          'in two windows at once, too',
+          ends.every(({ code }) => code === 0),
+          ends,
+        );
+      } else {
+        const writes = this.#traces().slice(before.length);
+        step(`the card is told so: ${writes.length} writes to the register of its lights`, writes.length > 0);
+      }
+    }
+  }
+
+  /** Writes to LEDCTL that the emulated card has seen. */
+  #traces(): string[] {
+    return readFileSync(join(this.#dir, 'trace.log'), 'utf8')
+      .split('\n')
+      .filter((line) => /0x0*e00\b/i.test(line));
+  }
+
+  async #cables(): Promise<void> {
+    for (const node of ['a', 'b'] as const) {
+      const port = trunkPorts[node];
+      const out = `/tmp/identify-${node}`;
+      const watching = this.#pair.guest.run(
+        [
+          'sh',
+          '-c',
+          `ip netns exec ${node} mailtwin nics identify --seconds 120 --config ${configOf(node)} > ${out} 2>&1; echo ended >> ${out}`,
+        ],
+        { timeoutMs: slowMs },
+      );
+      const printed = async () => (await this.#pair.guest.run(['cat', out], { mayFail: true })).stdout;
+      await waitFor('the watching', slowMs, async () => (await printed()).includes('Pull or plug'));
+      await new Promise((resolve) => setTimeout(resolve, 3000));
+      for (const [isPlugged, word] of [
+        [false, 'pulled'],
+        [true, 'plugged'],
+      ] as const) {
+        await this.#pair.guest.setLink(node, isPlugged);
+        await waitFor(`the cable to be ${word}`, slowMs, async () => new RegExp(`${word} +${port} `).test(await printed()));
+        step(`a cable is ${word}: ${(await printed()).trim().split('\n').at(-1)}`, true);
+      }
+      await watching;
+      step(
+        `the watching ends by itself: ${(await printed()).trim().split('\n').slice(-2).join(' ')}`,
+        (await printed()).includes('2 cables were pulled or plugged'),
+        await printed(),
+      );
+    }
+  }
+}
