@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Status } from '../../protocol/control.ts';
 import type { NicsReport } from '../../protocol/nics.ts';
 import { trunkPorts, type GuestLan } from './guest-lan.ts';
@@ -19,6 +20,17 @@ network:
 fencing: [{ type: cooperative, timeoutSeconds: 20 }, { type: manual }]
 takeover: { startAloneSeconds: 5 }
 `;
+
+/** Waits for something in a guest. Every look costs the slow machine something: one a second. */
+export function patiently<T>(
+  what: string,
+  condition: () => T | false | null | undefined | Promise<T | false | null | undefined>,
+): Promise<T> {
+  return waitFor(what, slowMs, async () => {
+    await pause(1000);
+    return condition();
+  });
+}
 
 export type GuestNode = 'a' | 'b';
 
@@ -51,7 +63,7 @@ export class GuestAppliances {
   /** Ends its agent at once. */
   async kill(node: GuestNode): Promise<void> {
     await this.guest.run(['pkill', '-KILL', '-f', `main.js run --config ${configOf(node)}`]);
-    await waitFor(`the end of the agent of mail-${node}`, slowMs, () =>
+    await patiently(`the end of the agent of mail-${node}`, () =>
       this.status(node).then(
         () => false,
         () => true,
@@ -90,7 +102,7 @@ export class GuestAppliances {
   }
 
   async settled(active: GuestNode, standby: GuestNode): Promise<void> {
-    await waitFor(`mail-${active} to serve with its standby`, slowMs, async () => {
+    await patiently(`mail-${active} to serve with its standby`, async () => {
       const [one, two] = await Promise.all([this.status(active), this.status(standby)]);
       return one.active && one.peer.connected && two.role === 'standby' && two.replication.phase === 'streaming';
     });
@@ -100,7 +112,7 @@ export class GuestAppliances {
   async run(node: GuestNode): Promise<void> {
     const line = `exec ip netns exec ${node} mailtwin run --config ${configOf(node)} >> /var/log/mailtwin-${node} 2>&1`;
     await this.guest.run(['sh', '-c', `setsid sh -c '${line}' < /dev/null > /dev/null 2>&1 &`]);
-    await waitFor(`the agent of mail-${node}`, slowMs, () => this.status(node));
+    await patiently(`the agent of mail-${node}`, () => this.status(node));
   }
 
   cli(node: GuestNode, args: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {

@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { configOf, slowMs, type GuestAppliances } from '../lab/guest-appliances.ts';
+import { configOf, patiently, slowMs, type GuestAppliances } from '../lab/guest-appliances.ts';
 import { guestCards, trunkPorts } from '../lab/guest-lan.ts';
-import { waitFor } from '../lab/waiting.ts';
 import { step } from './step.ts';
 
 /** What is known of network cards, their lights, and their cables. */
@@ -89,14 +88,14 @@ export class PortScenario {
         { timeoutMs: slowMs },
       );
       const printed = async () => (await this.#pair.guest.run(['cat', out], { mayFail: true })).stdout;
-      await waitFor('the watching', slowMs, async () => (await printed()).includes('Pull or plug'));
+      await patiently('the watching', async () => (await printed()).includes('Pull or plug'));
       await new Promise((resolve) => setTimeout(resolve, 3000));
       for (const [isPlugged, word] of [
         [false, 'pulled'],
         [true, 'plugged'],
       ] as const) {
         await this.#pair.guest.setLink(node, isPlugged);
-        await waitFor(`the cable to be ${word}`, slowMs, async () => new RegExp(`${word} +${port} `).test(await printed()));
+        await patiently(`the cable to be ${word}`, async () => new RegExp(`${word} +${port} `).test(await printed()));
         step(`a cable is ${word}: ${(await printed()).trim().split('\n').at(-1)}`, true);
       }
       await watching;

@@ -1,6 +1,5 @@
-import { dmz, office, slowMs, type GuestAppliances, type GuestNode } from '../lab/guest-appliances.ts';
+import { dmz, office, patiently, type GuestAppliances, type GuestNode } from '../lab/guest-appliances.ts';
 import { trunkPorts, type AccessHost, type GuestLan } from '../lab/guest-lan.ts';
-import { waitFor } from '../lab/waiting.ts';
 import { step } from './step.ts';
 
 /** Service addresses on the VLANs of one trunk, and what becomes of them. */
@@ -53,7 +52,7 @@ export class VlanScenario {
       step(`role ${role} is proven by its gateway in its VLAN: ${assigned.stdout.trim()}`, assigned.stdout.includes('proven'), assigned);
     }
     const intruder = await this.#lan.mac('pc10');
-    const why = await waitFor('mail-a to say why it waits', slowMs, async () => {
+    const why = await patiently('mail-a to say why it waits', async () => {
       const { warnings } = await this.#pair.status('a');
       return warnings.find(({ text }) => text.includes(intruder));
     });
@@ -64,7 +63,7 @@ export class VlanScenario {
     );
     step('nor is a tagged interface left', names(await this.#lan.devices('a')) === `lo ${trunkPorts.a}`, await this.#lan.devices('a'));
     await this.#lan.ip('pc10', 'address', 'delete', `${office.v4}/24`, 'dev', 'port');
-    await waitFor('mail-a to take what is free now', slowMs, async () => (await this.#pair.held('a')).length === 4);
+    await patiently('mail-a to take what is free now', async () => (await this.#pair.held('a')).length === 4);
     step('free, it is taken: IPv4 and IPv6 of both roles on two VLANs of one port', true);
   }
 
@@ -116,7 +115,7 @@ export class VlanScenario {
     await this.#lan.ip('pc20', 'address', 'add', `${office.v4}/24`, 'dev', 'port');
     await this.#lan.ip('pc10', 'address', 'add', `${office.v6}/64`, 'dev', 'port', 'nodad');
     const intruder = await this.#lan.mac('pc10');
-    const report = await waitFor('the alarm', slowMs, async () => {
+    const report = await patiently('the alarm', async () => {
       const now = await this.#pair.nics('a');
       return now.alarms.length > 0 && now;
     });
@@ -128,7 +127,7 @@ export class VlanScenario {
     step('and who has one in another VLAN does not', report.alarms.length === 1, report.alarms);
     await this.#lan.ip('pc10', 'address', 'delete', `${office.v6}/64`, 'dev', 'port');
     await this.#lan.ip('pc20', 'address', 'delete', `${office.v4}/24`, 'dev', 'port');
-    await waitFor('the end of the alarm', slowMs, async () => (await this.#pair.nics('a')).alarms.length === 0);
+    await patiently('the end of the alarm', async () => (await this.#pair.nics('a')).alarms.length === 0);
     step(
       'it ends with the conflict, and the gateway knows the card of mail-a',
       (await this.#lan.answers('gw10', office.v6)) && (await this.#lan.neighbour('gw10', office.v6)) === port,
