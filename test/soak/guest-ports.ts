@@ -62,8 +62,11 @@ export class PortScenario {
           ends,
         );
       } else {
-        const writes = this.#traces().slice(before.length);
-        step(`the card is told so: ${writes.length} writes to the register of its lights`, writes.length > 0);
+        // On and off are different values of the register.
+        const values = this.#traces()
+          .slice(before.length)
+          .map((line) => /value: (\S+)/.exec(line)?.[1]);
+        step(`the card's register of its lights was written: ${values.join(' ')}`, new Set(values).size > 1, values);
       }
     }
   }
