@@ -88,7 +88,7 @@ export class PortScenario {
           '-c',
           `ip netns exec ${node} mailtwin nics identify --seconds 120 --config ${configOf(node)} > ${out} 2>&1; echo ended >> ${out}`,
         ],
-        { timeoutMs: slowMs },
+        { timeoutMs: 2 * slowMs },
       );
       const printed = async () => (await this.#pair.guest.run(['cat', out], { mayFail: true })).stdout;
       await patiently('the watching', async () => (await printed()).includes('Pull or plug'));

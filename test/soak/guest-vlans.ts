@@ -136,7 +136,6 @@ export class VlanScenario {
 
   async #join(): Promise<void> {
     const { code } = JSON.parse((await this.#pair.cli('a', ['pair', '--json'])).stdout.split('\n')[0] ?? '') as { code: string };
-    await this.#pair.kill('b');
     await this.#pair.cli('b', ['pair', '10.1.0.1:7420', code, '--yes']);
     await this.#pair.run('b');
     for (const vlan of [10, 20]) await this.#lan.trunk('b', vlan, true);
