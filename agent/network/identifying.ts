@@ -62,18 +62,23 @@ function eventOf(device: Device, has: boolean, roles: string[]): PortEvent {
 }
 
 /** See NetworkControl.blink. */
-export async function blink({ exec, clock, ethtool }: NetworkContext, named: string, seconds: number, signal: AbortSignal): Promise<void> {
+export async function blink(
+  { exec, clock, ethtool, oneLight }: NetworkContext,
+  named: string,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<void> {
   const { ifname } = findPort(named, await readDevices(exec));
   const until = clock.monotonicMs() + seconds * 1000;
   while (!signal.aborted && clock.monotonicMs() < until) {
     try {
-      await ethtool.blink(ifname, blinkPieceSeconds);
+      await oneLight(() => ethtool.blink(ifname, blinkPieceSeconds));
     } catch (error) {
       if (errnoCode(error) === undefined) throw error;
       throw new OperatorError(
         'no-light',
-        `the driver of ${ifname} cannot blink its light`,
-        'pull a cable and watch: mailtwin nics identify',
+        `the driver of ${ifname} cannot blink its light, or another program lets one blink right now`,
+        'end a running ethtool -p; otherwise pull a cable and watch: mailtwin nics identify',
       );
     }
   }

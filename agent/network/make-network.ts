@@ -17,7 +17,7 @@ import { heldAddresses, release, take } from './taking.ts';
 
 /** The network of this node. Without a section `network` there are no roles: everything is there and does nothing. */
 export function makeNetwork(config: NetworkConfig | null, parts: NetworkParts): NetworkControl {
-  const context: NetworkContext = { ...parts, config: config ?? { roles: [], witnesses: [] }, locked: makeLock() };
+  const context: NetworkContext = { ...parts, config: config ?? { roles: [], witnesses: [] }, locked: makeLock(), oneLight: makeLock() };
   const { exec, locked } = context;
   const alarms = new Alarms(context);
   const gatewayMacs = new Map<string, string>();

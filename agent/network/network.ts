@@ -60,7 +60,7 @@ export interface NetworkControl {
   readonly addresses: readonly string[];
   /** Alarms that stand now. */
   alarms(): NetworkAlarm[];
-  /** Whether these addresses answer: by ARP or neighbour discovery on the same segment, by ping beyond. */
+  /** Whether these addresses answer: by ARP or neighbour discovery on the same segment and, for gateways, on their role's port; by ping beyond. */
   reach(addresses: readonly string[]): Promise<Reach[]>;
   /** The gateways of all roles and the witnesses: who tells that this node is not the isolated one. */
   readonly farAddresses: readonly string[];

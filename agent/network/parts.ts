@@ -32,6 +32,8 @@ export interface NetworkContext extends NetworkParts {
   config: NetworkConfig;
   /** Runs what changes devices and addresses one after the other, so that nothing sees the other's half-made VLAN. */
   locked: <T>(work: () => Promise<T>) => Promise<T>;
+  /** The kernel lets one light of the machine blink at a time, and refuses a second one (EBUSY): they take turns. */
+  oneLight: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 /** A queue of one. */

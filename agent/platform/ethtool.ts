@@ -14,7 +14,10 @@ export interface DriverFacts {
 
 export interface Ethtool {
   facts(ifname: string): DriverFacts;
-  /** Blinks the port's light for about this long. Rejects with an errno error, EOPNOTSUPP when the driver cannot. */
+  /**
+   * Blinks the port's light for about this long. Rejects with EOPNOTSUPP when the driver cannot, and when any light of
+   * the machine blinks already: the kernel lets one at a time.
+   */
   blink(ifname: string, seconds: number): Promise<void>;
 }
 

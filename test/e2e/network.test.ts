@@ -387,6 +387,25 @@ describe.skipIf(labObstacle() !== null)('service addresses', () => {
       false,
     ]);
   });
+
+  it('hear the gateway of a role without an address on its segment: nobody calls such a node isolated', async () => {
+    const net = makeNetworkOf(gateway, { name: 'bare', ports: small.ports.map((port) => ({ ...port, addresses: false })) });
+    const node = networkNode(net, 'bare', { roles: [lan, dmz] });
+    expect((await node.control.reach(node.control.farAddresses)).map(({ reachable }) => reachable)).toEqual([false, false, false]);
+    await node.control.assign('lan', 'eth0', { unproven: false });
+    node.changes.length = 0;
+    const reached = await node.control.reach([...node.control.farAddresses, '10.77.0.4']);
+    expect(reached.map(({ reachable }) => reachable)).toEqual([true, true, false, false]);
+    expect(reached[0]?.evidence).toBe(`10.77.0.1 answers on eth0 from ${macOf('gw', 'lan0')}`);
+    // Who switches a port off means it.
+    on('bare', 'ip', 'link', 'set', 'eth0', 'down');
+    expect((await node.control.reach(['10.77.0.1'])).map(({ reachable }) => reachable)).toEqual([false]);
+    on('bare', 'ip', 'link', 'set', 'eth0', 'up');
+    expect(node.changes).toEqual([]);
+    net.cut('bare');
+    await waitFor('the cut', 5000, async () => (await node.control.ports()).some(({ carrier }) => !carrier));
+    expect((await node.control.reach(['10.77.0.1'])).map(({ reachable }) => reachable)).toEqual([false]);
+  });
 });
 
 describe.skipIf(labObstacle() !== null)('ports', () => {

@@ -9,14 +9,18 @@ const bootMs = 300_000;
 
 /** Makes a Debian 12 that boots, with these packages in it. Takes minutes; needs debootstrap and the package archive. */
 export async function makeDebian(tree: string, packages: readonly string[]): Promise<void> {
-  const base = ['systemd', 'systemd-sysv', 'dbus', 'udev', 'iproute2', 'iputils-ping', 'procps'];
-  await run('debootstrap', ['--variant=minbase', `--include=${base.join(',')}`, 'bookworm', tree], { timeoutMs: 3_600_000 });
+  await debootstrap(tree, ['systemd', 'systemd-sysv', 'dbus', 'udev', 'iproute2', 'iputils-ping', 'procps']);
   if (packages.length === 0) return;
   // The tree needs the machine's own way to the archive.
   for (const file of ['/etc/resolv.conf', '/etc/hosts']) if (existsSync(file)) cpSync(file, join(tree, file), { dereference: true });
   const apt = ['env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-y', '-q'];
   await run('chroot', [tree, ...apt, 'install', '--no-install-recommends', ...packages], { timeoutMs: 3_600_000 });
   await run('chroot', [tree, 'apt-get', 'clean']);
+}
+
+/** The least of a Debian 12, and these packages with what they depend on. */
+export async function debootstrap(tree: string, packages: readonly string[]): Promise<void> {
+  await run('debootstrap', ['--variant=minbase', `--include=${packages.join(',')}`, 'bookworm', tree], { timeoutMs: 3_600_000 });
 }
 
 /** A Debian of its own with a real systemd, in a network namespace that the test made. */

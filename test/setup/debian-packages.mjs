@@ -24,11 +24,12 @@ const places = [...(process.env['PATH'] ?? '').split(':'), '/usr/local/sbin', '/
 /**
  * Installs the Debian packages that the tests need, when this is Debian and we are root.
  *
+ * @param {readonly string[]} [only] These alone, without which there is nothing to run.
  * @returns {Promise<boolean>} False when something is missing and `CI=true` says that nothing may be skipped.
  */
-export async function ensureDebianPackages() {
+export async function ensureDebianPackages(only) {
   if (existsSync('/etc/debian_version')) {
-    const missing = missingPackages(await wantedPackages());
+    const missing = missingPackages(only ?? (await wantedPackages()));
     if (missing.length === 0) return true;
     if (process.getuid?.() === 0 && install(missing)) return true;
     return skipOrFail(`missing Debian packages: ${missing.join(' ')}\n  install them with: apt-get install ${missing.join(' ')}`);

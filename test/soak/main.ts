@@ -10,6 +10,7 @@ const usage = `Long runs that look for what the tests do not find. Exit code 1 w
   npm run soak -- --killed [--times 1] [--seed 1]                      an agent killed at every step of switchover and failover, whole appliances (root)
   npm run soak -- --systemd                                            the gate of the mail units in a booted Debian (root; debootstrap, systemd-container)
   npm run soak -- --packages                                           the Debian package on two booted Debians: install, pair, upgrade, switch, reboot, fail over, purge (root)
+  npm run soak -- --guest                                              VLANs, lights and cables of network cards in an emulated machine with Debian's kernel (root; ten minutes)
   npm run soak -- --npm                                                the npm tarball installed in clean Debian roots, with install scripts and without (root)
   npm run soak -- --runbook                                            every command of deploy/RUNBOOK.md, as it is written, on three booted Debians (root)
   npm run soak -- --arm64                                              the package for arm64 in an emulated Debian (root; the archive of Debian)
@@ -31,6 +32,7 @@ const soaks: Record<string, { load: () => Promise<{ run: Soak }>; times: number 
   runbook: { load: () => import('./runbook.ts'), times: 1 },
   arm64: { load: () => import('./arm64.ts'), times: 1 },
   pictures: { load: () => import('./pictures.ts'), times: 1 },
+  guest: { load: () => import('./guest.ts'), times: 1 },
 };
 
 // What was started is ended when this process exits, which a signal alone does not bring about.
