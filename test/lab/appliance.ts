@@ -177,10 +177,11 @@ case $1 in
     isThere || exit 0
     master=$(cat ${pid})
     kill "$master"
-    # As systemd does with a unit that takes its time: the rest is told, too.
-    for i in $(seq 1000); do
+    # As systemd does with a unit that takes its time: after 1.25 s the rest is told, too.
+    began=$(date +%s%3N)
+    while [ $(($(date +%s%3N) - began)) -lt 20000 ]; do
       left=$(sessions | grep -vx "$master")
-      [ "$i" -lt 60 ] || [ -z "$left" ] || kill $left 2> /dev/null
+      [ $(($(date +%s%3N) - began)) -lt 1250 ] || [ -z "$left" ] || kill $left 2> /dev/null
       runs "$master" || [ -n "$left" ] || exit 0
       sleep 0.02
     done
