@@ -81,34 +81,34 @@ export class PortScenario {
       .filter((line) => /0x0*e00\b/i.test(line));
   }
 
+  /** On the older card alone: Linux hears nothing of a cable that is pulled out of the e1000e of qemu. */
   async #cables(): Promise<void> {
-    for (const { node, port, card } of looked) {
-      const out = `/tmp/identify-${node}`;
-      const watching = this.#pair.guest.run(
-        [
-          'sh',
-          '-c',
-          `ip netns exec ${node} mailtwin nics identify --seconds 120 --config ${configOf(node)} > ${out} 2>&1; echo ended >> ${out}`,
-        ],
-        { timeoutMs: 2 * slowMs },
-      );
-      const printed = async () => (await this.#pair.guest.run(['cat', out], { mayFail: true })).stdout;
-      await patiently('the watching', async () => (await printed()).includes('Pull or plug'));
-      await new Promise((resolve) => setTimeout(resolve, 3000));
-      for (const [isPlugged, word] of [
-        [false, 'pulled'],
-        [true, 'plugged'],
-      ] as const) {
-        await this.#pair.guest.setLink(card, isPlugged);
-        await patiently(`the cable to be ${word}`, async () => new RegExp(`${word} +${port} `).test(await printed()));
-        step(`a cable is ${word}: ${(await printed()).trim().split('\n').at(-1)}`, true);
-      }
-      await watching;
-      step(
-        `the watching ends by itself: ${(await printed()).trim().split('\n').slice(-2).join(' ')}`,
-        (await printed()).includes('2 cables were pulled or plugged'),
-        await printed(),
-      );
+    const { node, port, card } = looked[0];
+    const out = `/tmp/identify-${node}`;
+    const watching = this.#pair.guest.run(
+      [
+        'sh',
+        '-c',
+        `ip netns exec ${node} mailtwin nics identify --seconds 120 --config ${configOf(node)} > ${out} 2>&1; echo ended >> ${out}`,
+      ],
+      { timeoutMs: 2 * slowMs },
+    );
+    const printed = async () => (await this.#pair.guest.run(['cat', out], { mayFail: true })).stdout;
+    await patiently('the watching', async () => (await printed()).includes('Pull or plug'));
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    for (const [isPlugged, word] of [
+      [false, 'pulled'],
+      [true, 'plugged'],
+    ] as const) {
+      await this.#pair.guest.setLink(card, isPlugged);
+      await patiently(`the cable to be ${word}`, async () => new RegExp(`${word} +${port} `).test(await printed()));
+      step(`a cable is ${word}: ${(await printed()).trim().split('\n').at(-1)}`, true);
     }
+    await watching;
+    step(
+      `the watching ends by itself: ${(await printed()).trim().split('\n').at(-2)}`,
+      (await printed()).includes('2 cables were pulled or plugged'),
+      await printed(),
+    );
   }
 }
