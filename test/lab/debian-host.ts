@@ -90,9 +90,10 @@ export class DebianHost {
     return new LabProcess('nsenter', this.#inside(argv));
   }
 
-  /** A person before a terminal of it who types a command line. */
+  /** A person before a terminal of it, so wide that no line is folded, who types a command line. */
   terminal(line: string): TerminalSession {
-    return new TerminalSession('nsenter', this.#inside(['script', '--quiet', '--return', '--flush', '--command', line, '/dev/null']));
+    const wide = `stty cols 400 rows 50; ${line}`;
+    return new TerminalSession('nsenter', this.#inside(['script', '--quiet', '--return', '--flush', '--command', wide, '/dev/null']));
   }
 
   async isActive(unit: string): Promise<boolean> {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { fold } from '../../tools/cli/fold.ts';
+import { processTerminal } from '../../tools/cli/terminal.ts';
 
 const folded = (columns: number, ...lines: string[]) => fold(lines.join('\n'), columns).split('\n');
 
@@ -36,5 +37,16 @@ describe('long lines on a terminal', () => {
 
   it('leave JSON alone', () => {
     expect(fold('{"text": "one two three"}', 10)).toBe('{"text": "one two three"}');
+  });
+
+  it('have 80 columns where the terminal does not know its size', () => {
+    const known = Object.getOwnPropertyDescriptor(process.stdout, 'columns');
+    try {
+      Object.defineProperty(process.stdout, 'columns', { value: 0, configurable: true });
+      expect(processTerminal().columns()).toBe(80);
+    } finally {
+      if (known) Object.defineProperty(process.stdout, 'columns', known);
+      else Reflect.deleteProperty(process.stdout, 'columns');
+    }
   });
 });

@@ -23,7 +23,8 @@ export interface Terminal {
 export function processTerminal(): Terminal {
   const isTTY = process.stdout.isTTY === true;
   let interrupt: AbortController | undefined;
-  const columns = () => process.stdout.columns ?? 80;
+  // A terminal that nobody told its size says 0.
+  const columns = () => process.stdout.columns || 80;
   const lines = (text: string, stream: NodeJS.WriteStream) => `${stream.isTTY ? fold(text, columns()) : text}\n`;
   return {
     print: (text) => void process.stdout.write(lines(text, process.stdout)),
