@@ -10,7 +10,7 @@ const lostMessages = 2;
 
 export const nameAsked = (name: string): Answer => [/Type the name of [^:]*: /, name];
 /** The loss is typed as it is shown. */
-const lossAsked: Answer = [/Type the predicted loss \((.*)\) to accept it: /, ([, loss = '']) => loss];
+const lossAsked: Answer = [/Type the predicted loss to accept it:\n +(.*)\n> /, ([, loss = '']) => loss];
 
 /** A secret, Enter, Ctrl-D. */
 const typed = (secret: (name: HostName) => string) => async (session: TerminalSession, name: HostName) => {
