@@ -1,7 +1,7 @@
 import { status, step, waitMs, type HostName } from '../../lab/debian-lab.ts';
 import { runNow } from '../../lab/processes.ts';
 import { waitFor } from '../../lab/waiting.ts';
-import { backToA, nameAsked } from './takeovers.ts';
+import { backToA, lossAsked, nameAsked } from './takeovers.ts';
 import { editConfig, type World } from './world.ts';
 
 /**
@@ -275,7 +275,7 @@ export async function twoActive({ lab, book, watch }: World): Promise<void> {
   await lab.host('b').run(['mailtwin', 'fence', 'test'], { mayFail: true, timeoutMs: 150_000 });
   await book.follow('No fence level proves it off', async (text) => {
     await text.run('mailtwin failover --override fence-path --fenced-by-hand "pulled both cords, LEDs dark"', {
-      answers: [nameAsked('mail-a'), [/Type the predicted loss \((.*)\) to accept it: /, ([, loss = '']) => loss]],
+      answers: [nameAsked('mail-a'), lossAsked],
     });
   });
   await watch.shows('MailtwinTwoActive', 'pair');

@@ -10,7 +10,7 @@ const lostMessages = 2;
 
 export const nameAsked = (name: string): Answer => [/Type the name of [^:]*: /, name];
 /** The loss is typed as it is shown. */
-const lossAsked: Answer = [/Type the predicted loss to accept it:\n +(.*)\n> /, ([, loss = '']) => loss];
+export const lossAsked: Answer = [/Type the predicted loss to accept it:\n +(.*)\n> /, ([, loss = '']) => loss];
 
 /** A secret, Enter, Ctrl-D. */
 const typed = (secret: (name: HostName) => string) => async (session: TerminalSession, name: HostName) => {
@@ -124,6 +124,7 @@ export async function comesBack({ lab, book, watch }: World): Promise<void> {
 
 /** Procedures begin with mail-a as the primary. */
 export async function backToA(lab: World['lab']): Promise<void> {
+  await lab.becomes('b', { role: 'primary', active: true, phase: 'streaming' });
   await lab.host('a').run(['mailtwin', 'switchover', '--confirm', 'mail-b'], { timeoutMs: 300_000 });
   await lab.becomes('a', { role: 'primary', active: true, phase: 'streaming' });
 }
