@@ -66,11 +66,14 @@ export function systemdServices(
     async stop() {
       const limitMs = limits.stopTimeoutSeconds * 1000;
       const isOver = (states: ServicesState['units']) => states.every(({ state }) => state === 'stopped');
-      const late = clock.after(hurryMs, () => void hurry());
+      let hurried: Promise<void> | null = null;
+      const late = clock.after(hurryMs, () => void (hurried = hurry()));
       try {
         await systemctl('services-stop', limitMs, 'stop');
       } finally {
         late.cancel();
+        // Its signal must not meet a server that is started next.
+        await hurried;
       }
       let states = await manager.states();
       if (!isOver(states)) {

@@ -138,6 +138,22 @@ describe('services as systemd units', () => {
     expect(kills()).toHaveLength(1);
   });
 
+  it('are not said to have stopped while the signal that hurries them is on its way', async () => {
+    const bench = new Bench({ units: ['dovecot.service'] }, async (args) => {
+      if (args[1] === 'stop') await sleep(bench.sim.host(0), 1300);
+      if (args[1] === 'show' && args[2]?.includes('KillMode')) {
+        await sleep(bench.sim.host(0), 2000);
+        return { stdout: `${show('deactivating', 'x')}KillMode=control-group\n` };
+      }
+      return args[1] === 'show' ? { stdout: show('inactive', 'x') } : {};
+    });
+    await bench.settle(bench.services.stop());
+    const atEnd = bench.calls.length;
+    expect(bench.calls.some((call) => call.includes('kill'))).toBe(true);
+    await bench.sim.runWhile(() => true, 60_000);
+    expect(bench.calls).toHaveLength(atEnd);
+  });
+
   it('are partial, or unknown, when systemd says so', () => {
     const units = ['a.service', 'b.service'];
     const states = (text: string) => parseShow(text, units, 'no bus').map(({ state }) => state);
