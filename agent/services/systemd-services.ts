@@ -1,6 +1,7 @@
 import type { ServicesConfig } from '../config/takeover-sections/services.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { ExecResult } from '../platform/exec.ts';
+import { unitProperties } from '../platform/unit-properties.ts';
 import { cannotStart, outputOf, showStates, statesWithin, type ServiceManager } from './manager.ts';
 import type { ServicesParts, ServicesState, ServicesVerdict } from './services.ts';
 
@@ -34,7 +35,7 @@ export function systemdServices(
   const hurry = async (): Promise<void> => {
     try {
       const shown = await exec('systemctl', ['show', '--property=Id,ActiveState,KillMode', '--', ...units], { timeoutMs: readMs });
-      const slow = paragraphsOf(shown.stdout).flatMap((facts, i) => {
+      const slow = unitProperties(shown.stdout).flatMap((facts, i) => {
         const isSlow = facts.get('ActiveState') === 'deactivating' && facts.get('KillMode') === 'control-group';
         return isSlow ? (units[i] ?? []) : [];
       });
@@ -66,14 +67,14 @@ export function systemdServices(
     async stop() {
       const limitMs = limits.stopTimeoutSeconds * 1000;
       const isOver = (states: ServicesState['units']) => states.every(({ state }) => state === 'stopped');
-      let hurried: Promise<void> | null = null;
-      const late = clock.after(hurryMs, () => void (hurried = hurry()));
+      const hurries: Promise<void>[] = [];
+      const late = clock.after(hurryMs, () => void hurries.push(hurry()));
       try {
         await systemctl('services-stop', limitMs, 'stop');
       } finally {
         late.cancel();
         // Its signal must not meet a server that is started next.
-        await hurried;
+        await Promise.all(hurries);
       }
       let states = await manager.states();
       if (!isOver(states)) {
@@ -104,7 +105,7 @@ export function systemdServices(
  * Exported for tests.
  */
 export function parseShow(text: string, units: readonly string[], said: string): ServicesState['units'] {
-  const paragraphs = paragraphsOf(text);
+  const paragraphs = unitProperties(text);
   return units.map((name, i) => {
     const facts = paragraphs.length === units.length ? paragraphs[i] : undefined;
     const active = facts?.get('ActiveState');
@@ -121,16 +122,6 @@ export function parseShow(text: string, units: readonly string[], said: string):
     ];
     return { name, state, detail: detail.join(', ') };
   });
-}
-
-function paragraphsOf(text: string): Map<string, string>[] {
-  return text
-    .trim()
-    .split(/\n\s*\n/)
-    .map(
-      (paragraph) =>
-        new Map(paragraph.split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1).trim()])),
-    );
 }
 
 function stateOf(active: string): ServicesVerdict {

@@ -1,3 +1,4 @@
+import { unitProperties } from '../../platform/unit-properties.ts';
 import type { DoctorProbe } from './probe.ts';
 
 /** What systemd tells of a unit. */
@@ -22,10 +23,10 @@ export function hasSystemd(probe: DoctorProbe): boolean {
 export async function readUnits(probe: DoctorProbe, names: readonly string[]): Promise<UnitFacts[] | null> {
   const properties = 'Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,DropInPaths';
   const shown = await probe.run('systemctl', ['show', `--property=${properties}`, '--', ...names]);
-  const paragraphs = shown?.exitCode === 0 ? shown.out.trim().split(/\n\s*\n/) : [];
-  if (paragraphs.length !== names.length) return null;
+  const units = shown?.exitCode === 0 ? unitProperties(shown.out) : [];
+  if (units.length !== names.length) return null;
   return names.map((name, i) => {
-    const value = (key: string) => new RegExp(`^${key}=(.*)$`, 'm').exec(paragraphs[i] ?? '')?.[1]?.trim() ?? '';
+    const value = (key: string) => units[i]?.get(key) ?? '';
     return {
       name,
       load: value('LoadState'),
