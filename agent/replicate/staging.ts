@@ -11,11 +11,8 @@ export const stagingName = '.mailtwin';
  * @throws OperatorError `staging` when there is none.
  */
 export function chooseStaging(files: Files, root: { name: string; path: BytePath }, stateDir: string, wanted: string | null): BytePath {
-  const slash = root.path.lastIndexOf('/');
-  const beside = `${root.path.slice(0, slash)}/${stagingName}-${root.path.slice(slash + 1)}`;
-  const candidates = wanted !== null ? [wanted] : [`${stateDir}/staging/${root.name}`, beside, `${root.path}/${stagingName}`];
   const failures: string[] = [];
-  for (const dir of candidates) {
+  for (const dir of stagingPlaces(root, stateDir, wanted)) {
     const failure = tryStaging(files, root.path, dir);
     if (failure === null) return dir;
     failures.push(`${displayPath(dir)}: ${failure}`);
@@ -25,6 +22,14 @@ export function chooseStaging(files: Files, root: { name: string; path: BytePath
     `no directory for staging on the file system of root ${root.name}: ${failures.join('; ')}`,
     `let the agent write to ${displayPath(root.path)}, or name a directory on its file system as \`staging\` of the root`,
   );
+}
+
+/** Where staging and history of a root may be, in the order in which they are tried. */
+export function stagingPlaces(root: { name: string; path: BytePath }, stateDir: string, wanted: string | null): BytePath[] {
+  if (wanted !== null) return [wanted];
+  const slash = root.path.lastIndexOf('/');
+  const beside = `${root.path.slice(0, slash)}/${stagingName}-${root.path.slice(slash + 1)}`;
+  return [`${stateDir}/staging/${root.name}`, beside, `${root.path}/${stagingName}`];
 }
 
 function tryStaging(files: Files, root: BytePath, dir: BytePath): string | null {

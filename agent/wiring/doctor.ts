@@ -13,6 +13,7 @@ import { OperatorError } from '../platform/errors.ts';
 import { exec } from '../platform/exec.ts';
 import { silentLog } from '../platform/log.ts';
 import { realFiles } from '../platform/real-files.ts';
+import { stagingPlaces } from '../replicate/staging.ts';
 import { imapLogin } from '../services/imap-login.ts';
 import { createServices, type Services } from '../services/services.ts';
 import type { Appliance } from './appliance.ts';
@@ -81,12 +82,13 @@ export async function doctorInAgent(file: string, appliance: Appliance, status: 
   return { at: new Date(systemClock.wallMs()).toISOString(), findings };
 }
 
-function readingsOf(config: Config, services: Services): Pick<NodeReadings, 'gate' | 'services' | 'mailConfig' | 'login'> {
+function readingsOf(config: Config, services: Services): Pick<NodeReadings, 'gate' | 'services' | 'mailConfig' | 'login' | 'historyDirs'> {
   return {
     gate: () => gateUnits(config, 'show', exec),
     services: () => services.state(),
     mailConfig: () => services.checkConfig(),
     login: () => services.checkLogin(AbortSignal.timeout(loginMs)),
+    historyDirs: () => config.roots.flatMap((root) => stagingPlaces(root, config.state, root.staging).map((dir) => `${dir}/history`)),
   };
 }
 

@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { stagingPlaces } from '../../agent/replicate/staging.ts';
 import type { Config } from '../../agent/config/config.ts';
 import { dovecotFacts, isWithin } from '../../agent/observe/doctor/dovecot-places.ts';
 import { hostProbe } from '../../agent/observe/doctor/host-probe.ts';
@@ -310,6 +311,7 @@ describe('the mail store', () => {
     {
       what: 'a disk that the history fills',
       config: { roots: [{ ...root, staging: '/var/stage' }] },
+      node: { historyDirs: () => stagingPlaces(root, '/var/lib/mailtwin', '/var/stage').map((dir) => `${dir}/history`) },
       probe: {
         treeBytes: (path) => (path === '/var/stage/history' ? { bytes: 8e9, complete: true } : null),
         space: (path) => ({ freeBytes: path.startsWith('/var/stage') ? 1e8 : 50e9, freeInodes: 900_000, totalInodes: 1_000_000 }),

@@ -113,6 +113,7 @@ export function healthyNode(change: Partial<NodeReadings> = {}): NodeReadings {
     services: async () => ({ state: 'running', units: [{ name: 'dovecot.service', state: 'running', detail: 'active (running)' }] }),
     mailConfig: async () => ({ ok: true, evidence: 'doveconf ended with 0' }),
     login: async () => ({ ok: true, evidence: 'probe at 127.0.0.1:143 logged in' }),
+    historyDirs: () => ['/var/lib/mailtwin/staging/mail/history', '/var/.mailtwin-vmail/history'],
     networkRoles: async () => [
       { role: 'lan', port: 'eth0', carrier: true, proof: { level: 'pass', code: null, evidence: '10.0.0.254 answers on eth0' } },
     ],

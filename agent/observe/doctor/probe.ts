@@ -58,6 +58,8 @@ export interface NodeReadings {
   mailConfig(): Promise<CheckResult>;
   /** A login by `services.imap`. */
   login(): Promise<CheckResult>;
+  /** Where what was replaced may be kept; not all of them exist. */
+  historyDirs(): BytePath[];
   networkRoles(): Promise<NetworkRoleReading[]>;
 }
 

@@ -77,14 +77,9 @@ export const storeChecks: Check[] = [
   },
   {
     id: 'history',
-    run({ config, probe }) {
+    run({ config, probe, node }) {
       const { days, bytesMax } = config.history;
-      const dirs = config.roots.flatMap((root) =>
-        [root.staging, `${config.state}/staging/${root.name}`, beside(root.path), `${root.path}/.mailtwin`]
-          .filter((dir) => dir !== null)
-          .map((dir) => `${dir}/history`),
-      );
-      const found = dirs.flatMap((dir) => {
+      const found = node.historyDirs().flatMap((dir) => {
         const measured = probe.treeBytes(dir);
         return measured ? [{ dir, ...measured }] : [];
       });
@@ -115,11 +110,6 @@ export const storeChecks: Check[] = [
     },
   },
 ];
-
-function beside(path: string): string {
-  const slash = path.lastIndexOf('/');
-  return `${path.slice(0, slash)}/.mailtwin-${path.slice(slash + 1)}`;
-}
 
 /** A path that stands in a text for itself, or with more below it. */
 function namesPath(text: string, path: string): boolean {
