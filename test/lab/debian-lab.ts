@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Bmc } from './bmc.ts';
@@ -6,7 +6,6 @@ import { DebianHost, makeDebian } from './debian-host.ts';
 import { mailPackages, mailServer, password, smtp } from './debian-mail.ts';
 import { ImapSession } from './imap-session.ts';
 import { Network, type HostPlan } from './namespaces.ts';
-import { isAbandoned } from './ownership.ts';
 import { run as command, runNow } from './processes.ts';
 import { waitFor } from './waiting.ts';
 
@@ -33,17 +32,6 @@ export interface DebianPlan {
   ports?: HostPlan['ports'];
   /** Directories that are file systems of their own in memory, with the options of their mount. They are gone with the power. */
   memoryDirs?: Record<string, string>;
-}
-
-/** Prints what is seen, with the time. @throws when it is not so. */
-export function step(what: string, isTrue: boolean): void {
-  console.log(`${new Date().toISOString().slice(11, 19)}  ${isTrue ? 'ok  ' : 'FAIL'}  ${what}`);
-  if (!isTrue) throw new Error(`not so: ${what}`);
-}
-
-/** Removes what killed soaks left in memory. */
-export function removeAbandoned(memory: string): void {
-  for (const name of readdirSync(memory)) if (isAbandoned(name)) rmSync(join(memory, name), { recursive: true, force: true });
 }
 
 /** Makes mailtwin's packages in `out`, with a revision of Debian. */

@@ -1,9 +1,9 @@
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Dovecot, type DovecotOptions } from './dovecot.ts';
 import { Network, removeStaleNamespaces, type HostPlan, type NetworkHost } from './namespaces.ts';
-import { isAbandoned, ownerMark } from './ownership.ts';
+import { removeAbandoned, ownerMark } from './ownership.ts';
 import { LabProcess, run, type RunResult, type StartOptions } from './processes.ts';
 
 export interface LabOptions {
@@ -147,7 +147,7 @@ export function labObstacle(): string | null {
 
 /** Short, because socket paths are; passable for the mail user. */
 function makeDir(parent: string): string {
-  for (const name of readdirSync(parent)) if (isAbandoned(name)) rmSync(join(parent, name), { recursive: true, force: true });
+  removeAbandoned(parent);
   const dir = mkdtempSync(join(parent, `${ownerMark()}-`));
   chmodSync(dir, 0o711);
   labs.add(dir);

@@ -1,3 +1,5 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { processFacts } from './processes.ts';
 
 /**
@@ -12,4 +14,9 @@ export function ownerMark(): string {
 export function isAbandoned(name: string): boolean {
   const match = /^mt(\d+)s(\d+)x/.exec(name);
   return match !== null && processFacts(Number(match[1]))?.startTicks !== match[2];
+}
+
+/** Removes from a directory what test processes left there that are no more. */
+export function removeAbandoned(dir: string): void {
+  for (const name of readdirSync(dir)) if (isAbandoned(name)) rmSync(join(dir, name), { recursive: true, force: true });
 }

@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isAbandoned, ownerMark } from '../lab/ownership.ts';
+import { ownerMark, removeAbandoned } from '../lab/ownership.ts';
 import { run as command, type RunResult } from '../lab/processes.ts';
+import { step } from '../lab/step.ts';
 import type { Soak } from './options.ts';
 
 const top = fileURLToPath(new URL('../..', import.meta.url));
@@ -16,7 +17,7 @@ const handler = 'qemu-aarch64';
  */
 export const run: Soak = async () => {
   const memory = '/dev/shm';
-  for (const name of readdirSync(memory)) if (isAbandoned(name)) rmSync(join(memory, name), { recursive: true, force: true });
+  removeAbandoned(memory);
   const dir = mkdtempSync(join(memory, `${ownerMark()}-arm64-`));
   const isOurs = !existsSync(join(binfmt, handler));
   try {
@@ -105,9 +106,4 @@ function inTree(tree: string, argv: readonly string[], mayFail = false): Promise
     env: environment,
     mayFail,
   });
-}
-
-function step(what: string, isTrue: boolean): void {
-  console.log(`${new Date().toISOString().slice(11, 19)}  ${isTrue ? 'ok  ' : 'FAIL'}  ${what}`);
-  if (!isTrue) throw new Error(`not so: ${what}`);
 }

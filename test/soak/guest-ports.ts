@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { configOf, patiently, slowMs, type GuestAppliances } from '../lab/guest-appliances.ts';
 import { guestCards, sparePort, trunkPorts } from '../lab/guest-lan.ts';
-import { step } from './step.ts';
+import { step } from '../lab/step.ts';
 
 /** Both drivers: the older one on a port that carries nothing, the newer one on a trunk. */
 const looked = [

@@ -1,6 +1,6 @@
 import { dmz, office, patiently, type GuestAppliances, type GuestNode } from '../lab/guest-appliances.ts';
 import { sparePort, trunkPorts, type AccessHost, type GuestLan } from '../lab/guest-lan.ts';
-import { step } from './step.ts';
+import { step } from '../lab/step.ts';
 
 /** Service addresses on the VLANs of one trunk, and what becomes of them. */
 export class VlanScenario {

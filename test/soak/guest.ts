@@ -6,7 +6,7 @@ import { GuestLan, guestCards } from '../lab/guest-lan.ts';
 import { guestPackages, makeGuestDebian, makeGuestImage } from '../lab/guest-image.ts';
 import { Guest } from '../lab/guest.ts';
 import { keep } from '../lab/keep.ts';
-import { isAbandoned, ownerMark } from '../lab/ownership.ts';
+import { ownerMark, removeAbandoned } from '../lab/ownership.ts';
 import { run as command } from '../lab/processes.ts';
 import { ensureDebianPackages } from '../setup/debian-packages.mjs';
 import { PortScenario } from './guest-ports.ts';
@@ -22,7 +22,7 @@ const top = fileURLToPath(new URL('../..', import.meta.url));
 export const run: Soak = async () => {
   if (!(await ensureDebianPackages(guestPackages))) return false;
   const memory = '/dev/shm';
-  for (const name of readdirSync(memory)) if (isAbandoned(name)) rmSync(join(memory, name), { recursive: true, force: true });
+  removeAbandoned(memory);
   const dir = mkdtempSync(join(memory, `${ownerMark()}-guest-`));
   let guest: Guest | null = null;
   try {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { unpackNode } from '../../tools/package/node-runtime.ts';
 import { makeDebian } from '../lab/debian-host.ts';
-import { removeAbandoned, step } from '../lab/debian-lab.ts';
-import { ownerMark } from '../lab/ownership.ts';
+import { step } from '../lab/step.ts';
+import { ownerMark, removeAbandoned } from '../lab/ownership.ts';
 import { run as command, type RunResult } from '../lab/processes.ts';
 import type { Soak } from './options.ts';
 

@@ -1,9 +1,10 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DebianHost } from '../lab/debian-host.ts';
-import { DebianLab, mainPid, makePackages, removeAbandoned, service, status, step, waitMs } from '../lab/debian-lab.ts';
+import { DebianLab, mainPid, makePackages, service, status, waitMs } from '../lab/debian-lab.ts';
+import { step } from '../lab/step.ts';
 import { password, users } from '../lab/debian-mail.ts';
-import { ownerMark } from '../lab/ownership.ts';
+import { ownerMark, removeAbandoned } from '../lab/ownership.ts';
 import { waitFor } from '../lab/waiting.ts';
 import type { Soak } from './options.ts';
 

@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { DebianLab, makePackages, removeAbandoned } from '../lab/debian-lab.ts';
-import { ownerMark } from '../lab/ownership.ts';
+import { DebianLab, makePackages } from '../lab/debian-lab.ts';
+import { ownerMark, removeAbandoned } from '../lab/ownership.ts';
 import { runNow } from '../lab/processes.ts';
 import { RuleWatch } from '../lab/rule-watch.ts';
 import type { Soak } from './options.ts';

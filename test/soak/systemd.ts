@@ -1,15 +1,4 @@
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,7 +7,7 @@ import { exec } from '../../agent/platform/exec.ts';
 import { silentLog } from '../../agent/platform/log.ts';
 import { realFiles } from '../../agent/platform/real-files.ts';
 import { createServices, type Services } from '../../agent/services/services.ts';
-import { isAbandoned, ownerMark } from '../lab/ownership.ts';
+import { removeAbandoned, ownerMark } from '../lab/ownership.ts';
 import { descendants, killPid, LabProcess, run as command } from '../lab/processes.ts';
 import { waitFor } from '../lab/waiting.ts';
 import type { Soak } from './options.ts';
@@ -40,7 +29,7 @@ WantedBy=multi-user.target
  * on a busy machine: that is why this is no part of `npm test`.
  */
 export const run: Soak = async () => {
-  for (const name of readdirSync(tmpdir())) if (isAbandoned(name)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  removeAbandoned(tmpdir());
   const tree = mkdtempSync(join(tmpdir(), `${ownerMark()}-debian-`));
   try {
     console.log('making a Debian to boot ...');

@@ -1,4 +1,5 @@
-import { status, step, waitMs, type HostName } from '../../lab/debian-lab.ts';
+import { status, waitMs, type HostName } from '../../lab/debian-lab.ts';
+import { step } from '../../lab/step.ts';
 import { runNow } from '../../lab/processes.ts';
 import { waitFor } from '../../lab/waiting.ts';
 import { backToA, lossAsked, nameAsked } from './takeovers.ts';

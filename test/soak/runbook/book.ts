@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { step, type DebianLab, type HostName } from '../../lab/debian-lab.ts';
+import { type DebianLab, type HostName } from '../../lab/debian-lab.ts';
+import { step } from '../../lab/step.ts';
 import type { RunResult } from '../../lab/processes.ts';
 import { readRunbook, shapeOf, type Host, type Procedure } from '../../lab/runbook-text.ts';
 import type { TerminalSession } from '../../lab/terminal-session.ts';

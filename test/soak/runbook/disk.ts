@@ -1,4 +1,5 @@
-import { service, status, step, waitMs } from '../../lab/debian-lab.ts';
+import { service, status, waitMs } from '../../lab/debian-lab.ts';
+import { step } from '../../lab/step.ts';
 import { password } from '../../lab/debian-mail.ts';
 import { ImapSession } from '../../lab/imap-session.ts';
 import { waitFor } from '../../lab/waiting.ts';

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { step, waitMs } from '../../lab/debian-lab.ts';
+import { waitMs } from '../../lab/debian-lab.ts';
+import { step } from '../../lab/step.ts';
 import { password } from '../../lab/debian-mail.ts';
 import { waitFor } from '../../lab/waiting.ts';
 import type { Section } from './book.ts';

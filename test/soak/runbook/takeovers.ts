@@ -1,5 +1,6 @@
 import type { TerminalSession } from '../../lab/terminal-session.ts';
-import { type HostName, status, step, waitMs } from '../../lab/debian-lab.ts';
+import { type HostName, status, waitMs } from '../../lab/debian-lab.ts';
+import { step } from '../../lab/step.ts';
 import { password } from '../../lab/debian-mail.ts';
 import { waitFor } from '../../lab/waiting.ts';
 import type { Answer } from './book.ts';

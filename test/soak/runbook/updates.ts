@@ -1,7 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DebianHost } from '../../lab/debian-host.ts';
-import { mainPid, step, waitMs } from '../../lab/debian-lab.ts';
+import { mainPid, waitMs } from '../../lab/debian-lab.ts';
+import { step } from '../../lab/step.ts';
 import { run } from '../../lab/processes.ts';
 import { waitFor } from '../../lab/waiting.ts';
 import { nameAsked } from './takeovers.ts';
