@@ -8,16 +8,16 @@ process.on('exit', () => {
 });
 
 /** A command on a pseudo terminal that `script` (bsdutils) opens, and a person who reads it and types. */
-export class TerminalSession {
+export class TerminalSession implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #ended: Promise<number>;
   readonly #line: string;
   #output = '';
   #read = 0;
 
-  constructor(command: string, args: readonly string[]) {
+  constructor(command: string, args: readonly string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}) {
     this.#line = args.at(-2) ?? command;
-    const child = (this.#child = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] }));
+    const child = (this.#child = spawn(command, args, { ...options, stdio: ['pipe', 'pipe', 'pipe'] }));
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (this.#output += text));
     child.stdin.on('error', () => {});
     this.#ended = new Promise((resolve) => {
@@ -28,6 +28,11 @@ export class TerminalSession {
       });
     });
     open.add(this);
+  }
+
+  /** Everything that was written on the terminal, as it came. */
+  get raw(): string {
+    return this.#output;
   }
 
   /** What stood on the terminal so far, without its colours and carriage returns. */
@@ -67,6 +72,11 @@ export class TerminalSession {
     const code = await this.#ended;
     clearTimeout(timer);
     return code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.killNow();
+    await this.#ended;
   }
 
   killNow(): void {

@@ -6,7 +6,7 @@ import { AppliancePair } from '../lab/appliance-pair.ts';
 import { LmtpClient } from '../lab/lmtp-client.ts';
 import { ownerMark } from '../lab/ownership.ts';
 import { run as command } from '../lab/processes.ts';
-import { RecordedShell } from '../lab/recorded-shell.ts';
+import { TerminalSession } from '../lab/terminal-session.ts';
 import { waitFor } from '../lab/waiting.ts';
 import type { Soak } from './options.ts';
 
@@ -33,9 +33,12 @@ export const run: Soak = async () => {
 };
 
 async function recordDemo(dir: string): Promise<string> {
-  await using shell = new RecordedShell({ columns, prompt: '$ ', bin: program(dir, []) });
-  await shell.type('mailtwin demo --seconds 30', /All went well\./, waitMs);
-  return await shell.recording();
+  const prompt = '$ ';
+  await using shell = shellOf(program(dir, []), prompt);
+  await shell.see(/\$ $/);
+  shell.type('mailtwin demo --seconds 30');
+  await shell.see(/All went well\./);
+  return await recordingOf(shell, prompt);
 }
 
 async function recordFailover(dir: string): Promise<string> {
@@ -50,11 +53,33 @@ async function recordFailover(dir: string): Promise<string> {
   await pair.a.cutPower();
   await waitFor('mail-a to be missed', waitMs, async () => (await pair.b.failoverGuards()).every(({ level }) => level !== 'fail'));
   const bin = program(dir, ['--config', pair.b.agent.configFile]);
-  await using shell = new RecordedShell({ columns, prompt: 'mail-b# ', bin, namespace: pair.b.namespace });
-  await shell.type('mailtwin failover', /out of service: $/, waitMs);
-  const asked = await shell.type('mail-a', /to accept it:\s+(\d+ messages[^\r\n]*)\s+> $/, waitMs);
-  await shell.type(asked[1] ?? '', /is active in epoch/, waitMs);
-  return await shell.recording();
+  const prompt = 'mail-b# ';
+  await using shell = shellOf(bin, prompt, ['ip', 'netns', 'exec', pair.b.namespace]);
+  await shell.see(/# $/);
+  shell.type('mailtwin failover');
+  await shell.see(/out of service: $/);
+  shell.type('mail-a');
+  const [, loss = ''] = await shell.see(/to accept it:\s+(\d+ messages[^\n]*)\s+> $/);
+  shell.type(loss);
+  await shell.see(/is active in epoch/);
+  return await recordingOf(shell, prompt);
+}
+
+/** A shell on a terminal; `bin` is first on its search path, and takes its start file. `inside` is put before its command line. */
+function shellOf(bin: string, prompt: string, inside: readonly string[] = []): TerminalSession {
+  const startFile = join(bin, '.shrc');
+  // A shell of root takes no prompt from its environment.
+  writeFileSync(startFile, `PS1='${prompt}'\n`);
+  const shell = `stty cols ${columns} rows 200; exec dash -i`;
+  const [file, ...args] = [...inside, 'script', '--quiet', '--command', shell, '/dev/null'];
+  const env = { PATH: `${bin}:${process.env['PATH']}`, HOME: '/', TERM: 'xterm-256color', LC_ALL: 'C.UTF-8', ENV: startFile };
+  return new TerminalSession(file, args, { cwd: '/', env });
+}
+
+/** Everything on the terminal, up to the prompt that stands there at last. */
+async function recordingOf(shell: TerminalSession, prompt: string): Promise<string> {
+  await waitFor('the last prompt', waitMs, () => shell.output.endsWith(`\n${prompt}`));
+  return shell.raw.slice(0, shell.raw.lastIndexOf('\r\n'));
 }
 
 /** Makes `mailtwin` a program as on an appliance, with these options. @returns the directory that it is in. */
