@@ -251,7 +251,8 @@ async function takeoverUnfinished(world: World): Promise<void> {
   await b.run(['systemctl', 'restart', 'mailtwin']);
   await streaming(world);
   const running = b.start(['mailtwin', 'switchover', '--confirm', 'mail-a']);
-  await waitFor('mail-a to have stepped down', waitMs, () => lab.holds('b'));
+  await waitFor('mail-a to have stepped down', waitMs, () => lab.holds('b') || !running.isRunning);
+  if (!lab.holds('b')) throw new Error(`the switchover ended early: ${running.output}`);
   await b.run(['systemctl', 'kill', '--kill-who=main', '--signal=KILL', 'mailtwin']);
   await running.ended;
   await watch.shows('MailtwinTakeoverUnfinished', 'b');
