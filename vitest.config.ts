@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { SlowestFirst } from './test/setup/slowest-first.ts';
 
 const kinds = [
   // What `npm run check` runs too: seconds, no privilege, no server.
@@ -12,21 +13,20 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     teardownTimeout: 60_000,
+    sequence: { sequencer: SlowestFirst },
     projects: [
       ...kinds.map(({ name, testTimeout }) => ({
         extends: true as const,
         test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: 60_000, sequence: { groupOrder: 0 } },
       })),
       {
-        // Real servers in namespaces of their own: they wait more than they compute, so two files run at a time.
+        // Real servers in namespaces of their own. They wait more than they compute; with three files at a time some wait too long.
         extends: true as const,
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 180_000,
-          // Real servers on a machine that others use as well: what fails once is tried once more, and the report says so.
-          retry: 1,
           sequence: { groupOrder: 1 },
         },
       },

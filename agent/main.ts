@@ -1,5 +1,15 @@
 import { existsSync } from 'node:fs';
-import type { DoctorFinding, GatedUnit, InitOptions, InitResult, JoinOptions, JoinResult, Status } from '../protocol/control.ts';
+import type {
+  DoctorFinding,
+  GatedUnit,
+  InitOptions,
+  InitResult,
+  JoinOptions,
+  JoinResult,
+  RepairOptions,
+  RepairResult,
+  Status,
+} from '../protocol/control.ts';
 import type { NicsReport } from '../protocol/nics.ts';
 import { loadConfig } from './config/load.ts';
 import { parseHostPort } from './config/values.ts';
@@ -14,6 +24,9 @@ import type { RunOptions } from './wiring/agent.ts';
  * by the one that does: `mailtwin status` wants a path, not a database.
  */
 
+/** For the last lines to be written, in milliseconds. */
+const lingerMs = 300;
+
 /** The agent in the foreground until a signal or a request to stop; the exit code. */
 export async function runAgent(configFile: string, options: RunOptions = { foreign: 'refuse' }): Promise<number> {
   const config = loadConfig(configFile);
@@ -24,22 +37,29 @@ export async function runAgent(configFile: string, options: RunOptions = { forei
       'run `mailtwin init`, or correct `state` in the configuration',
       2,
     );
-  const [{ Agent }, { createLog }, { boundMemory }] = await Promise.all([
+  const [{ exitNow }, { Agent }, { createLog }, { boundMemory }] = await Promise.all([
+    import('./platform/native.ts'),
     import('./wiring/agent.ts'),
     import('./observe/log.ts'),
     import('./platform/process-memory.ts'),
   ]);
   boundMemory();
-  const log = createLog(config.log.level);
-  const agent = await Agent.start(config, log, options);
+  const agent = new Agent(createLog(config.log.level));
   const stop = () => agent.stop();
+  const failed = agent.fatal('the agent');
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
+  process.on('uncaughtException', failed);
   try {
+    // A stop does not wait for a start that hangs.
+    await Promise.race([agent.start(config, options), agent.ended]);
     return await agent.ended;
   } finally {
     process.off('SIGTERM', stop);
     process.off('SIGINT', stop);
+    process.off('uncaughtException', failed);
+    // Everything has ended or had its time: a program that hangs or a call to a dead disk holds nothing up any more (I23).
+    setTimeout(() => exitNow(Number(process.exitCode ?? 0)), lingerMs).unref();
   }
 }
 
@@ -72,6 +92,12 @@ export async function joinPair(options: JoinOptions): Promise<JoinResult> {
     replace: options.replace ?? false,
   });
   return { pair: peer.pair, peerNode: peer.node, ownFingerprint: identity.fingerprint, peerFingerprint: peer.fingerprint };
+}
+
+export async function repairStore(options: RepairOptions): Promise<RepairResult> {
+  const repair = await import('./wiring/repair-store.ts');
+  const { role, epoch, aside } = await repair.repairStore(loadConfig(options.configFile), options);
+  return { role, epoch, aside };
 }
 
 export async function stateDirOf(configFile: string): Promise<string> {

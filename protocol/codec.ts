@@ -18,8 +18,7 @@ export function encode(message: Message): Buffer {
   const spec = messageSpecs[message.type];
   const fields = message as unknown as Record<string, unknown>;
   const values = spec.fieldNames.map((name) => (message.type === 'ops' && name === 'ops' ? message.ops.map(packOp) : fields[name]));
-  if (message.type !== 'ops' && message.type !== 'data')
-    check(message.type, Object.fromEntries(spec.fieldNames.map((name) => [name, fields[name]])));
+  if (message.type !== 'ops') check(message.type, Object.fromEntries(spec.fieldNames.map((name) => [name, fields[name]])));
   packr.useBuffer(scratch);
   const frame = packr.pack([spec.number, ...values]);
   if (frame.length > limits.frameBytesMax)

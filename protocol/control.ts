@@ -1,6 +1,8 @@
 import type { Role } from './messages.ts';
 import type { NicsReport, PortEvent, SegmentProof } from './nics.ts';
 import type { MigrateReport, MigrateStatus } from './migrate.ts';
+import type { CertificateStatus } from './certificate.ts';
+import type { QueueStatus } from './queue.ts';
 import type { TailItem } from './salvage.ts';
 import type { Operator, TakeoverApi, TakeoverProgress } from './takeover.ts';
 
@@ -31,6 +33,8 @@ export interface Status {
     mailServer: string | null;
     clockSkewSeconds: number | null;
     lastError: string | null;
+    /** What it last said of its mail server's certificate. */
+    certificate: { names: string[]; endsAt: string } | null;
   };
   replication: {
     phase: Phase;
@@ -40,24 +44,126 @@ export interface Status {
     lagChanges: number | null;
     lagBytes: number | null;
     unproven: { root: string; path: string; reason: string }[];
+    /** Places that the standby may have otherwise than the primary, or without some of their attributes, as far as this node knows. */
+    doubts: { root: string; path: string; reason: string; since: string }[];
+    /** How many there are; more than are named, when there are very many. */
+    doubtCount: number;
+    /** Of these, places whose content is on the standby and that lack attributes alone: they are no possible loss. */
+    doubtsOfAttributes: number;
     /** Progress of the initial fill; null at other times. */
     fill: { filesDone: number; filesTotal: number | null; bytesDone: number; bytesTotal: number | null } | null;
-    /** Why sending stands still, for example `no-space` or `mass-delete`; null when it does not. */
+    /** Why sending stands still, for example `no-space`; null when it does not. */
     held: { code: string; detail: string } | null;
+    /** Places that wait, each alone, for a disk or for a person; everything beside them goes on. */
+    heldPlaces: { root: string; path: string; code: string; detail: string; remedy: string; seconds: number }[];
+    /** Files that do not follow for the time being, each alone: written all the time, or refused by the standby. `seconds`: age of the oldest change that is not there. */
+    lagging: { root: string; path: string; seconds: number; reason: string }[];
+    /** How many there are; more than are named, when there are very many. */
+    laggingCount: number;
+    /** Messages among them, as far as the primary knows; 0 on a standby. */
+    laggingMessages: number;
     lastDurableAt: string | null;
   };
-  possibleLoss: { seconds: number | null; changes: number | null; mailboxes: number | null };
-  roots: { name: string; path: string; format: string; files: number; bytes: number; freeBytes: number | null }[];
+  /** What a failure now would lose: all that is not durable on the standby; null = not known. */
+  possibleLoss: {
+    seconds: number | null;
+    changes: number | null;
+    mailboxes: number | null;
+    /** During a fill these are about right: the total is counted by names, and sizes by samples. */
+    messages: number | null;
+    bytes: number | null;
+    /** All that was there when the copy began is on the standby. */
+    complete: boolean;
+  };
+  /** How this node stands, in one sentence: what the page, the digest, readiness and metrics say. */
+  verdict: Verdict;
+  /** Whether this node can take over now; null on a primary, where no takeover is configured, and while it is not known. */
+  canTakeOver: CanTakeOver | null;
+  roots: { name: string; path: string; format: string; files: number; bytes: number; freeBytes: number | null; missing: number }[];
+  /** What the standby's file systems cannot keep as the primary's do: comparison goes as far as both can. */
+  fileSystems: readonly { code: string; text: string; remedy: string }[];
   capture: { watcher: 'chokidar' | 'fanotify' | 'none'; watches: number; overflows: number };
-  skipped: { kind: string; count: number; example: string }[];
+  /** What is not replicated on purpose, by reason, as it is now. Empty on a standby, to which the primary's warnings tell what matters. */
+  leftOut: LeftOutStatus[];
   /** What a takeover needs of this node; null when the agent has none of it. */
   appliance: ApplianceStatus | null;
   /** For example `dovecot 2.3.19`; null when none was found. */
   mailServer: string | null;
+  /** Accepted mail that waits and is not replicated: on this node, and on the other one as it last said. */
+  queues: QueueStatus[];
+  /** Certificates that clients of this node's mail server see, or would see after a takeover; empty when that is not known. */
+  certificates: CertificateStatus[];
   state: { path: string; freeBytes: number | null };
-  lastVerify: { at: string; result: 'clean' | 'different' | 'failed'; deep: boolean; differences: number } | null;
+  lastVerify: LastVerify | null;
   warnings: { code: string; text: string; remedy: string }[];
 }
+
+/**
+ * How the last verification ended. `incomplete`: what was compared is the same, but something is left out or held of which
+ * the standby lacks the present state.
+ */
+export interface LastVerify {
+  /** ISO 8601. */
+  at: string;
+  result: 'clean' | 'incomplete' | 'different' | 'failed';
+  deep: boolean;
+  differences: number;
+  /** Places that are left out, held or in doubt, which nobody could compare. */
+  leftOut: number;
+}
+
+export interface LeftOutStatus {
+  /** `link-out`, `special` (sockets, fifos, devices), `excluded`, or `derived` (made anew by the mail server). */
+  reason: string;
+  /** The reason in words. */
+  text: string;
+  count: number;
+  /** Of how many the standby keeps what it had before. */
+  kept: number;
+  /** How many a person has to know of, because mail may be missing on the standby. */
+  unexpected: number;
+  /** Up to five, the newest first. */
+  examples: string[];
+  /** ISO 8601: since when the oldest of the examples is left out, as far as the running agent saw it. */
+  since: string;
+  /** The examples in parts. `detail`: where a link leads, or the pattern that names an excluded path. */
+  places: { root: string; path: string; detail: string | null; kept: boolean }[];
+}
+
+/** What the guards of a takeover say now; `text` begins with yes or no. */
+export interface CanTakeOver {
+  can: boolean;
+  text: string;
+  /** Guards that fail; empty when it can. */
+  reasons: { guard: string; text: string; evidence: string; remedy: string }[];
+  /** ISO 8601. */
+  at: string;
+}
+
+/** `good` only when the copy is complete, and nothing is held, in doubt or left out. */
+export interface Verdict {
+  level: 'good' | 'warn' | 'bad';
+  code: (typeof verdictCodes)[number];
+  text: string;
+  /** Of `incomplete`: how much of the copy is there; null when that is not known. */
+  percent: number | null;
+}
+
+export const verdictCodes = [
+  'well',
+  'attention',
+  'left-out',
+  'lagging',
+  'cannot-take-over',
+  'in-doubt',
+  'held-places',
+  'incomplete',
+  'comparing',
+  'held',
+  'peer-lost',
+  'unpaired',
+  'fenced',
+] as const;
 
 /** The parts of a node that are active on one of the two alone, as they were last read. */
 export interface ApplianceStatus {
@@ -77,9 +183,23 @@ export type StreamLine =
   | { kind: 'difference'; root: string; path: string; what: string }
   | { kind: 'port'; event: PortEvent }
   | { kind: 'tail'; item: TailItem }
+  /** Of a command that is refused: the checks that fail first. `offers`: the option that overrides this one, where that helps. */
+  | { kind: 'check'; result: CheckResult; offers: string | null }
   | TakeoverProgress
   | { kind: 'done'; summary: string; exitCode: number; facts: Record<string, unknown> }
   | { kind: 'error'; code: string; message: string; remedy: string; exitCode: number };
+
+/** One thing that is judged before a command begins. */
+export interface CheckResult {
+  check: string;
+  level: 'pass' | 'warn' | 'fail';
+  summary: string;
+  evidence: string;
+  /** Empty when there is nothing to do. */
+  remedy: string;
+  /** The option that overrides it; null: it cannot be overridden. */
+  override: string | null;
+}
 
 /** What a fence level says of the other node. */
 export type PowerState = 'on' | 'off' | 'unknown';
@@ -88,7 +208,7 @@ export type PowerState = 'on' | 'off' | 'unknown';
 export interface LevelReading {
   /** Its place in the configuration, from 1. */
   level: number;
-  type: 'agent' | 'command' | 'cooperative' | 'manual';
+  type: 'agent' | 'command' | 'all' | 'cooperative' | 'manual';
   name: string;
   state: PowerState;
   /** What was seen, for people; one line. */
@@ -121,6 +241,24 @@ export interface PairingOffer {
   fingerprint: string;
 }
 
+export interface RejoinBody {
+  /** Only judges whether it may begin; `confirm` is not looked at. */
+  judge: boolean;
+  /** This node's name. */
+  confirm: string;
+  /** Bring the lost tail back first. */
+  salvage: boolean;
+  /** Go on although something of it is not brought back. */
+  unsalvaged: boolean;
+  by: Operator;
+}
+
+/** Deletions that were held when the request came, and those that were let go, with how many files that are. */
+export interface HeldDeletionsAnswer {
+  held: { place: string; detail: string }[];
+  released: { place: string; files: number }[];
+}
+
 /** How every failed request answers (status 4xx or 5xx). */
 export interface ControlError {
   code: string;
@@ -138,8 +276,10 @@ export interface ControlApi extends TakeoverApi {
   'POST /pair': { body: { replace?: boolean }; answer: PairingOffer };
   /** What became of the offer: waits until it was used, expired or was refused. */
   'POST /pair/result': { body: Record<string, never>; answer: StreamLine };
-  /** `released` files of a held deletion; `acceptedRoots` are those whose directory was another one than before. */
-  'POST /allow-delete': { body: Record<string, never>; answer: { released: number; acceptedRoots: string[] } };
+  /** Lets the held deletions at these places go (as `status` names them), or all; with neither it tells what is held. */
+  'POST /allow-delete': { body: { places: string[]; all: boolean; by: Operator }; answer: HeldDeletionsAnswer };
+  /** Takes what stands at these roots, or at `root/path` the file system there, for right. `accepted`: had changed. `same`: had not. */
+  'POST /accept-root': { body: { names: string[]; by: Operator }; answer: { accepted: string[]; same: string[] } };
   /** Reads the power state through each fence level and changes nothing. Facts of the last line: `readings` (LevelReading[]). */
   'POST /fence/test': { body: Record<string, never>; answer: StreamLine };
   /** Asks the segments of all roles; a second when a gateway is silent. */
@@ -151,8 +291,10 @@ export interface ControlApi extends TakeoverApi {
   'POST /nics/identify': { body: { seconds: number; blink: string | null }; answer: StreamLine };
   /** On a node that was replaced: what only it has (`tail` lines), and with `apply` brings it to the active node. Facts of the last line: SalvageCounts. */
   'POST /salvage': { body: { apply: boolean; by: Operator }; answer: StreamLine };
-  /** Makes a node that was replaced the standby. `unsalvaged`: although its lost tail is not brought back. */
-  'POST /rejoin': { body: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }; answer: StreamLine };
+  /** On a primary whose store was put back: goes on with its state. `serverStopped`: a mail server that the agent does not run is stopped. */
+  'POST /keep-this-store': { body: { confirm: string; serverStopped: boolean; by: Operator }; answer: StreamLine };
+  /** Makes a node that was replaced the standby. */
+  'POST /rejoin': { body: RejoinBody; answer: StreamLine };
   /** What /metrics serves. */
   'GET /metrics': { body: null; answer: { text: string } };
   'GET /migrate/status': { body: null; answer: MigrateStatus };
@@ -235,12 +377,28 @@ export interface JoinResult {
   peerFingerprint: string;
 }
 
+/** `mailtwin repair-store`. */
+export interface RepairOptions {
+  configFile: string;
+  /** What the node is, where that is not known any more; null: what it was. */
+  as: 'standby' | 'fenced' | null;
+}
+
+export interface RepairResult {
+  role: Role;
+  epoch: number;
+  /** The damaged file, absolute. */
+  aside: string;
+}
+
 /** What agent/main.ts gives to the command line, which must not know the agent otherwise. Errors are OperatorErrors. */
 export interface AgentEntry {
   /** The agent in the foreground, until a signal or POST /stop; the exit code. */
   runAgent(configFile: string, options?: { foreign: 'refuse' | 'adopt' | 'move-aside' }): Promise<number>;
   initNode(options: InitOptions): Promise<InitResult>;
   joinPair(options: JoinOptions): Promise<JoinResult>;
+  /** Puts a damaged store aside; role and epoch stay. The agent must not run. */
+  repairStore(options: RepairOptions): Promise<RepairResult>;
   /** Absolute path of the state directory that the configuration names. */
   stateDirOf(configFile: string): Promise<string>;
   /** Findings as they are made. `status` and `nics` are the running agent's, null when none answers. */

@@ -41,7 +41,7 @@ export interface SegmentProof {
 
 /** Something that a person must know while this node holds the addresses. */
 export interface NetworkAlarm {
-  code: 'address-conflict' | 'address-missing';
+  code: 'address-conflict' | 'address-missing' | 'address-flapping';
   role: string;
   address: string;
   text: string;

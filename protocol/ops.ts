@@ -25,19 +25,19 @@ export type Piece = { from: number; length: number } | { literal: number };
  * replica's file must have for the op to apply.
  *
  * - `dir`: make a directory or set its attributes
- * - `put`: whole content, inline (`bytes`) or streamed after the op (`bytes` absent)
- * - `patch`: new version from pieces of the old one and literal content, inline or streamed; an appended tail is one
- *   old piece and one literal
+ * - `put`: whole content, inline (`bytes`) or of a transfer that is staged (`transfer`, its number)
+ * - `patch`: new version from pieces of the old one and literal content; an appended tail is one old piece and one literal
  * - `copy`: same content as `from` has
  * - `link`: another name of the same file as `from`
  * - `move`: rename of a file, link or whole directory
  * - `meta`: attributes only
- * - `symlink`: a symbolic link
+ * - `symlink`: a symbolic link; its target is relative, or begins with `/` and leads from a root's directory on
  * - `remove`: a file, link, or whole directory (`tree`), which goes to history
  */
 export type Op =
   | { op: 'dir'; at: Place; meta: Meta }
-  | { op: 'put'; at: Place; meta: Meta; size: number; content: Buffer; bytes?: Buffer }
+  | { op: 'put'; at: Place; meta: Meta; size: number; content: Buffer; bytes: Buffer }
+  | { op: 'put'; at: Place; meta: Meta; size: number; content: Buffer; transfer: number }
   | {
       op: 'patch';
       at: Place;
@@ -46,8 +46,7 @@ export type Op =
       content: Buffer;
       base: Buffer;
       pieces: Piece[];
-      literalBytes: number;
-      bytes?: Buffer;
+      bytes: Buffer;
     }
   | { op: 'copy'; at: Place; from: Place; meta: Meta; size: number; content: Buffer }
   | { op: 'link'; at: Place; from: Place; base: Buffer }
@@ -105,8 +104,6 @@ export function checkDirPath(path: string): string {
   return path;
 }
 
-const maxUid = 0xffff_fffe;
-
 function packMeta(meta: Meta): unknown[] {
   const fields: unknown[] = [meta.mode, meta.uid, meta.gid, meta.mtimeSec, meta.mtimeNsec];
   if (meta.xattrs) fields.push(meta.xattrs.flat());
@@ -117,27 +114,28 @@ function unpackMeta(value: unknown): Meta {
   if (!Array.isArray(value) || value.length < 5 || value.length > 6) bad('attributes');
   const meta: Meta = {
     // Setuid, setgid on files and the like never come from the network (I11); setgid on directories is kept by the applier's own rule.
-    mode: int(value[0], 0, 0o3777, 'mode'),
-    uid: int(value[1], 0, maxUid, 'uid'),
-    gid: int(value[2], 0, maxUid, 'gid'),
-    mtimeSec: int(value[3], -(2 ** 40), 2 ** 40, 'mtime seconds'),
+    mode: int(value[0], 0, limits.modeMax, 'mode'),
+    uid: int(value[1], 0, limits.ownerMax, 'uid'),
+    gid: int(value[2], 0, limits.ownerMax, 'gid'),
+    mtimeSec: int(value[3], -limits.mtimeSecMax, limits.mtimeSecMax, 'mtime seconds'),
     mtimeNsec: int(value[4], 0, 999_999_999, 'mtime nanoseconds'),
   };
   if (value.length === 6) {
     const flat: unknown = value[5];
-    if (!Array.isArray(flat) || flat.length % 2 !== 0 || flat.length > 200) bad('extended attributes');
+    if (!Array.isArray(flat) || flat.length % 2 !== 0 || flat.length > limits.xattrsMax * 2) bad('extended attributes');
     meta.xattrs = [];
     for (let i = 0; i < flat.length; i += 2) {
       const name: unknown = flat[i];
       if (
         typeof name !== 'string' ||
         !/^(user\..+|system\.posix_acl_(access|default))$/s.test(name) ||
-        name.length > 255 ||
+        name.length > limits.xattrNameBytesMax ||
         name.includes('\0')
       )
         bad('extended attribute name');
       meta.xattrs.push([name, bytes(flat[i + 1], 0, limits.xattrBytesMax, 'extended attribute')]);
     }
+    if (meta.xattrs.reduce((sum, [name, data]) => sum + name.length + data.length, 0) > limits.xattrsBytesMax) bad('extended attributes');
   }
   return meta;
 }
@@ -150,7 +148,7 @@ export function packOp(op: Op): unknown[] {
       head.push(packMeta(op.meta));
       break;
     case 'put':
-      head.push(packMeta(op.meta), op.size, op.content, op.bytes ?? null);
+      head.push(packMeta(op.meta), op.size, op.content, 'transfer' in op ? op.transfer : op.bytes);
       break;
     case 'patch':
       head.push(
@@ -159,8 +157,7 @@ export function packOp(op: Op): unknown[] {
         op.content,
         op.base,
         op.pieces.flatMap((p) => ('from' in p ? [p.from, p.length] : [-1, p.literal])),
-        op.literalBytes,
-        op.bytes ?? null,
+        op.bytes,
       );
       break;
     case 'copy':
@@ -206,7 +203,7 @@ function unpackName(value: unknown): string {
 }
 
 /** How many fields each op has on the wire. */
-const fieldCounts: Record<OpKind, number> = { dir: 4, put: 7, patch: 10, copy: 8, link: 6, move: 9, meta: 5, symlink: 5, remove: 4 };
+const fieldCounts: Record<OpKind, number> = { dir: 4, put: 7, patch: 9, copy: 8, link: 6, move: 9, meta: 5, symlink: 5, remove: 4 };
 const opKinds = new Map(Object.entries(opNumbers).map(([kind, number]) => [number, kind as OpKind]));
 
 /**
@@ -230,9 +227,9 @@ export function unpackOp(value: unknown, dirs: number): Op {
     case 'dir':
       return { op: kind, at, meta: unpackMeta(f[3]) };
     case 'put': {
-      const op: Op = { op: kind, at, meta: unpackMeta(f[3]), size: size(f[4]), content: bytes(f[5], 32, 32, 'SHA-256') };
-      if (f[6] !== null) op.bytes = bytes(f[6], op.size, op.size, 'content');
-      return op;
+      const op = { op: kind, at, meta: unpackMeta(f[3]), size: size(f[4]), content: bytes(f[5], 32, 32, 'SHA-256') };
+      if (typeof f[6] === 'number') return { ...op, transfer: int(f[6], 0, Number.MAX_SAFE_INTEGER, 'transfer') };
+      return { ...op, bytes: bytes(f[6], op.size, op.size, 'content') };
     }
     case 'patch': {
       const op: Op = {
@@ -243,16 +240,15 @@ export function unpackOp(value: unknown, dirs: number): Op {
         content: bytes(f[5], 32, 32, 'SHA-256'),
         base: base(f[6]),
         pieces: unpackPieces(f[7]),
-        literalBytes: size(f[8]),
+        bytes: bytes(f[8], 0, limits.frameBytesMax, 'content'),
       };
-      if (f[9] !== null) op.bytes = bytes(f[9], op.literalBytes, op.literalBytes, 'content');
       let total = 0;
       let literal = 0;
       for (const piece of op.pieces) {
         total += 'from' in piece ? piece.length : piece.literal;
         if ('literal' in piece) literal += piece.literal;
       }
-      if (total !== op.size || literal !== op.literalBytes) bad('pieces do not add up to the size');
+      if (total !== op.size || literal !== op.bytes.length) bad('pieces do not add up to the size');
       return op;
     }
     case 'copy':
@@ -299,8 +295,11 @@ function unpackPieces(value: unknown): Piece[] {
   return pieces;
 }
 
-/** A link's target is relative; that it stays inside the root depends on its place and is checked where that is known. */
+/**
+ * A link's target: relative to the link, `/REST` below the link's own root, `//NAME/REST` below the root of that name. That
+ * it stays inside depends on the link's place and on the roots, and is checked where these are known.
+ */
 function checkTarget(target: string): string {
-  if (target.length === 0 || target.length > limits.pathBytesMax || target.startsWith('/') || target.includes('\0')) bad('link target');
+  if (target.length === 0 || target.length > limits.pathBytesMax || target.includes('\0')) bad('link target');
   return target;
 }

@@ -8,8 +8,25 @@ export interface Position {
   epoch: number;
   /** Highest journal sequence number that the batch settles. */
   seq: number;
-  /** 16 hex digits. */
+  /**
+   * 16 hex digits: the number of the grant under which the batch was sent (8), which rises and is durable on the primary
+   * before anything is sent under it, and a digest that chains over all batches (8).
+   */
   checksum: string;
+}
+
+/** Digits of the checksum that are the grant's number. */
+const grantDigits = 8;
+export const grantMax = 2 ** (4 * grantDigits) - 1;
+
+/** The number of the grant under which the batch of a position was sent. Means something only within one epoch. */
+export function grantOf({ checksum }: Position): number {
+  return Number.parseInt(checksum.slice(0, grantDigits), 16);
+}
+
+/** The checksum of a batch that is sent under a grant; `chain` is hexadecimal and covers all batches before it. */
+export function checksumOf(grant: number, chain: string): string {
+  return grant.toString(16).padStart(grantDigits, '0') + chain.slice(0, 16 - grantDigits);
 }
 
 /** The position of a replica that holds nothing. */

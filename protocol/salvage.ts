@@ -15,7 +15,7 @@ const byteString = z
 const bytes = (length: number) => z.custom<Buffer>((v) => Buffer.isBuffer(v) && v.length === length, `${length} bytes`);
 const chunk = z.custom<Buffer>((v) => Buffer.isBuffer(v) && v.length <= limits.dataFrameBytesMax, 'bytes');
 /** Nanoseconds since 1970, in decimal. */
-const nanoseconds = z.string().regex(/^-?[0-9]{1,20}$/);
+const nanoseconds = z.string().regex(/^-?[0-9]{1,26}$/);
 const owner = {
   mode: z.number().int().min(0).max(0o7777),
   uid: z.number().int().min(0).max(0xffffffff),
@@ -35,7 +35,9 @@ export const salvageTargetSchema = z.discriminatedUnion('kind', [
     /** Letters of Maildir's system flags, in the order of the alphabet. */
     flags: z.string().regex(/^D?F?P?R?S?T?$/),
     keywords: z.array(text).max(keywordsMax),
-    /** Size with CRLF line ends (`W=` of the name); null when not known. */
+    /** The server's size of the message (`S=` of the name), which is not that of a compressed or encrypted file; null when not known. */
+    messageSize: count.nullable(),
+    /** The same with CRLF line ends (`W=`). */
     virtualSize: count.nullable(),
   }),
   /** A file of a root that holds no mailboxes, as a queue. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { StreamLine } from './control.ts';
+import { queueReadingSchema } from './queue.ts';
 import { limits } from './limits.ts';
 import { roleSchema } from './role.ts';
 
@@ -37,6 +38,7 @@ export const guardNames = [
   'nic-roles',
   'addresses-free',
   'mail-config',
+  'mail-units',
   'clock-skew',
   'replication',
 ] as const;
@@ -61,10 +63,14 @@ export const predictedLossSchema = z.strictObject({
   mailboxes: count.nullable(),
   /** Messages known to have been accepted that are not here. */
   messages: count.nullable(),
-  /** Anything accepted during the last so many seconds before the primary was lost may be missing. */
+  /** At most so long the primary can have taken mail that is not here; time in which it was dead does not count. */
   seconds: seconds.nullable(),
   /** Changes of any kind that the primary had recorded and that are not here. */
   changes: count.nullable(),
+  /** How `seconds` is known, for people: when it was last heard, and since when it is dead at the latest. */
+  bound: text.optional(),
+  /** Mail that waited in the queue of the node that goes out of service: it is not replicated, and stays there. Left out where no queue is watched. */
+  queue: queueReadingSchema.optional(),
 });
 export type PredictedLoss = z.infer<typeof predictedLossSchema>;
 
@@ -184,7 +190,7 @@ export type RunRequest = z.infer<typeof runRequestSchema>;
 /** Lines of the stream that answers POST /takeover/run, beside those of every stream. */
 export type TakeoverProgress =
   | { kind: 'guard'; result: GuardResult; overridden: boolean }
-  | { kind: 'step'; id: StepId; title: string; state: 'begun' | 'done' | 'failed' | 'undone'; text: string; ms: number }
+  | { kind: 'step'; id: StepId; title: string; state: 'begun' | 'done' | 'skipped' | 'failed' | 'undone'; text: string; ms: number }
   | { kind: 'note'; text: string };
 
 export type TakeoverLine = StreamLine;
@@ -211,7 +217,8 @@ export interface TakeoverReport {
   remedy: string;
   /** Set when this run continued or rolled back an earlier one. */
   resumed: 'continued' | 'rolled-back' | null;
-  steps: { id: StepId; state: StepState; startedAt: string | null; ms: number | null; evidence: string }[];
+  /** `skipped`: there was nothing to do, as `evidence` says. */
+  steps: { id: StepId; state: StepState | 'skipped'; startedAt: string | null; ms: number | null; evidence: string }[];
   overrides: GuardName[];
   predictedLoss: PredictedLoss;
 }

@@ -3,6 +3,9 @@ import path from 'node:path';
 
 export const markerPrefix = 'barrier-';
 
+/** Two watchers of one process stand side by side for a moment, and each sees the other's markers. */
+let instances = 0;
+
 /** A marker that was dropped by a full queue is followed by another one after this time. */
 const REPEAT_MS = 250;
 
@@ -18,6 +21,8 @@ interface Waiting {
  */
 export class BarrierMarkers {
   readonly #dir: string;
+  /** With which the names of these markers begin; a number follows. */
+  readonly prefix = `${markerPrefix}${process.pid}-${++instances}-`;
   readonly #waiting = new Set<Waiting>();
   /** Called when a later marker came and this one did not: events were dropped in between. */
   readonly #onMissed: () => void;
@@ -59,15 +64,16 @@ export class BarrierMarkers {
   }
 
   #make(): void {
-    const file = path.join(this.#dir, `${markerPrefix}${process.pid}-${this.#made++}`);
+    const file = path.join(this.#dir, `${this.prefix}${this.#made++}`);
     fs.closeSync(fs.openSync(file, 'w', 0o600));
     fs.unlinkSync(file);
   }
 
-  /** The watcher came to the event of this marker, and has handed over all hints before it. */
+  /** The watcher came to the event of this marker, and has handed over all hints before it. Markers of others say nothing. */
   seen(name: string): void {
-    const number = Number(/^barrier-(\d+)-(\d+)$/.exec(name)?.[2]);
-    if (!name.startsWith(`${markerPrefix}${process.pid}-`) || !(number >= this.#expected)) return;
+    if (!name.startsWith(this.prefix)) return;
+    const number = Number(name.slice(this.prefix.length));
+    if (!(number >= this.#expected)) return;
     if (number > this.#expected) this.#onMissed();
     this.#expected = number + 1;
     for (const waiting of this.#waiting) if (waiting.first <= number) waiting.resolve();

@@ -12,12 +12,15 @@ export type DirectoryEvent = { kind: 'made' | 'changed'; dir: BytePath; name: By
  * What chokidar does by itself at every event, reading the directory with an lstat for each entry, takes seconds in a
  * mailbox of 100,000 messages and is not used: directories are read by the one who adds them. The members used here
  * are part of chokidar's published types; the contract tests hold what they do.
+ *
+ * Not persistent, because chokidar shares persistent watches by path among all its watchers of a process: one that begins after a
+ * disk was mounted anew would listen to the directory of the old one.
  */
 class HeldDirectories extends FSWatcher {
   #error: unknown = null;
 
   constructor() {
-    super({ persistent: true, ignoreInitial: true, followSymlinks: false });
+    super({ persistent: false, ignoreInitial: true, followSymlinks: false });
     this.on('error', (error) => (this.#error = error));
   }
 

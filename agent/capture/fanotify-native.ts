@@ -1,14 +1,13 @@
 import fs from 'node:fs';
 import koffi from 'koffi';
 import type { BytePath } from '../platform/files.ts';
-import { errnoError, lastErrno } from '../platform/native.ts';
+import { errnoError, lastErrno, statfs } from '../platform/native.ts';
 
 const libc = koffi.load(null);
 const fanotifyInitFunc = libc.func('int fanotify_init(uint32_t flags, uint32_t eventFlags)');
 const fanotifyMarkFunc = libc.func('int fanotify_mark(int fd, uint32_t flags, uint64_t mask, int dirfd, const void *path)');
 const openByHandleFunc = libc.func('int open_by_handle_at(int mountFd, void *handle, int flags)');
 const nameToHandleFunc = libc.func('int name_to_handle_at(int dirfd, const void *path, void *handle, void *mountId, int flags)');
-const statfsFunc = libc.func('int statfs(const void *path, void *into)');
 const eventfdFunc = libc.func('int eventfd(uint32_t initial, int flags)');
 const pollFunc = libc.func('int poll(void *fds, uint64_t count, int timeoutMs)');
 
@@ -36,7 +35,7 @@ export function fanotifyMark(fd: number, flags: number, mask: number, path: Byte
 /** The identity of a directory in the form of the events: file system id (statfs), then struct file_handle. */
 export function directoryHandle(path: BytePath): string {
   const stat = Buffer.alloc(256);
-  if (statfsFunc(cBytes(path), stat) !== 0) throw errnoError(lastErrno(), 'statfs', path);
+  if (statfs(cBytes(path), stat) !== 0) throw errnoError(lastErrno(), 'statfs', path);
   const handle = Buffer.alloc(8 + MAX_HANDLE_BYTES);
   handle.writeUInt32LE(MAX_HANDLE_BYTES, 0);
   if (nameToHandleFunc(AT_FDCWD, cBytes(path), handle, Buffer.alloc(8), 0) !== 0) throw errnoError(lastErrno(), 'name_to_handle_at', path);

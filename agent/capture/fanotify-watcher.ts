@@ -2,12 +2,12 @@ import fs from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode, type BytePath } from '../platform/files.ts';
+import { realFiles } from '../platform/real-files.ts';
 import { BarrierMarkers, markerPrefix } from './barrier-markers.ts';
 import { FAN } from './fanotify-events.ts';
 import type { Reading } from './fanotify-hints.ts';
 import { directoryHandle, eventfd, fanotifyInit, fanotifyMark, pathOfHandle, wake } from './fanotify-native.ts';
 import { FLOW, type FanotifyWorkerData } from './fanotify-worker.ts';
-import { mountPointsBelow } from './mount-points.ts';
 import type { RealRoot } from './root-paths.ts';
 import type { Hint, WatchedRoot, Watcher, WatchOptions } from './watcher.ts';
 
@@ -183,8 +183,8 @@ function realPath(root: WatchedRoot): BytePath {
 
 /** Every root and every mount point below one: each is a mark, and the place from which handles of that file system are looked up. */
 function mountsOf(roots: readonly RealRoot[]): Set<BytePath> {
-  const mountInfo = fs.readFileSync('/proc/self/mountinfo', 'latin1');
-  return new Set(roots.flatMap((root) => [root.realPath, ...mountPointsBelow(mountInfo, root.realPath)]));
+  const below = (path: BytePath) => realFiles.mountPoints(path).map((point) => (path === '/' ? `/${point}` : `${path}/${point}`));
+  return new Set(roots.flatMap(({ realPath: path }) => [path, ...below(path)]));
 }
 
 const missing: Record<string, string> = {

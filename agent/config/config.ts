@@ -40,9 +40,9 @@ export interface Config {
   limits: {
     /** Bytes per second for the background fill by local time of day; null = no limit. First matching window wins. */
     bandwidth: { fromMinute: number; toMinute: number; bytesPerSecond: number | null }[];
-    /** Share (0..1) of a root's files that one batch may remove without being asked. */
+    /** Share (0..1) of a root's files that may be lost within the guard's window. */
     massDeleteShare: number;
-    /** Never hold a batch that removes fewer files than this. */
+    /** Fewer files than this are held only when they are most of a small root. */
     massDeleteFilesMin: number;
     /** The standby accepts nothing when less than this would stay free. */
     freeBytesMin: number;
@@ -69,6 +69,8 @@ export interface RootConfig {
   format: 'maildir' | 'plain';
   /** When true, an empty directory here is a root and not a missing mount. */
   mayBeEmpty: boolean;
+  /** Patterns of what is left out, in the style of .gitignore; byte strings. The same on both nodes. */
+  exclude: string[];
   /** Where a standby stages what arrives: a directory on the same file system. null = chosen by itself. */
   staging: string | null;
 }

@@ -2,6 +2,7 @@ import { readFileSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { isMap, isScalar, LineCounter, parseDocument, type Document, type Node } from 'yaml';
 import type { z } from 'zod';
+import { defaultExcludes } from '../../protocol/exclude.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode } from '../platform/files.ts';
 import type { Config } from './config.ts';
@@ -71,7 +72,7 @@ export function parseConfig(file: string, text: string, real: (path: string) => 
       first.remedy ?? `Correct line ${first.line} of ${file}.`,
     );
   }
-  return toConfig(file, result.data);
+  return toConfig(file, result.data, real);
 }
 
 function configError(message: string, remedy: string): OperatorError {
@@ -162,7 +163,16 @@ function bytePath(path: string): string {
   return Buffer.from(resolve(path), 'utf8').toString('latin1');
 }
 
-function toConfig(file: string, form: z.output<typeof fileSchema>): Config {
+/**
+ * A root that is a link is where the link leads: nothing is read through a link afterwards. A name that is not UTF-8 stays as
+ * it was written.
+ */
+function rootPath(path: string, real: (path: string) => string): string {
+  const leadsTo = real(resolve(path));
+  return bytePath(leadsTo.includes('\ufffd') ? path : leadsTo);
+}
+
+function toConfig(file: string, form: z.output<typeof fileSchema>, real: (path: string) => string): Config {
   return {
     file,
     node: form.node,
@@ -172,10 +182,11 @@ function toConfig(file: string, form: z.output<typeof fileSchema>): Config {
     peer: form.peer,
     roots: form.roots.map((root) => ({
       name: root.name,
-      path: bytePath(root.path),
+      path: rootPath(root.path, real),
       format: root.format,
       mayBeEmpty: root.mayBeEmpty,
       staging: root.staging === undefined ? null : bytePath(root.staging),
+      exclude: (root.exclude ?? defaultExcludes[root.format]).map((text) => Buffer.from(text, 'utf8').toString('latin1')),
     })),
     capture: form.capture,
     limits: {

@@ -17,6 +17,13 @@ const bytes = unit(parseBytes, 'a size, for example 256MiB or 20GiB');
 const rate = unit(parseRate, 'a rate, for example 20MB/s');
 const timeOfDay = unit(parseTimeOfDay, 'a time of day, for example "08:00"');
 
+const pattern = z
+  .string({ error: (issue) => `${shown(issue.input)} is not a pattern; one with a special character stands in quotes` })
+  .refine((text) => Buffer.byteLength(text) <= limits.excludeBytesMax, { error: `a pattern has at most ${limits.excludeBytesMax} bytes` })
+  .refine((text) => !/^[!]?[/\s]*$/.test(text) && !text.includes('\0') && !/(^|\/)\.\.?(\/|$)/.test(text), {
+    error: (issue) => `${shown(issue.input)} names no path below the root`,
+  });
+
 const root = z.strictObject({
   name,
   path: absolutePath.refine((path) => Buffer.byteLength(path) <= limits.rootPathBytesMax, {
@@ -24,6 +31,10 @@ const root = z.strictObject({
   }),
   format: oneOf(['maildir', 'plain']),
   staging: absolutePath.optional(),
+  exclude: z
+    .array(pattern, list('a list of patterns in the style of .gitignore'))
+    .max(limits.excludesMax, `at most ${limits.excludesMax} patterns`)
+    .optional(),
   mayBeEmpty: z.boolean({ error: (issue) => `${shown(issue.input)} is not true or false` }).default(false),
 });
 

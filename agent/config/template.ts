@@ -1,4 +1,5 @@
 import { stringify } from 'yaml';
+import { defaultExcludes } from '../../protocol/exclude.ts';
 import { showHostPort } from './values.ts';
 
 /** What `mailtwin init` asks for. Paths are text as the operator wrote them. */
@@ -20,7 +21,10 @@ function scalar(value: string): string {
 /** The commented configuration file that `init` writes. It loads back to the same values, with every other one at its default. */
 export function renderConfig(values: TemplateValues): string {
   const roots = values.roots
-    .map((root) => `  - name: ${scalar(root.name)}\n    path: ${scalar(root.path)}\n    format: ${root.format}\n`)
+    .map(
+      (root) =>
+        `  - name: ${scalar(root.name)}\n    path: ${scalar(root.path)}\n    format: ${root.format}\n    exclude:\n${defaultExcludes[root.format].map((text) => `      - ${scalar(text)}\n`).join('')}`,
+    )
     .join('');
   const addresses =
     values.peerAddresses.length === 0 ? ' []' : values.peerAddresses.map((a) => `\n    - ${scalar(showHostPort(a))}`).join('');
@@ -47,6 +51,8 @@ peer:
 # The directory trees that are kept identical. Names and formats are the same on both nodes; paths may differ.
 # format: maildir (Dovecot or Courier) or plain (any other files).
 # staging: where a standby stages what arrives, on the same file system; chosen by itself when left out.
+# exclude: what is left out, by patterns in the style of .gitignore, the same on both nodes; these when left out. Full-text
+#   indexes are made anew by the mail server after a takeover: \`doveadm fts rescan -A\`.
 # mayBeEmpty: true takes an empty directory for a root; otherwise it is taken for a mount that is missing.
 roots:
 ${roots}
@@ -67,9 +73,11 @@ limits:
   #     - { from: "08:00", to: "18:00", rate: 20MB/s }
   #     - { from: "18:00", to: "08:00", rate: off }
   bandwidth: off
-  # A batch that would remove more than this share of a root's files is held until \`mailtwin allow-delete\`,
+  # When more than this share of a root's files would be lost within ten minutes, deleted or rewritten, that is held
+  # until \`mailtwin allow-delete\`. 100% = never.
   massDelete: 20%
-  # unless it removes fewer files than this.
+  # Fewer files than this are held only when they are most of a small root: more than half of it, or more than 80% when
+  # one mailbox loses them, and more than 30 files.
   massDeleteFilesMin: 1000
   # The standby accepts nothing when less than this would stay free.
   freeSpaceMin: 256MiB
@@ -91,11 +99,13 @@ history:
 
 # The mail services, which run on the active node alone: systemd units that have the drop-in 10-mailtwin.conf, or
 # commands (\`status\` ends with 0 = running, 3 = stopped: no process of the mail server is left, sessions included).
-# imap is a login that proves that mail is served.
+# imap is a login that proves that mail is served. queue is where an MTA keeps accepted mail that waits, which is counted and
+# not replicated: auto finds that of Postfix or Exim among the units; { postfix: DIR }, { exim: DIR }, or none.
 # services:
 #   units: [mailtwin-active.target, dovecot.service, postfix.service]
 #   configCheck: [doveconf, -n]
 #   imap: { host: 127.0.0.1, port: 143, user: probe, passwordFile: /etc/mailtwin/probe.secret, tls: starttls }
+#   queue: auto
 
 # Service addresses that move with the active role, by the segment that they belong to (a network role). An address
 # goes only to a port with carrier on which one of the role's gateways answers. Without this the agent moves none.
@@ -115,7 +125,7 @@ history:
 # takeover:
 #   startAloneSeconds: 60                # a primary whose peer is silent starts alone after this
 #   quiesceMaxSeconds: 30                # a primary quiesced for a switchover serves again when nothing more is heard
-#   uidMarginMin: 1000                   # UIDs are raised by at least this after a takeover that may have lost a tail
+#   uidMarginMin: 100000                 # UIDs are raised by at least this after a takeover that may have lost a tail
 #   hooks: { after-services: [/usr/local/sbin/tell-everybody, mail-has-moved] }
 
 # Who is told at once when something changes, and once a day how it stands: by mail through a server that is NOT the one

@@ -1,5 +1,5 @@
 import type { NicsReport, SegmentProof } from '../../protocol/nics.ts';
-import type { NotifyTest, PairingOffer, Status, StreamLine } from '../../protocol/control.ts';
+import type { HeldDeletionsAnswer, NotifyTest, PairingOffer, RejoinBody, Status, StreamLine } from '../../protocol/control.ts';
 import type { MigrateReport, MigrateStatus } from '../../protocol/migrate.ts';
 import type { Operator, Plan, PlanRequest, RunRequest, TakeoverLast } from '../../protocol/takeover.ts';
 
@@ -11,7 +11,8 @@ export interface AgentApi {
   /** `replace`: although this node is paired already, because the other one was set up anew. */
   offerPairing(replace: boolean): PairingOffer;
   pairingResult(signal: AbortSignal): AsyncIterable<StreamLine>;
-  allowDelete(): { released: number; acceptedRoots: string[] };
+  allowDelete(request: { places: string[]; all: boolean; by: Operator }): Promise<HeldDeletionsAnswer>;
+  acceptRoots(request: { names: string[]; by: Operator }): Promise<{ accepted: string[]; same: string[] }>;
   /** Reads the power state through each fence level; facts of the last line: `readings`. */
   fenceTest(signal: AbortSignal): AsyncIterable<StreamLine>;
   nics(): Promise<NicsReport>;
@@ -23,7 +24,9 @@ export interface AgentApi {
   takeoverRun(request: RunRequest, signal: AbortSignal): AsyncIterable<StreamLine>;
   takeoverLast(): TakeoverLast;
   salvage(request: { apply: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
-  rejoin(request: { confirm: string; salvage: boolean; unsalvaged: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
+  /** On a primary whose store was put back: goes on with its state (I21). */
+  keepThisStore(request: { confirm: string; serverStopped: boolean; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
+  rejoin(request: RejoinBody, signal: AbortSignal): AsyncIterable<StreamLine>;
   metrics(): Promise<{ text: string }>;
   migrateStatus(): Promise<MigrateStatus>;
   migrateSnapshot(file: string): Promise<{ mailboxes: number; messages: number }>;

@@ -46,7 +46,16 @@ const swapBody = z.strictObject({ first: word, second: word, unproven: z.boolean
 const identifyBody = z.strictObject({ seconds: z.number().min(1).max(86_400), blink: word.nullable() });
 const fileBody = z.strictObject({ file: z.string().min(2).max(4096).startsWith('/') });
 const salvageBody = z.strictObject({ apply: z.boolean(), by: operatorSchema });
-const rejoinBody = z.strictObject({ confirm: word, salvage: z.boolean(), unsalvaged: z.boolean(), by: operatorSchema });
+const keepBody = z.strictObject({ confirm: word, serverStopped: z.boolean(), by: operatorSchema });
+const rejoinBody = z.strictObject({
+  judge: z.boolean(),
+  confirm: z.union([word, z.literal('')]),
+  salvage: z.boolean(),
+  unsalvaged: z.boolean(),
+  by: operatorSchema,
+});
+const allowDeleteBody = z.strictObject({ places: z.array(z.string().min(1).max(4096)).max(1000), all: z.boolean(), by: operatorSchema });
+const acceptRootBody = z.strictObject({ names: z.array(z.string().min(1).max(4096)).min(1).max(1000), by: operatorSchema });
 const verifyBody = z.strictObject({ deep: z.boolean() });
 
 const routes: Record<string, Route> = {
@@ -55,7 +64,8 @@ const routes: Record<string, Route> = {
   'POST /verify': { schema: verifyBody, stream: (api, body: z.infer<typeof verifyBody>, signal) => api.verify(body.deep, signal) },
   'POST /pair': { schema: pairBody, answer: (api, body: z.infer<typeof pairBody>) => api.offerPairing(body.replace) },
   'POST /pair/result': { schema: nothing, stream: (api, _body, signal) => api.pairingResult(signal) },
-  'POST /allow-delete': { schema: nothing, answer: (api) => api.allowDelete() },
+  'POST /allow-delete': { schema: allowDeleteBody, answer: (api, body: z.infer<typeof allowDeleteBody>) => api.allowDelete(body) },
+  'POST /accept-root': { schema: acceptRootBody, answer: (api, body: z.infer<typeof acceptRootBody>) => api.acceptRoots(body) },
   'POST /fence/test': { schema: nothing, stream: (api, _body, signal) => api.fenceTest(signal) },
   'GET /nics': { schema: nothing, answer: (api) => api.nics() },
   'POST /nics/assign': {
@@ -74,6 +84,10 @@ const routes: Record<string, Route> = {
   'POST /takeover/run': { schema: runRequestSchema, stream: (api, body: RunRequest, signal) => api.takeoverRun(body, signal) },
   'GET /takeover/last': { schema: nothing, answer: (api) => api.takeoverLast() },
   'POST /salvage': { schema: salvageBody, stream: (api, body: z.infer<typeof salvageBody>, signal) => api.salvage(body, signal) },
+  'POST /keep-this-store': {
+    schema: keepBody,
+    stream: (api, body: z.infer<typeof keepBody>, signal) => api.keepThisStore(body, signal),
+  },
   'POST /rejoin': { schema: rejoinBody, stream: (api, body: z.infer<typeof rejoinBody>, signal) => api.rejoin(body, signal) },
   'GET /metrics': { schema: nothing, answer: (api) => api.metrics() },
   'GET /migrate/status': { schema: nothing, answer: (api) => api.migrateStatus() },

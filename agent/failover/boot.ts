@@ -19,12 +19,14 @@ export interface OwnClaim {
  * - `outdated`: the peer knows a higher epoch, or holds the service in the same one: this node is fenced.
  * - `wait`: the peer is not down yet and will be, or it has not heard of this node's epoch; it says so soon.
  * - `rival`: both are primary of one epoch and neither is active: a person decides.
+ * - `put-back`: the peer has what this node's store never sent, so the store is an older state: a person decides (I21).
  */
-export type PeerJudgement = 'agrees' | 'outdated' | 'wait' | 'rival';
+export type PeerJudgement = 'agrees' | 'outdated' | 'wait' | 'rival' | 'put-back';
 
-export function judgePeer(own: OwnClaim, peer: Omit<PeerWord, 'state'>): PeerJudgement {
+/** `isPutBack`: this node's store is known to be an older state than the peer's copy of it. */
+export function judgePeer(own: OwnClaim, peer: Omit<PeerWord, 'state'>, isPutBack: boolean): PeerJudgement {
   if (peer.epoch > own.epoch) return 'outdated';
-  if (peer.role !== 'primary') return peer.active ? 'wait' : 'agrees';
+  if (peer.role !== 'primary') return peer.active ? 'wait' : isPutBack ? 'put-back' : 'agrees';
   // A primary of a lower epoch is fenced as soon as it hears of this one.
   if (peer.epoch < own.epoch) return 'wait';
   return peer.active ? 'outdated' : 'rival';
@@ -35,6 +37,8 @@ export interface AnsweredAddress {
   address: string;
   /** MAC address, or whatever tells who it is. */
   by: string;
+  /** It is the gateway, which answers for addresses that nobody has as well. */
+  isProxy?: boolean;
 }
 
 export interface AloneFacts {
@@ -46,7 +50,17 @@ export interface AloneFacts {
   answered: readonly AnsweredAddress[] | null;
   /** `yes`: gateways or witnesses are configured and none of them answers. */
   isolated: 'yes' | 'no' | 'unknown';
+  /** This node's store is known to be an older state than the peer's copy of it, since the peer was last heard. */
+  isPutBack: boolean;
 }
+
+/** What an operator reads of a store that was put back to an older state. */
+export const putBackHeld = {
+  code: 'put-back',
+  because: 'the other node has mail that this node sent before its store was put back to an older state; this node does not serve',
+  remedy:
+    'see `mailtwin status` for what the standby has more; then run `mailtwin failover` on the standby, or `mailtwin keep-this-store` here',
+} as const;
 
 export type AloneDecision =
   | { is: 'wait'; forMs: number }
@@ -58,7 +72,7 @@ export type AloneDecision =
  * it hears nobody at all: a node that is cut off cannot know who else is active.
  */
 export function decideAlone(facts: AloneFacts): AloneDecision {
-  const { waitedMs, startAloneMs, answered, isolated } = facts;
+  const { waitedMs, startAloneMs, answered, isolated, isPutBack } = facts;
   if (waitedMs < startAloneMs) return { is: 'wait', forMs: startAloneMs - waitedMs };
   if (answered === null)
     return {
@@ -67,6 +81,7 @@ export function decideAlone(facts: AloneFacts): AloneDecision {
       because: 'the peer is silent, and whether somebody answers for the service addresses could not be found out',
       remedy: 'see why the probe fails (`mailtwin nics`), or let the other node be heard',
     };
+  if (isPutBack) return { is: 'stay-down', ...putBackHeld };
   const [first] = answered;
   if (first)
     return {

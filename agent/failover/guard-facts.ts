@@ -1,3 +1,4 @@
+import type { LastVerify } from '../../protocol/control.ts';
 import type { PeerWord, PredictedLoss, TakeoverKind } from '../../protocol/takeover.ts';
 import type { Role } from '../../protocol/messages.ts';
 import type { AnsweredAddress } from './boot.ts';
@@ -28,7 +29,7 @@ export interface PathReading {
 
 export interface FenceReading {
   level: number;
-  type: 'agent' | 'command' | 'cooperative' | 'manual';
+  type: 'agent' | 'command' | 'all' | 'cooperative' | 'manual';
   name: string;
   state: 'on' | 'off' | 'unknown';
   error: string | null;
@@ -49,7 +50,8 @@ export interface GuardFacts {
   kind: TakeoverKind;
   /** Monotonic, now. */
   nowMs: number;
-  own: { node: string; role: Role; epoch: number; agentVersion: string; serverVersion: string | null };
+  /** `formats`: of this node's roots, for example `maildir`. */
+  own: { node: string; role: Role; epoch: number; agentVersion: string; serverVersion: string | null; formats: readonly string[] };
   /** The other node's name; null = not paired. */
   peerNode: string | null;
   /** The takeover that runs on this node, and the one that the peer is quiesced for. */
@@ -62,10 +64,12 @@ export interface GuardFacts {
   unproven: Fact<{ count: number; example: string }>;
   /** Foreign writes found below this standby's roots (I2). */
   foreign: Fact<{ count: number; example: string }>;
-  lastVerify: Fact<{ result: 'clean' | 'different' | 'failed'; differences: number; secondsAgo: number } | null>;
+  lastVerify: Fact<{ result: LastVerify['result']; differences: number; leftOut: number; secondsAgo: number } | null>;
   loss: Fact<PredictedLoss>;
   paths: Fact<PathReading[]>;
   peer: Fact<PeerWord>;
+  /** The primary's store is an older state than this copy, as it says itself. */
+  isPutBack: Fact<boolean>;
   /** Gateways and witnesses: those asked, and those that answered. */
   isolation: Fact<{ asked: string[]; answered: string[] }>;
   fence: Fact<FenceReading[]>;
@@ -76,6 +80,8 @@ export interface GuardFacts {
   /** Service addresses that somebody else answers for. */
   answered: Fact<AnsweredAddress[]>;
   mailConfig: Fact<{ ok: boolean; evidence: string }>;
+  /** What keeps units of `services.units` from starting on this node. */
+  mailUnits: Fact<{ what: string; evidence: string; remedy: string }[]>;
   clockSkewSeconds: Fact<number>;
   replication: Fact<{ connected: boolean; phase: string; lagChanges: number; lagSeconds: number }>;
 }

@@ -2,7 +2,10 @@ import type { GuardName, GuardResult } from '../../protocol/takeover.ts';
 import type { GuardFacts, Reading } from './guard-facts.ts';
 
 /** What one guard says; guards.ts adds its name and whether it may be overridden. */
-export type Finding = Pick<GuardResult, 'level' | 'summary' | 'evidence' | 'remedy'>;
+export type Finding = Pick<GuardResult, 'level' | 'summary' | 'evidence' | 'remedy'> & {
+  /** This very finding cannot be overridden, although the guard can. */
+  isFinal?: true;
+};
 
 export interface Guard {
   /** A guard that may never be overridden protects from two active nodes, or cannot be passed by wanting. */

@@ -83,10 +83,16 @@ export const lastVerify: Guard = {
     const remedy = 'run `mailtwin verify` on the primary';
     if (read.is !== 'known') return notKnown('warn', 'the last verification', read, remedy);
     if (read.value === null) return warn('it was never verified that both nodes hold the same', 'no verification', remedy);
-    const { result, differences, secondsAgo } = read.value;
+    const { result, differences, leftOut, secondsAgo } = read.value;
     const days = secondsAgo / 86_400;
     const evidence = `${result}, ${days < 1 ? 'within the last day' : `${Math.floor(days)} days ago`}`;
     if (result === 'different') return fail(`the last verification found ${differences} differences`, evidence, remedy);
+    if (result === 'incomplete')
+      return warn(
+        `what was compared is the same, but ${leftOut} places were left out of it: what the primary has there is not on this node`,
+        evidence,
+        'see `mailtwin status` on the primary, which names them',
+      );
     if (result === 'failed') return warn('the last verification did not come to its end', evidence, remedy);
     return days > verifyDaysMax
       ? warn('the last verification is long ago', evidence, remedy)
@@ -165,5 +171,19 @@ export const mailConfig: Guard = {
     return read.value.ok
       ? pass("the mail server's configuration is well", read.value.evidence)
       : fail("the mail server's configuration is not well", read.value.evidence, remedy);
+  },
+};
+
+export const mailUnits: Guard = {
+  ...isHere,
+  overridable: true,
+  judge({ mailUnits: fact_, nowMs }) {
+    const read = reading(fact_, nowMs, freshMs * 4);
+    if (read.is === 'none') return pass('no mail services are configured', read.why);
+    if (read.is !== 'known')
+      return notKnown('fail', 'whether the mail services can start here', read, 'look at: systemctl status, and at `services.units`');
+    const [first, ...more] = read.value;
+    if (!first) return pass('nothing was found that keeps the mail services from starting here', read.age);
+    return fail(first.what, some([first.evidence, ...more.map(({ what, evidence }) => `${what} (${evidence})`)]), first.remedy);
   },
 };

@@ -1,5 +1,7 @@
 import { limits } from '../../protocol/limits.ts';
+import { mayWait, queueText, type QueueReading } from '../../protocol/queue.ts';
 import type { PredictedLoss } from '../../protocol/takeover.ts';
+import { isOtherSeries, seenWay, type DovecotWay } from '../platform/dovecot-ways.ts';
 import { olderThan, productOf } from '../platform/version-order.ts';
 import { fail, freshMs, heartbeatMs, notKnown, pass, some, warn, type Finding, type Guard } from './guard-result.ts';
 import { reading, type GuardFacts } from './guard-facts.ts';
@@ -26,30 +28,44 @@ export const unproven: Guard = {
   },
 };
 
-/** More than this is no tail any more, in seconds. */
-const lossSecondsMax = 300;
-
 export const predictedLoss: Guard = {
   ...both,
   overridable: true,
-  judge({ loss, nowMs, kind }) {
-    if (kind === 'switchover') return pass('nothing is lost: the last change is waited for', 'the services are quiesced before');
+  judge({ loss, nowMs, kind, peerNode }) {
     const read = reading(loss, nowMs, freshMs);
+    const queue = read.is === 'known' && read.value.queue && mayWait(read.value.queue) ? read.value.queue : null;
+    const node = peerNode ?? 'the primary';
+    if (kind === 'switchover') return planned(node, queue);
     const remedy = 'if the primary can be brought back, bring it back and use `mailtwin switchover`';
     if (read.is !== 'known') return notKnown('fail', 'what would be lost', read, remedy);
-    const text = showLoss(read.value);
+    const waiting = queue === null ? '' : `. Besides, ${queueText(node, queue)}: ${onItsDisk}`;
+    const text = `${showLoss(read.value)}${waiting}`;
     const { seconds, messages, changes } = read.value;
-    if (seconds === null || seconds > lossSecondsMax) return fail('more than a short tail may be lost', text, remedy);
-    return messages === 0 && changes === 0 && seconds === 0
+    // However long ago it was last heard: a long loss is a person's to accept, and no reason to keep a dead primary.
+    if (messages !== 0 || changes !== 0 || seconds !== 0) return warn('the tail of what the primary took may be lost', text, remedy);
+    return queue === null
       ? pass('nothing is known to be missing', text)
-      : warn('the tail of what the primary took may be lost', text, remedy);
+      : warn('nothing of the mail store is known to be missing, but mail waits in the queue of the primary', text, remedy);
   },
 };
 
-export function showLoss({ mailboxes, messages, seconds, changes }: PredictedLoss): string {
+/** Mail in the queue forbids nothing: a takeover neither loses nor moves it. */
+const onItsDisk = 'they are on its disk, and are delivered when its MTA runs again';
+
+function planned(node: string, queue: QueueReading | null): Finding {
+  const evidence = 'the services are quiesced before';
+  if (queue === null) return pass('nothing is lost: the last change is waited for', evidence);
+  return warn(
+    `nothing of the mail store is lost, but ${queueText(node, queue)}`,
+    `${evidence}; what waits then stays on ${node}, and goes on being delivered only when its MTA runs again`,
+    `on ${node}, let the queue become empty before: ${queue.mta.includes('exim') ? '`exim4 -qff`, then `exim4 -bp`' : '`postqueue -f`, then `mailq`'}`,
+  );
+}
+
+export function showLoss({ mailboxes, messages, seconds, changes, bound }: PredictedLoss): string {
   const n = (value: number | null, what: string) => `${value ?? 'an unknown number of'} ${what}`;
-  const window = seconds === null ? 'and what came since an unknown time' : `and what came in the last ${Math.ceil(seconds)} s`;
-  return `${n(messages, 'messages')} in ${n(mailboxes, 'mailboxes')}, ${n(changes, 'changes')}, ${window}`;
+  const window = seconds === null ? 'what it took for an unknown time' : `what it took in at most ${Math.ceil(seconds)} s unheard`;
+  return `${n(messages, 'messages')} in ${n(mailboxes, 'mailboxes')} and ${n(changes, 'changes')} known to be missing, and ${window}${bound === undefined ? '' : `: ${bound}`}`;
 }
 
 export const peerState: Guard = {
@@ -91,14 +107,24 @@ function gone(facts: GuardFacts, evidence: string): Finding {
   const paths = reading(facts.paths, facts.nowMs, freshMs);
   const isUnreachable = paths.is === 'known' && paths.value.length > 0 && paths.value.every(({ up }) => !up);
   const word = reading(facts.peer, facts.nowMs, isUnreachable ? silentMs : heartbeatMs);
-  if (word.is === 'known' && word.value.role === 'primary' && word.value.active)
-    return fail(
-      'the primary lives and is in service',
+  const putBack = reading(facts.isPutBack, facts.nowMs, heartbeatMs);
+  if (word.is === 'known' && word.value.role === 'primary' && putBack.is === 'known' && putBack.value)
+    return warn(
+      'the primary lives, and its store was put back to an older state than this copy',
       evidence,
-      isUnreachable
-        ? `if it has just died, ask again when it was silent for ${silentMs / 1000} s; otherwise use \`mailtwin switchover\`, which loses nothing`
-        : 'use `mailtwin switchover`, which loses nothing',
+      'it steps down for this node; what it took since then stays there for `mailtwin salvage`',
     );
+  if (word.is === 'known' && word.value.role === 'primary' && word.value.active)
+    return {
+      ...fail(
+        'the primary lives and is in service',
+        evidence,
+        isUnreachable
+          ? `if it has just died, ask again when it was silent for ${silentMs / 1000} s; otherwise use \`mailtwin switchover\`, which loses nothing`
+          : 'use `mailtwin switchover`, which loses nothing',
+      ),
+      isFinal: true,
+    };
   if (word.is === 'known')
     return warn('the primary lives, but is not in service', evidence, 'see `mailtwin status` there; perhaps it only needs help');
   if (paths.is !== 'known') return notKnown('warn', 'the state of the other node', paths, '');
@@ -131,7 +157,7 @@ export const fencePath: Guard = {
         'add levels under `fencing`, at least `- type: manual`',
       );
     const show = some(read.value.map(({ level, name, state, error }) => `level ${level} ${name}: ${error ?? state}`));
-    const power = read.value.filter(({ type }) => type === 'agent' || type === 'command');
+    const power = read.value.filter(({ type }) => type === 'agent' || type === 'command' || type === 'all');
     if (power.some(({ error, state }) => error === null && state !== 'unknown')) return pass('the power switch answers', show);
     return warn(
       power.length > 0
@@ -154,16 +180,47 @@ export const agentVersion: Guard = {
 export const mailServerVersion: Guard = {
   ...both,
   overridable: true,
-  judge({ own, peerServerVersion, nowMs }) {
+  judge({ own, peerServerVersion, peerNode, nowMs }) {
     const read = reading(peerServerVersion, nowMs, Infinity);
     if (read.is === 'known' && read.value === null) return pass('the primary had no mail server that could be asked', read.age);
     if (own.serverVersion === null)
       return read.is === 'known'
         ? fail('there is no mail server on this node', `the primary has ${read.value}`, 'install it')
         : warn('there is no mail server on this node', 'none answers', 'install it');
-    return versions('the mail server', own.serverVersion, read as Parameters<typeof versions>[2]);
+    const versionRead = read as Parameters<typeof versions>[2];
+    return 'value' in versionRead && isOtherSeries(own.serverVersion, versionRead.value)
+      ? otherSeries(own.serverVersion, versionRead.value, own.formats, peerNode ?? 'the primary')
+      : versions('the mail server', own.serverVersion, versionRead);
   },
 };
+
+/** The store goes from one release series to another: what counts is what was seen to survive that, and the way back. */
+function otherSeries(own: string, peer: string, formats: readonly string[], peerNode: string): Finding {
+  const [there, back] = [seenWay(peer, own), seenWay(own, peer)];
+  const isOlder = olderThan(own, peer);
+  const knows = (way: DovecotWay | null): way is DovecotWay => way !== null && formats.includes(way.format);
+  const evidence = `here ${own}, primary ${peer}`;
+  if (isOlder && !knows(there))
+    return fail(
+      'the mail server of this node is older',
+      evidence,
+      'update this node first: an older release may not read what a newer one wrote',
+    );
+  if (!knows(there) || !knows(back))
+    return warn(
+      'the mail server of this node is newer, and it was never seen that the older one serves again what this one writes',
+      evidence,
+      'keep a backup of the store from before; update the other node before you switch back',
+    );
+  const seen = `${evidence}; seen to work there and back for ${there.format}, with dovecot_storage_version ${there.storageVersions.join(' and ')}`;
+  return isOlder
+    ? warn(
+        'the mail server of this node is older; it was seen to serve what the newer one wrote',
+        seen,
+        `see on ${peerNode} that \`doveconf dovecot_storage_version\` tells ${there.storageVersions.join(' or ')}`,
+      )
+    : pass('the mail server of this node is newer, and the way back is proven', seen);
+}
 
 function versions(
   what: string,
@@ -200,6 +257,12 @@ export function judgeAddresses(answered: GuardFacts['answered'], nowMs: number, 
       ? warn('nobody answers for the service addresses, not even the primary', read.age, 'see `mailtwin nics` on both nodes')
       : pass('nobody answers for the service addresses', read.age);
   if (when === 'on-peer') return pass('the service addresses are in use, as they should be', who);
+  if (when === 'before-fence' && read.value.every(({ isProxy }) => isProxy === true))
+    return warn(
+      'the gateway answers for the service addresses, as it does for addresses that nobody has (proxy ARP)',
+      who,
+      'turn proxy ARP off there; else, once the primary is proven off, `--override addresses-free` passes over such an answer',
+    );
   if (when === 'before-fence')
     return warn(
       'somebody still answers for the service addresses; fencing must silence them',

@@ -29,6 +29,7 @@ export const guards: Guards = {
   'nic-roles': here.nicRoles,
   'addresses-free': peer.addressesFree,
   'mail-config': here.mailConfig,
+  'mail-units': here.mailUnits,
   'clock-skew': peer.clockSkew,
   replication: peer.replication,
 };
@@ -36,7 +37,10 @@ export const guards: Guards = {
 export function judgeAll(facts: GuardFacts): GuardResult[] {
   return guardNames
     .filter((name) => guards[name][facts.kind])
-    .map((name) => ({ guard: name, ...cut(guards[name].judge(facts)), overridable: guards[name].overridable }));
+    .map((name) => {
+      const { isFinal, ...finding } = guards[name].judge(facts);
+      return { guard: name, ...cut(finding), overridable: guards[name].overridable && isFinal !== true };
+    });
 }
 
 /** Evidence comes from outside and may be long. */
@@ -57,15 +61,11 @@ export interface Refusal {
 
 /** An override counts for the guard that it names, and for none that may not be overridden. */
 export function refusals(results: readonly GuardResult[], overrides: readonly GuardName[]): Refusal[] {
-  return results
-    .filter(({ guard, level, overridable }) => level === 'fail' && !(overridable && overrides.includes(guard)))
-    .map(({ guard, summary, evidence, remedy, overridable }) => ({
-      guard,
-      why: `${summary}${evidence === '' ? '' : ` (${evidence})`}`,
-      remedy: overridable
-        ? `${remedy}; or \`--override ${guard}\` if you know better`
-        : overrides.includes(guard)
-          ? `${remedy}; this guard cannot be overridden`
-          : remedy,
-    }));
+  const failing = results.filter(({ guard, level, overridable }) => level === 'fail' && !(overridable && overrides.includes(guard)));
+  // What is offered must help: beside a check that cannot be overridden no override does, least of all against a primary that is heard.
+  const isFinal = failing.some(({ overridable }) => !overridable);
+  return failing.map(({ guard, summary, evidence, remedy, overridable }) => {
+    const way = !overridable ? '; this check cannot be overridden' : isFinal ? '' : `; or \`--override ${guard}\` if you know better`;
+    return { guard, why: `${summary}${evidence === '' ? '' : ` (${evidence})`}`, remedy: `${remedy}${way}` };
+  });
 }

@@ -1,3 +1,4 @@
+import type { LastVerify } from '../../protocol/control.ts';
 import type { MigratePoint, MigrateStatus } from '../../protocol/migrate.ts';
 
 /**
@@ -15,7 +16,7 @@ export interface MigrateFacts {
   /** Roles of `network`, and those that have a proven port on the new node. */
   roles: { name: string; mapped: boolean; proven: boolean }[] | null;
   versions: { agentOlder: boolean; serverOlder: boolean; text: string } | null;
-  verify: { result: 'clean' | 'different' | 'failed'; secondsAgo: number } | null;
+  verify: { result: LastVerify['result']; secondsAgo: number } | null;
   /** `prepared`: nothing was switched yet. */
   role: 'primary' | 'standby' | 'fenced';
   /** Seconds that stopping and starting the mail services take here, from the last takeover or drill; null = not known. */

@@ -80,7 +80,7 @@ const switchoverSteps: [StepId, StepText][] = [
 ];
 
 const failoverSteps: [StepId, StepText][] = [
-  ['fence', { title: (_, target) => `make sure that ${target} is off, by reading its power state back`, on: 'peer', rollback: 'none' }],
+  ['fence', { title: (_, target) => `make sure that ${target} is off`, on: 'peer', rollback: 'none' }],
   [
     'confirm-fenced',
     {

@@ -1,4 +1,4 @@
-import { decideAlone, judgePeer } from './boot.ts';
+import { decideAlone, judgePeer, putBackHeld } from './boot.ts';
 import type { Cell, Effect, EventOf, NodeRole, Outcome, RoleEvent, RoleState } from './role-types.ts';
 
 /** What several cells of the role table share. */
@@ -122,13 +122,15 @@ export function settleAgain(role: NodeRole, code: string, because: string, remed
 
 /** A primary that is not active yet hears the peer. */
 export const heardBeforeActive: Cell<'peerSaid'> = (role, peer) => {
-  switch (judgePeer(role, peer)) {
+  switch (judgePeer(role, peer, peer.isPutBack)) {
     case 'outdated':
       return fence(role, Math.max(role.epoch, peer.epoch), `${peer.node} is ${peer.role} of epoch ${peer.epoch}`);
     case 'agrees':
       return go(role, 'activating', `${peer.node} agrees: it is ${peer.role} of epoch ${peer.epoch}`, up);
     case 'wait':
       return { next: { ...role, because: `waiting for ${peer.node}, which is not down yet` }, effects: [] };
+    case 'put-back':
+      return settleAgain(role, putBackHeld.code, putBackHeld.because, putBackHeld.remedy);
     case 'rival':
       return settleAgain(
         role,

@@ -51,6 +51,8 @@ export interface RoleKeeperParts {
   takeoverRuns: () => boolean;
   quiesceMaxMs: number;
   retryMs?: number;
+  /** Keeps a copy of what is durable outside of the store, for when that is damaged. Never throws. */
+  tell?: (durable: DurableRole) => void;
 }
 
 interface QueuedEffect {
@@ -180,8 +182,11 @@ export class RoleKeeper {
     switch (effect.do) {
       case 'persist': {
         const { role, epoch, seenEpoch } = effect;
+        // The copy never claims more than the store: going down is told first, coming up last.
+        if (role !== 'primary') this.#p.tell?.({ role, epoch, seenEpoch });
         kv.commit(roleWrites({ role, epoch, seenEpoch }));
         await kv.flushed();
+        if (role === 'primary') this.#p.tell?.({ role, epoch, seenEpoch });
         this.#durable = { role, epoch, seenEpoch };
         return;
       }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Role } from '../../protocol/messages.ts';
+import type { DurableRole } from './role-store.ts';
 import { roleTable } from './role-table.ts';
 import type { Cell, EffectName, NodeRole, Outcome, RoleEvent, RoleEventName, RoleState } from './role-types.ts';
 
@@ -9,6 +10,7 @@ import type { Cell, EffectName, NodeRole, Outcome, RoleEvent, RoleEventName, Rol
  * - `initialRole(node, durable)`: before anything happened; the first event is `boot`.
  * - `transition(role, event)`: the next role and what to do, in order; a `persist` must be durable before the next effect.
  * - `claimsService(role)`: what `active` says to the peer. `isServing(role)`: what `active` says in status.
+ * - `mayTakeAgain(role, durable, takeoverRuns)`: whether service addresses that others removed may be set again.
  *
  * role-table.ts has the whole table of states and events; role-keeper.ts carries effects out.
  */
@@ -40,6 +42,15 @@ export function claimsService({ state }: NodeRole): boolean {
 /** True when clients are served here. */
 export function isServing({ state }: NodeRole): boolean {
   return state === 'active';
+}
+
+/**
+ * What others remove of the service addresses may be set again: this node serves, durably, and nothing is under way that
+ * brings the addresses up or down by itself.
+ */
+export function mayTakeAgain(role: NodeRole, durable: Readonly<DurableRole>, takeoverRuns: boolean): boolean {
+  const isDurable = durable.role === 'primary' && durable.epoch === role.epoch && role.seenEpoch === role.epoch;
+  return isServing(role) && isDurable && !takeoverRuns;
 }
 
 /** @throws AssertionError when the machine itself is wrong: better a crash and a restart than two active nodes. */

@@ -54,13 +54,15 @@ export type Proof =
 export type RoleEvent =
   /** `stillActive`: the agent was restarted on a host that is active, since before, without a break. `gated`: the configuration has services or addresses. */
   | { is: 'boot'; stillActive: boolean; gated: boolean; unfinishedTakeover: boolean }
-  | { is: 'peerSaid'; node: string; role: Role; epoch: number; active: boolean }
+  /** `isPutBack`: its position says that this node's store is an older state of itself (I21). */
+  | { is: 'peerSaid'; node: string; role: Role; epoch: number; active: boolean; isPutBack: boolean }
   | {
       is: 'peerSilentTooLong';
       waitedMs: number;
       startAloneMs: number;
       answered: readonly AnsweredAddress[] | null;
       isolated: 'yes' | 'no' | 'unknown';
+      isPutBack: boolean;
     }
   /** Somebody else answers for a service address. */
   | { is: 'addressAnswered'; address: string; by: string }

@@ -101,7 +101,7 @@ export const settling: RoleTable['settling'] = {
 export const held: RoleTable['held'] = {
   boot: impossible,
   // What made it stay down may still be so: it looks again first. Only what takes it out of the race counts at once.
-  peerSaid: (role, peer) => (judgePeer(role, peer) === 'outdated' ? heardBeforeActive(role, peer) : stay(role, peer)),
+  peerSaid: (role, peer) => (judgePeer(role, peer, peer.isPutBack) === 'outdated' ? heardBeforeActive(role, peer) : stay(role, peer)),
   higherEpochSeen: (role, event) => fencedBy(role, event),
   peerSilentTooLong: stay,
   addressAnswered: stay,

@@ -148,7 +148,7 @@ export class TakeoverRunner {
       if (!isCommitted) return this.#rollBack(run, error, resumed);
       await run.record(step, 'done', 'the role is durable');
     }
-    return this.#end(run, doneEnd(plan), resumed);
+    return this.#end(run, doneEnd(plan, this.#p.afterwards), resumed);
   }
 
   /** The step-down was asked for and its answer is missing: the other node's word decides. */

@@ -4,7 +4,7 @@ import { takeoverDefaults, type HookPhase } from '../config/takeover-sections/ta
 import { sleep } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Proof } from './role-types.ts';
-import type { RunnerParts, StepContext, TakeoverOrder } from './takeover-actions.ts';
+import type { Did, RunnerParts, StepContext, TakeoverOrder } from './takeover-actions.ts';
 import { writeJournal, type StepRecord, type TakeoverJournal } from './takeover-journal.ts';
 
 const hooked: Partial<Record<StepId, HookPhase>> = {
@@ -67,11 +67,18 @@ export class StepRun {
       await this.record(step, 'begun', '');
       begun = true;
       this.#tell(step.id, 'begun', '', 0);
-      const evidence = await this.#act(step.id, this.context(mayStop));
+      const did = await this.#act(step.id, this.context(mayStop));
       step.ms = ms();
-      await this.record(step, 'done', evidence);
-      await this.#audit('step-done', step.id, { evidence });
-      this.#tell(step.id, 'done', evidence, ms());
+      step.skipped = typeof did === 'object' && 'skipped' in did;
+      await this.record(step, 'done', evidenceOf(did));
+      await this.#audit(step.skipped ? 'step-skipped' : 'step-done', step.id, { evidence: step.evidence });
+      this.#tell(
+        step.id,
+        step.skipped ? 'skipped' : 'done',
+        step.evidence,
+        ms(),
+        typeof did === 'object' && 'title' in did ? did.title : null,
+      );
       await this.#hook('after', step.id, false);
       return null;
     } catch (thrown) {
@@ -139,14 +146,15 @@ export class StepRun {
     return this.#stopping.aborted || own.epoch > this.journal.plan.epoch || own.role === 'fenced';
   }
 
-  async #act(id: StepId, context: StepContext): Promise<string> {
+  async #act(id: StepId, context: StepContext): Promise<Did> {
     const { actions } = this.#p;
     switch (id) {
       case 'stepdown':
         return this.#prove(await actions.stepDown(context), Infinity);
       case 'fence': {
-        const { proof, lifeMs } = await actions.fence(context);
-        return this.#prove(proof, lifeMs);
+        const { proof, lifeMs, title } = await actions.fence(context);
+        const evidence = this.#prove(proof, lifeMs);
+        return title === undefined ? evidence : { title, evidence };
       }
       case 'confirm-fenced':
         return actions.confirmFenced(context);
@@ -185,7 +193,7 @@ export class StepRun {
       await writeJournal(this.#p.kv, journal);
       // It may have served alone in between and given out UIDs (I5).
       const raise = journal.steps.find(({ id }) => id === 'raise');
-      if (raise?.state === 'done') await this.record(raise, 'done', await this.#p.actions.raise(context));
+      if (raise?.state === 'done') await this.record(raise, 'done', evidenceOf(await this.#p.actions.raise(context)));
     }
     if (journal.proof === null) throw new Error('there is no proof');
     return journal.proof;
@@ -202,14 +210,26 @@ export class StepRun {
     }
   }
 
-  #tell(id: StepId, state: 'begun' | 'done' | 'failed' | 'undone', text: string, ms: number): void {
-    const title = this.journal.plan.steps.find((step) => step.id === id)?.title ?? id;
+  /** `happened`: a title that says what came of it. */
+  #tell(
+    id: StepId,
+    state: 'begun' | 'done' | 'skipped' | 'failed' | 'undone',
+    text: string,
+    ms: number,
+    happened: string | null = null,
+  ): void {
+    const title = happened ?? this.journal.plan.steps.find((step) => step.id === id)?.title ?? id;
     this.order.say({ kind: 'step', id, title: state === 'undone' ? `undo: ${title}` : title, state, text, ms });
   }
 
   async #audit(what: string, step: StepId, facts: Record<string, unknown>): Promise<void> {
     await this.#p.audit(what, { id: this.journal.plan.id, step, ...facts }, this.order.by);
   }
+}
+
+function evidenceOf(did: Did): string {
+  if (typeof did === 'string') return did;
+  return 'skipped' in did ? did.skipped : did.evidence;
 }
 
 function asError(thrown: unknown): Error {

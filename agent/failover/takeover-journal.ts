@@ -21,6 +21,8 @@ export interface StepRecord {
   /** How long the last try took, on the monotonic clock (I17). */
   ms: number | null;
   evidence: string;
+  /** It is done in the sense of the plan, because there was nothing to do. */
+  skipped?: boolean;
 }
 
 export interface TakeoverJournal {

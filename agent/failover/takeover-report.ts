@@ -1,4 +1,5 @@
 import { exitCodes } from '../../protocol/control.ts';
+import { mayWait, queueText } from '../../protocol/queue.ts';
 import type { Plan, TakeoverOutcome, TakeoverReport } from '../../protocol/takeover.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { stateOf, type StepRecord, type TakeoverJournal } from './takeover-journal.ts';
@@ -38,9 +39,9 @@ export function makeReport(journal: TakeoverJournal, end: End, resumed: Takeover
     summary: end.summary,
     remedy: end.remedy,
     resumed,
-    steps: steps.map(({ id, state, startedMs: at, ms, evidence }) => ({
+    steps: steps.map(({ id, state, startedMs: at, ms, evidence, skipped }) => ({
       id,
-      state,
+      state: state === 'done' && skipped === true ? 'skipped' : state,
       startedAt: at === null ? null : iso(at),
       ms,
       evidence,
@@ -50,9 +51,15 @@ export function makeReport(journal: TakeoverJournal, end: End, resumed: Takeover
   };
 }
 
-export function doneEnd({ kind, node, target, epoch }: Plan): End {
-  const remedy =
-    kind === 'switchover' ? '' : `before ${target} serves again, run \`mailtwin rejoin\` there: it salvages what only ${target} has`;
+/** `afterwards`: what the mail server of this node has to make anew; null when nothing. */
+export function doneEnd({ kind, node, target, epoch, predictedLoss: { queue } }: Plan, afterwards: string | null): End {
+  const waiting =
+    queue === undefined || !mayWait(queue)
+      ? null
+      : `${queueText(target, queue)}: they stay on its disk, where nobody delivers them while ${target} is out of service; the runbook says how to bring them here`;
+  const rejoin =
+    kind === 'switchover' ? null : `before ${target} serves again, run \`mailtwin rejoin\` there: it salvages what only ${target} has`;
+  const remedy = [rejoin, afterwards, waiting].filter((text) => text !== null).join('; ');
   return { outcome: 'done', code: null, summary: `${node} is active in epoch ${epoch}`, remedy, isOver: true };
 }
 

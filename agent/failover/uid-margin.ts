@@ -19,18 +19,25 @@ export interface MarginFacts {
   nowMs: number;
   /** `takeover.uidMarginMin`. */
   marginMin: number;
+  /** Messages of the whole store: one client can have copied all of them into one mailbox, at any rate, after it was last heard of. */
+  storeMessages: number;
 }
 
-/** Never more than this at once, whatever a burst of deliveries suggests. */
+/** Never more than this at once, whatever a burst of deliveries suggests: hundreds of takeovers fit into 32 bits. */
 export const marginMax = 10_000_000;
+/** A copy of the whole store, twice. */
+const copies = 2;
 
-export function uidMargin({ history, nowMs, marginMin }: MarginFacts): { uids: number; modseqs: number } {
+export function uidMargin({ history, nowMs, marginMin, storeMessages }: MarginFacts): { uids: number; modseqs: number } {
   const last = history.at(-1);
   const silentSeconds = last ? Math.max(0, nowMs - last.atMs) / 1000 : 0;
   const of = (value: (mark: Watermark) => number) =>
-    Math.min(marginMax, Math.max(marginMin, Math.ceil(2 * fastest(history, value) * silentSeconds)));
-  return { uids: of(({ uidNext }) => uidNext), modseqs: of(({ highestModseq }) => highestModseq) };
+    Math.min(marginMax, Math.max(marginMin, copies * storeMessages, Math.ceil(2 * fastest(history, value) * silentSeconds)));
+  // A change of flags raises the sequence as well as a new message does, and there are 2^63 of them.
+  return { uids: of(({ uidNext }) => uidNext), modseqs: of(({ highestModseq }) => highestModseq) * modseqsPerUid };
 }
+
+const modseqsPerUid = 10;
 
 /** Highest rate seen between two marks, a second. A quiet hour before a busy minute must not hide the minute. */
 function fastest(history: readonly Watermark[], value: (mark: Watermark) => number): number {

@@ -1,5 +1,6 @@
 import type { FenceLevelConfig } from '../config/takeover-sections/fencing.ts';
 import { OperatorError } from '../platform/errors.ts';
+import { fenceAgentPackages } from '../platform/debian-package.ts';
 import type { ExecResult } from '../platform/exec.ts';
 import { errnoCode } from '../platform/files.ts';
 import { readSecret } from '../platform/secret-file.ts';
@@ -109,7 +110,7 @@ async function start(agent: string, options: Parameters<Parts['exec']>[2], { exe
   throw new OperatorError(
     'fence-agent-missing',
     `${agent} cannot be started: ${failure instanceof Error ? failure.message : String(failure)}`,
-    'install it (Debian: apt-get install fence-agents), or correct its name',
+    `install it (${fenceAgentPackages(agent)}), or correct its name`,
   );
 }
 

@@ -6,6 +6,7 @@ import type { Exec } from '../platform/exec.ts';
 import type { Files } from '../platform/files.ts';
 import type { Log } from '../platform/log.ts';
 import { agentLevel } from './agent-level.ts';
+import { allLevel } from './all-level.ts';
 import { commandLevel } from './command-level.ts';
 import { cooperativeLevel, manualLevel } from './human-levels.ts';
 import { unknownState, type Attempt, type Level, type Observation } from './level.ts';
@@ -153,6 +154,8 @@ function makeLevel(config: FenceLevelConfig, parts: FencingParts): Level {
       return agentLevel(config, parts);
     case 'command':
       return commandLevel(config, parts);
+    case 'all':
+      return allLevel(config.devices.map((device) => ({ name: device.name, level: makeLevel(device, parts) })));
     case 'cooperative':
       return cooperativeLevel(parts.clock);
     case 'manual':

@@ -33,9 +33,12 @@ export class FenceProbe {
     this.#everyMs = parts.everyMs ?? everyMsDefault;
   }
 
-  /** Begins with a round at once. A fault of mailtwin itself goes to `onFailure` and ends the probe. */
-  start(onFailure: (error: unknown) => void): void {
-    if (this.#parts.fencing.levels.length > 0) this.#running ??= this.#run().catch(onFailure);
+  /** Reads until `stop`, the first round at once. Rejects only for a fault of mailtwin itself. */
+  run(): Promise<void> {
+    if (this.#parts.fencing.levels.length === 0) return Promise.resolve();
+    const running = this.#run();
+    this.#running = running.catch(() => {});
+    return running;
   }
 
   /** Ends a round that is under way; resolves when nothing runs any more. */

@@ -37,6 +37,8 @@ export class Changes {
   readonly #waiting = new Map<string, Change>();
   readonly #taken = new Set<Change>();
   readonly #sent = new Set<Change>();
+  /** Set aside until something else happens: one scan for each held place. */
+  readonly #held = new Map<string, Change>();
   #head: number;
   #nextId = 1;
   readonly #unsaved = new Map<number, Change | null>();
@@ -67,6 +69,11 @@ export class Changes {
     return this.#head;
   }
 
+  /** Numbers given out from here on are higher than this one. */
+  raiseHead(seq: number): void {
+    this.#head = Math.max(this.#head, seq);
+  }
+
   /** Every change up to this one is durable on the standby. */
   get durableSeq(): number {
     let first = this.sentSeq + 1;
@@ -79,6 +86,7 @@ export class Changes {
     let first = this.#head + 1;
     for (const change of this.#waiting.values()) if (change.seq < first) first = change.seq;
     for (const { seq } of this.#taken) if (seq < first) first = seq;
+    for (const { seq } of this.#held.values()) if (seq < first) first = seq;
     return first - 1;
   }
 
@@ -87,14 +95,15 @@ export class Changes {
   }
 
   get openCount(): number {
-    return this.#waiting.size + this.#taken.size + this.#sent.size;
+    return this.#waiting.size + this.#taken.size + this.#sent.size + this.#held.size;
   }
 
   /** Age of the oldest open change in milliseconds; 0 when none is open. */
   oldestMs(now: number): number {
     let oldest = now;
     for (const change of this.#waiting.values()) if (change.at < oldest) oldest = change.at;
-    for (const changes of [this.#taken, this.#sent]) for (const change of changes) if (change.at < oldest) oldest = change.at;
+    for (const changes of [this.#taken, this.#sent, this.#held.values()])
+      for (const change of changes) if (change.at < oldest) oldest = change.at;
     return now - oldest;
   }
 
@@ -136,6 +145,18 @@ export class Changes {
     return next;
   }
 
+  /** For how long (ms) the waiting change of a path is put off; 0 when none is. */
+  putOffMs(root: string, path: BytePath, now: number): number {
+    const change = this.#waiting.get(keyOf(root, path));
+    return change ? Math.max(0, change.notBefore - now) : 0;
+  }
+
+  /** The waiting change of a path may be looked at now. */
+  hurry(root: string, path: BytePath): void {
+    const change = this.#waiting.get(keyOf(root, path));
+    if (change) change.notBefore = 0;
+  }
+
   /** A change is being sent: new hints for its path make a new change. */
   take(change: Change): void {
     this.#waiting.delete(keyOf(change.root, change.path));
@@ -152,6 +173,42 @@ export class Changes {
     yield* this.#waiting.values();
     yield* this.#taken;
     yield* this.#sent;
+    yield* this.#held.values();
+  }
+
+  /** Sets a taken change aside with all others of a held place, as one scan of the place in the oldest one's place in line. */
+  hold(change: Change, place: BytePath): void {
+    this.#taken.delete(change);
+    this.#unsaved.set(change.id, null);
+    this.holdPart(change, place);
+  }
+
+  /** Sets a part of a change's work aside, as `hold` does; the change itself goes on. */
+  holdPart(change: Change, place: BytePath): void {
+    const key = keyOf(change.root, place);
+    const known = this.#held.get(key);
+    if (known && known.seq <= change.seq) return;
+    const held = known ?? { ...change, id: this.#nextId++, path: place, kind: 'scan' };
+    held.seq = change.seq;
+    this.#held.set(key, held);
+    this.#unsaved.set(held.id, held);
+  }
+
+  /** What was set aside for a place is looked at again; nothing when nothing was. */
+  resume(root: string, place: BytePath): void {
+    const key = keyOf(root, place);
+    const held = this.#held.get(key);
+    if (!held) return;
+    this.#held.delete(key);
+    held.notBefore = 0;
+    this.giveBack(held);
+  }
+
+  /** Whether anything up to a number is open that is not set aside, and not among `but`. */
+  isOpenBesidesHeld(seq: number, but: (change: Change) => boolean = () => false): boolean {
+    for (const changes of [this.#waiting.values(), this.#taken, this.#sent])
+      for (const change of changes) if (change.seq <= seq && !but(change)) return true;
+    return false;
   }
 
   /** A change that was taken has to wait again, in its old place in line as far as its number says. */

@@ -28,6 +28,12 @@ export const tables = {
   history: 0x0b,
   /** root number + inode + directory number + name, for files with more than one name */
   links: 0x0c,
+  /** root, path -> a directory that is left out here and kept on the standby */
+  leftOut: 0x0d,
+  /** root, path -> what the standby could not give it */
+  shortfall: 0x0e,
+  /** root, mailbox -> UIDVALIDITY, UIDNEXT as the primary saw them last */
+  seenNumbers: 0x0f,
 } as const;
 
 const dirBytes = 6;

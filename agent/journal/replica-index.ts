@@ -102,6 +102,11 @@ export class ReplicaIndex {
       const known = this.#layers[i]?.entries.get(dir)?.get(name);
       if (known !== undefined) return known ?? undefined;
     }
+    return this.settled(dir, name);
+  }
+
+  /** The same without what is still on its way. */
+  settled(dir: number, name: string): Entry | undefined {
     if (dir >= this.#storedBelow) return undefined;
     const value = this.#kv.get(namedKey(tables.entry, dir, name));
     return value && decodeEntry(value);
@@ -238,6 +243,7 @@ export class ReplicaIndex {
   /** Puts an entry. A directory that is new gets its number here (`entry.dir` 0); returns the entry's directory number. */
   put(layer: Layer, root: string, dir: number, name: string, entry: Entry): number {
     this.#revision++;
+    this.#disprove(layer, dir);
     const old = this.get(dir, name);
     if (old && old.kind === 'dir' && (entry.kind !== 'dir' || (entry.dir !== 0 && entry.dir !== old.dir)))
       this.remove(layer, root, dir, name);
@@ -279,12 +285,23 @@ export class ReplicaIndex {
     layer.update(dir, name, { ...entry, ...change });
   }
 
+  /**
+   * The time with which a directory was proven says nothing of what the index has come to hold since: a volume that is put
+   * back to an older state shows that very time again.
+   */
+  #disprove(layer: Layer, dir: number): void {
+    const parent = this.#findByIdentity ? this.#parentOf(dir) : null;
+    const entry = parent ? this.get(parent.dir, parent.name) : undefined;
+    if (parent && entry?.kind === 'dir' && entry.mtimeNs !== 0n) layer.update(parent.dir, parent.name, { ...entry, mtimeNs: 0n });
+  }
+
   /** Removes a name and, of a directory, all below it. Returns what went. */
   remove(layer: Layer, root: string, dir: number, name: string): { files: number; bytes: number } {
     this.#revision++;
     const old = this.get(dir, name);
     const gone = { files: old && old.kind !== 'dir' ? 1 : 0, bytes: old?.size ?? 0 };
     if (!old) return gone;
+    this.#disprove(layer, dir);
     if (old.kind === 'dir') {
       this.#known.clear();
       for (const child of [...this.entries(old.dir)].map(([childName]) => childName)) {
@@ -307,6 +324,8 @@ export class ReplicaIndex {
     const entry = this.get(from.dir, from.name);
     if (!entry) throw new Error('a name that is not in the index cannot move');
     const chunks = this.chunksOf(from.dir, from.name);
+    this.#disprove(layer, from.dir);
+    this.#disprove(layer, to.dir);
     this.remove(layer, root, to.dir, to.name);
     layer.set(from.dir, from.name, null);
     if (this.#findByIdentity) layer.replace(to.dir, to.name, entry);

@@ -20,6 +20,8 @@ const indexOfKey = metaKey('index-of');
 export const ownDiskKey = metaKey('own-disk');
 /** On a standby: the first fill was complete, as the primary told. */
 const filledHereKey = metaKey('filled-here');
+/** On a primary: what its standby told to be missing there (`replicate/primary/against-standby.ts`). Whoever changes roles has another one, or none. */
+export const standbyMissingKey = metaKey('standby-missing');
 const portion = 1000;
 
 /** For whom the store's index was last put in order; null when that was never noted. */
@@ -54,6 +56,7 @@ export async function turnRound(parts: TurnParts, to: IndexOf): Promise<void> {
       [metaKey('head'), packNumber(head)],
       [Buffer.from([tables.redo]), null],
       [ownDiskKey, null],
+      [standbyMissingKey, null],
       [indexOfKey, Buffer.from(to)],
     ]);
   } else {
@@ -64,6 +67,7 @@ export async function turnRound(parts: TurnParts, to: IndexOf): Promise<void> {
       ...(kv.get(metaKey('filled')) ? [[filledHereKey, Buffer.from([1])] as const] : []),
       [indexOfKey, Buffer.from(to)],
       [ownDiskKey, Buffer.from([1])],
+      [standbyMissingKey, null],
     ]);
   }
   await kv.flushed();
@@ -74,6 +78,7 @@ async function clear({ kv, clock }: TurnParts, table: number): Promise<void> {
     const keys = [...kv.range(Buffer.from([table]), Buffer.from([table + 1]), { limit: portion })];
     if (keys.length === 0) return;
     kv.commit(keys.map(([key]) => [key, null]));
+    await kv.flushed();
     await clock.yield();
   }
 }
@@ -120,6 +125,7 @@ async function forPrimary(parts: TurnParts): Promise<void> {
       if (entry !== stored || linked !== stored.linked) writes.push([key, encodeEntry({ ...entry, linked })]);
     }
     kv.commit([...writes, ...links]);
+    await kv.flushed();
     await clock.yield();
   }
 }

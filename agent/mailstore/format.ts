@@ -22,6 +22,17 @@ export interface Classified {
   immutable: boolean;
 }
 
+/** Why a path is left out by a pattern of the configuration. */
+export interface ExcludedBy {
+  /** The path itself, or the topmost directory above it that is left out with all below it. */
+  path: BytePath;
+  pattern: string;
+  /** The mail server makes it anew from the mail. */
+  derived: boolean;
+  /** The pattern is one of the defaults: nobody has said that this very name is of no use. */
+  byDefault: boolean;
+}
+
 /** The highest numbers that a mailbox has issued (RFC 9051 2.3.1.1, RFC 7162). */
 export interface MailboxMarks {
   uidValidity: number;
@@ -51,6 +62,10 @@ export type WholeLength = { ok: true; length: number } | { ok: false; reason: st
  */
 export interface MailstoreFormat {
   readonly name: 'maildir' | 'plain';
+  /** Patterns of what is left out; absent where none are. `classify` ignores what they name. */
+  readonly excludes?: readonly string[];
+  /** What of `excludes` names a path. */
+  readonly excluded?: (path: BytePath, kind: FileKind | null) => ExcludedBy | null;
   /**
    * `path` is relative to the root. With kind null (a name that is gone) nothing is ignored that could have been a
    * directory with mail in it.

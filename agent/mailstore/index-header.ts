@@ -10,6 +10,8 @@ export interface IndexHeader {
   uidValidity: number;
   nextUid: number;
   messages: number;
+  /** Of the last record; 0 when there is none. Records are in the order of their UIDs. */
+  lastUid: number;
   /** The log that the index was synced to, and how far. */
   logSeq: number;
   logHeadOffset: number;
@@ -49,15 +51,17 @@ function check(data: Buffer): string | null {
 function header(data: Buffer): IndexHeader {
   const headerBytes = data.readUInt32LE(4);
   const messages = data.readUInt32LE(32);
+  const recordBytes = data.readUInt32LE(8);
   return {
     indexId: data.readUInt32LE(16),
     uidValidity: data.readUInt32LE(24),
     nextUid: data.readUInt32LE(28),
     messages,
+    lastUid: messages === 0 ? 0 : data.readUInt32LE(headerBytes + (messages - 1) * recordBytes),
     logSeq: data.readUInt32LE(60),
     logHeadOffset: data.readUInt32LE(68),
     highestModseq: extensionModseq(data, headerBytes),
-    length: headerBytes + messages * data.readUInt32LE(8),
+    length: headerBytes + messages * recordBytes,
   };
 }
 

@@ -27,7 +27,8 @@ export function appendToLog(log: Buffer, raise: LogRaise): Buffer | null {
   const facts = readIndexLog(log);
   if (!facts || facts.highestModseq === 0) return null;
   const records = [record(modseqUpdate, numbers(0, raise.highestModseq % 2 ** 32, Math.floor(raise.highestModseq / 2 ** 32)))];
-  if (raise.nextUid !== null) {
+  // A server takes a next UID that falls for damage.
+  if (raise.nextUid !== null && raise.nextUid > facts.uidNextAtLeast) {
     const field = Buffer.alloc(8);
     field.writeUInt16LE(nextUidAt, 0);
     field.writeUInt16LE(4, 2);

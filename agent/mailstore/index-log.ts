@@ -1,3 +1,4 @@
+import { limits } from '../../protocol/limits.ts';
 import type { WholeLength } from './format.ts';
 
 /**
@@ -76,8 +77,10 @@ function walk(data: Buffer): IndexLogFacts | string {
     expunged: [],
   };
   if (facts.indexId === 0) return 'it is marked as corrupted';
+  if (facts.highestModseq > limits.modseqMax) return 'its modification sequence is not possible';
   const hidesInternal = (data[1] ?? 0) >= 3;
   let at = headerBytes;
+  let transactionEnd = 0;
   while (at + recordHeaderBytes <= data.length) {
     const size = decodeSize(data.readUInt32BE(at));
     if (size === 0) break;
@@ -89,11 +92,14 @@ function walk(data: Buffer): IndexLogFacts | string {
     if ((type & typeMask) === types.boundary && (type & external) !== 0) {
       if (content.length < 4) return `the boundary at byte ${at} is not whole`;
       if (at + content.readUInt32LE(0) > data.length) break;
+      transactionEnd = at + content.readUInt32LE(0);
     }
     raiseModseq(facts, type, content, hidesInternal);
-    if (!noteUids(facts, type, content)) return `the record at byte ${at} is not possible`;
+    if (facts.highestModseq > limits.modseqMax || !noteUids(facts, type, content)) return `the record at byte ${at} is not possible`;
     at += size;
   }
+  // It was there to its end when its boundary was read: what breaks it off is damage.
+  if (at < transactionEnd) return `the transaction that ends at byte ${transactionEnd} is broken off at ${at}`;
   facts.length = at;
   return facts;
 }
@@ -148,6 +154,7 @@ function noteUids(facts: IndexLogFacts, type: number, content: Buffer): boolean 
     case types.append:
       for (let at = 0; at + 8 <= content.length; at += 8) {
         const uid = content.readUInt32LE(at);
+        if (uid >= limits.uidMax) return false;
         facts.appended.push(uid);
         facts.uidNextAtLeast = Math.max(facts.uidNextAtLeast, uid + 1);
       }

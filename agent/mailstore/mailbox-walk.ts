@@ -7,7 +7,7 @@ import { indexPart } from './maildir-names.ts';
  * index files in a root of their own), a mailbox is a directory with messages, a uidlist or an index log.
  * A directory with nothing but the counter for new UIDVALIDITY values comes too.
  *
- * - `mailboxesBelow(files, dir)`: each of them once, parents first.
+ * - `mailboxesBelow(files, dir)`: each of them once, parents first; none in what the root's patterns exclude, when these are given.
  * - `marksOf(files, format, mailbox)`: what one of them has issued.
  *
  * Symbolic links are not followed.
@@ -34,6 +34,8 @@ const own = '.mailtwin';
 interface Walking {
   /** Takes the error of a directory that cannot be read; without it, it is thrown. */
   unreadable?: (error: unknown) => void;
+  /** What is left out of replication, and so is no mailbox of the pair: a snapshot holds old ones, which nobody can write. */
+  excluded?: MailstoreFormat['excluded'] | undefined;
 }
 
 export function* mailboxesBelow(files: Files, dir: BytePath, walking: Walking = {}): Generator<MailboxDir> {
@@ -50,6 +52,7 @@ function* walk(files: Files, dir: BytePath, mailbox: BytePath, walking: Walking,
   if (isMailbox || names.has('dovecot-uidvalidity')) yield { mailbox, dir, names, hasMessages, isMailbox };
   for (const name of dirs) {
     if (isLeaf(files, dir, name, entries) || name.startsWith('..DOVECOT-T') || (depth === 0 && name === own)) continue;
+    if (walking.excluded?.(joinPath(mailbox, name), 'dir')) continue;
     yield* walk(files, `${dir}/${name}`, joinPath(mailbox, name), walking, depth + 1);
   }
 }

@@ -1,5 +1,7 @@
-import type { BytePath, Files } from '../platform/files.ts';
-import type { MailboxMarks } from './format.ts';
+import { limits } from '../../protocol/limits.ts';
+import { errnoCode, type BytePath, type Files } from '../platform/files.ts';
+import { uidGap } from './borne-out.ts';
+import type { MailboxMarks, MailstoreFormat } from './format.ts';
 import { appendToLog, freshLog } from './index-log-write.ts';
 import { readIndexHeader } from './index-header.ts';
 import { readIndexLog } from './index-log.ts';
@@ -24,6 +26,8 @@ export interface RaiseTarget {
   path: BytePath;
   /** Absolute, outside of the root, on the same file system, and nobody else's. Made here; `clearStaged` removes it. */
   staging: BytePath;
+  /** What is left out of the root. */
+  excluded?: MailstoreFormat['excluded'] | undefined;
 }
 
 export interface MailboxRaise {
@@ -47,9 +51,13 @@ export interface RaiseOptions {
 
 /** UIDs end at 2^32 - 2, and one must be left for the next message. */
 const uidNextMax = 0xfffffffe;
-const modseqMax = 2 ** 53 - 1;
+const { modseqMax } = limits;
+/** New folders take their UIDVALIDITY from a counter; nobody makes more of them in a lost tail. */
+const foldersMax = 100_000;
+/** No takeover uses up more than this part of the UIDs that are left. */
+const uidsLeftShare = 16;
 const mailboxesPerSlice = 64;
-const noMargin = 'the mailbox has no UIDs left for the margin';
+const noMargin = 'the mailbox has no UIDs left';
 
 export async function raiseRoot(
   files: Files,
@@ -60,9 +68,9 @@ export async function raiseRoot(
 ): Promise<MailboxRaise[]> {
   const stage = new StagedFiles(files, root.staging);
   const reports: MailboxRaise[] = [];
-  for (const dir of mailboxesBelow(files, root.path)) {
+  for (const dir of mailboxesBelow(files, root.path, { excluded: root.excluded })) {
     if (dir.isMailbox) reports.push(raiseMailbox(stage, root.name, dir, marks(dir.mailbox), margin(dir.mailbox), nowSeconds));
-    raiseValidityCounter(stage, dir, margin(dir.mailbox).uids);
+    raiseValidityCounter(stage, dir, Math.min(margin(dir.mailbox).uids, foldersMax));
     if (reports.length % mailboxesPerSlice === 0) await breathe();
   }
   await stage.place(root.path, breathe);
@@ -77,8 +85,9 @@ function raiseMailbox(
   margin: { uids: number; modseqs: number },
   nowSeconds: number,
 ): MailboxRaise {
-  const found = readNumbering(stage.files, dir);
   const report: MailboxRaise = { root, mailbox: dir.mailbox, uidValidity: 0, uidNext: null, highestModseq: null, skipped: null };
+  const found = readable(() => readNumbering(stage.files, dir));
+  if (typeof found === 'string') return { ...report, skipped: `its files cannot be read: ${found}` };
   const lists = [found.uidlist, found.courier].filter((list) => list !== undefined);
   const own = maildirFormat.marks(buffers(found));
   if (!own && lists.length === 0)
@@ -89,8 +98,14 @@ function raiseMailbox(
   if (watermark && !known) report.skipped = `the last known UIDVALIDITY is ${watermark.uidValidity}, and that mailbox is not here`;
   const courier = found.courier ? checkUidlist(found.courier.data) : null;
   const uidBefore = Math.max(own?.uidNext ?? 1, courier?.ok ? courier.uidNext : 1);
-  const uidAfter = Math.max(uidBefore, known?.uidNext ?? 1) + margin.uids;
-  if (uidAfter > uidNextMax) return { ...report, skipped: noMargin };
+  // An older release took such a mark from a damaged file. To skip so many would leave the mailbox without UIDs.
+  const isPossible = (known?.uidNext ?? 1) - uidBefore <= uidGap;
+  if (!isPossible) report.skipped = `the last known next UID is ${known?.uidNext}, which cannot be: here it is ${uidBefore}`;
+  const uidKnown = Math.max(uidBefore, isPossible ? (known?.uidNext ?? 1) : 1);
+  if (uidKnown > uidNextMax) return { ...report, skipped: noMargin };
+  const uidsMax = Math.floor((uidNextMax - uidKnown) / uidsLeftShare);
+  const uidAfter = uidKnown + Math.min(margin.uids, uidsMax);
+  if (margin.uids > uidsMax) report.skipped = `it has few UIDs left and was raised by ${uidsMax}, not by ${margin.uids}`;
   for (const list of lists) {
     const check = checkUidlist(list.data);
     if (check.ok) stage.replace(list, raiseUidNext(list.data.subarray(0, check.length), uidAfter));
@@ -99,7 +114,8 @@ function raiseMailbox(
   const modseqBefore = own?.highestModseq ?? 1;
   const modseqAfter = Math.max(modseqBefore, known?.highestModseq ?? 1) + margin.modseqs;
   if (modseqAfter > modseqMax) return { ...report, skipped: 'the modification sequence is at its end' };
-  const trouble = raiseLog(stage, dir, found, { uidAfter, modseqAfter, expected: (watermark?.highestModseq ?? 1) > 1, nowSeconds });
+  const expected = (watermark?.highestModseq ?? 1) > 1;
+  const trouble = raiseLog(stage, dir, found, { uidAfter, modseqAfter, modseqs: margin.modseqs, expected, nowSeconds });
   report.uidNext = { before: uidBefore, after: uidAfter };
   if (trouble === null) report.highestModseq = { before: modseqBefore, after: modseqAfter };
   else if (trouble !== notHere) report.skipped ??= trouble;
@@ -113,7 +129,7 @@ function raiseLog(
   stage: StagedFiles,
   dir: MailboxDir,
   found: ReturnType<typeof readNumbering>,
-  to: { uidAfter: number; modseqAfter: number; expected: boolean; nowSeconds: number },
+  to: { uidAfter: number; modseqAfter: number; modseqs: number; expected: boolean; nowSeconds: number },
 ): string | null {
   const { log, index, uidlist } = found;
   const header = index ? readIndexHeader(index.data) : null;
@@ -130,10 +146,23 @@ function raiseLog(
     return 'its index is ahead of its log: HIGHESTMODSEQ stays';
   const older = found.log2 ? readIndexLog(found.log2.data) : null;
   const knowsValidity = (header?.uidValidity ?? 0) !== 0 || facts.uidValidity !== 0 || (older?.uidValidity ?? 0) !== 0;
-  const raised = appendToLog(log.data, { nextUid: knowsValidity ? to.uidAfter : null, highestModseq: to.modseqAfter });
+  // Clients have seen what the log tells, also where nothing else bears it out.
+  const highestModseq = Math.max(to.modseqAfter, Math.min(facts.highestModseq + to.modseqs, modseqMax));
+  const raised = appendToLog(log.data, { nextUid: knowsValidity ? to.uidAfter : null, highestModseq });
   if (!raised) return 'its index log does not count modification sequences';
   stage.replace(log, raised);
   return null;
+}
+
+/** What was read, or why it could not be: one mailbox must not end the raising of all. @throws what is no error of the system. */
+function readable<T extends object>(read: () => T): T | string {
+  try {
+    return read();
+  } catch (error) {
+    const code = errnoCode(error);
+    if (code === undefined) throw error;
+    return code;
+  }
 }
 
 function buffers(found: ReturnType<typeof readNumbering>): Parameters<typeof maildirFormat.marks>[0] {

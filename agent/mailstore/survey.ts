@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { BytePath, Files } from '../platform/files.ts';
+import type { MailstoreFormat } from './format.ts';
 import { contentOf, mailboxesBelow, readNumbering, type MailboxDir } from './mailbox-walk.ts';
 import { maildirFormat } from './maildir.ts';
 import { baseOf, namedMessages } from './uidlist.ts';
@@ -7,7 +8,7 @@ import { baseOf, namedMessages } from './uidlist.ts';
 /**
  * What each mailbox of a root holds, from its files alone: for a predicted loss, and for what is handed over after a move.
  *
- * - `survey(files, root)`: one mailbox at a time, so that the caller can do something else in between.
+ * - `survey(files, root, excluded)`: one mailbox at a time, so that the caller can do something else in between.
  */
 export interface SurveyedMailbox {
   mailbox: BytePath;
@@ -20,8 +21,8 @@ export interface SurveyedMailbox {
   digest: string;
 }
 
-export function* survey(files: Files, root: BytePath): Generator<SurveyedMailbox> {
-  for (const dir of mailboxesBelow(files, root)) if (dir.isMailbox) yield surveyMailbox(files, dir);
+export function* survey(files: Files, root: BytePath, excluded?: MailstoreFormat['excluded']): Generator<SurveyedMailbox> {
+  for (const dir of mailboxesBelow(files, root, { excluded })) if (dir.isMailbox) yield surveyMailbox(files, dir);
 }
 
 function surveyMailbox(files: Files, dir: MailboxDir): SurveyedMailbox {

@@ -33,6 +33,8 @@ const space = 0x20;
 const colon = 0x3a;
 const slash = 0x2f;
 const uidMax = 0xfffffffe;
+/** Dovecot's own header takes less than a hundred. */
+const headerBytesMax = 64 * 1024;
 
 /** Reads all of it; `ok: false` for what Dovecot would throw away with a new UIDVALIDITY, or has not finished writing. */
 export function checkUidlist(data: Buffer): UidlistFacts | { ok: false; reason: string } {
@@ -96,6 +98,7 @@ export function raiseUidNext(data: Buffer, min: number): Buffer {
 function readHeader(data: Buffer): Header | string {
   const end = data.indexOf(newline);
   if (end < 0) return data.length === 0 ? 'it is empty' : 'the header is not whole';
+  if (end > headerBytesMax) return `the header has ${end} bytes`;
   const text = data.toString('latin1', 0, end);
   const first = /^1 +([0-9]{1,10}) +([0-9]{1,10})(?: .*)?$/d.exec(text);
   const [from, to] = first?.indices?.[2] ?? [0, 0];

@@ -40,6 +40,8 @@ export interface Route {
   to: string;
   via: IpAddress | null;
   device: string;
+  /** The address that what takes this route comes from; null when the kernel chooses. It forgets it when that address goes. */
+  source: IpAddress | null;
   /** The number or name of who made it, as `ip` shows it. */
   protocol: string;
   family: 4 | 6;
@@ -77,6 +79,7 @@ const routeJson = z.looseObject({
   gateway: z.string().optional(),
   via: z.looseObject({ host: z.string() }).optional(),
   dev: z.string().optional(),
+  prefsrc: z.string().optional(),
   protocol: z.string().default(''),
 });
 
@@ -123,8 +126,8 @@ export function parseRoutes(json: string, family: 4 | 6): Route[] {
     .flatMap((each) => {
       const found = routeJson.safeParse(each);
       if (!found.success || found.data.dev === undefined) return [];
-      const { dst, gateway, via, dev, protocol } = found.data;
-      return [{ to: dst, via: parseIp(gateway ?? via?.host ?? ''), device: dev, protocol, family }];
+      const { dst, gateway, via, dev, prefsrc, protocol } = found.data;
+      return [{ to: dst, via: parseIp(gateway ?? via?.host ?? ''), device: dev, source: parseIp(prefsrc ?? ''), protocol, family }];
     });
 }
 

@@ -2,7 +2,8 @@ import type { NetworkState } from '../../protocol/network-state.ts';
 import type { NetworkConfig } from '../config/takeover-sections/network.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { sameIp, whyNoHost } from '../platform/ip-address.ts';
-import { Alarms, announceUntil } from './announcing.ts';
+import { Alarms } from './alarms.ts';
+import { announceUntil } from './announcing.ts';
 import { assign, swap } from './assigning.ts';
 import { blink, identify } from './identifying.ts';
 import { readDevices, readRoutes } from './ip-facts.ts';
@@ -17,7 +18,13 @@ import { heldAddresses, release, take } from './taking.ts';
 
 /** The network of this node. Without a section `network` there are no roles: everything is there and does nothing. */
 export function makeNetwork(config: NetworkConfig | null, parts: NetworkParts): NetworkControl {
-  const context: NetworkContext = { ...parts, config: config ?? { roles: [], witnesses: [] }, locked: makeLock(), oneLight: makeLock() };
+  const context: NetworkContext = {
+    ...parts,
+    config: config ?? { roles: [], witnesses: [] },
+    locked: makeLock(),
+    oneLight: makeLock(),
+    despiteProxy: false,
+  };
   const { exec, locked } = context;
   const alarms = new Alarms(context);
   const gatewayMacs = new Map<string, string>();
@@ -58,8 +65,9 @@ export function makeNetwork(config: NetworkConfig | null, parts: NetworkParts): 
         return proving.probes;
       }),
     proveSegments: proveAll,
-    take: (say) =>
+    take: (say, options = {}) =>
       locked(async () => {
+        context.despiteProxy ||= options.despiteProxy === true;
         noted(await take(context, say));
         isTaken = true;
       }),
@@ -69,7 +77,11 @@ export function makeNetwork(config: NetworkConfig | null, parts: NetworkParts): 
       return locked(() => release(context));
     },
     held: async () => [...new Set(heldAddresses(context, await readDevices(exec)).map(({ address }) => address))],
-    announce: (signal) => announceUntil(context, alarms, () => isTaken, signal),
+    announce: (may, signal) => {
+      // Also where an agent that was restarted in service could not take all of them: what is missing is tried again.
+      if (!signal.aborted) isTaken = true;
+      return announceUntil(context, alarms, () => isTaken, may, signal);
+    },
     alarms: () => alarms.all,
     reach: (addresses) => reachAll(context, addresses),
     state: () => last,

@@ -11,6 +11,8 @@ export interface AddressProbe {
   answeredBy: string | null;
   /** Why it could not be asked; null when it was. */
   error: string | null;
+  /** It was the segment's gateway, which answers for addresses that nobody has as well (proxy ARP): it tells nothing. */
+  isProxy?: true;
 }
 
 export interface Reach {
@@ -42,20 +44,22 @@ export interface NetworkControl {
   proveSegments(): Promise<SegmentProof[]>;
   /**
    * Brings all service addresses and routes to this node and announces them once; what is there already stays.
-   * When it throws, everything is as before.
+   * When it throws, everything is as before. `despiteProxy`: also where the gateway answers for an address as it does for
+   * everybody's (`AddressProbe.isProxy`); from then on for as long as this process runs.
    *
    * @throws OperatorError `nic-unmapped`, `no-carrier`, `segment-unproven`, `address-taken` (exit code 3), `ip-command`.
    */
-  take(say: (text: string) => void): Promise<void>;
+  take(say: (text: string) => void, options?: { despiteProxy?: boolean }): Promise<void>;
   /** Removes service addresses, also those that somebody else put here, and our routes and VLAN devices. May be repeated. @throws OperatorError `ip-command`. */
   release(): Promise<void>;
   /** Service addresses that are on this host now. */
   held(): Promise<string[]>;
   /**
    * Announces what is held until the signal fires: every second for ten seconds, then once a minute. Each time it looks
-   * whether somebody else answers or an address is gone, raises the alarm, and announces or takes again.
+   * whether somebody else answers, raises the alarm, and announces again. What others remove, addresses and routes, is taken
+   * again at once, with all that `take` asks before, as long as `may` says yes.
    */
-  announce(signal: AbortSignal): Promise<void>;
+  announce(may: () => boolean, signal: AbortSignal): Promise<void>;
   /** Service addresses of all roles, as configured. */
   readonly addresses: readonly string[];
   /** Alarms that stand now. */

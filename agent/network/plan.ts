@@ -1,5 +1,5 @@
 import type { NetworkConfig, NetworkRoleConfig } from '../config/takeover-sections/network.ts';
-import { inNetwork, networkOf, sameIp, showPrefix, type IpAddress } from '../platform/ip-address.ts';
+import { inNetwork, networkOf, sameIp, showPrefix, type IpAddress, type IpPrefix } from '../platform/ip-address.ts';
 import type { Device, Route } from './ip-facts.ts';
 import { deviceOfRole, type MappedPort } from './role-map.ts';
 
@@ -81,13 +81,17 @@ export function takeSteps(
             run: deleteAddress(showPrefix(wrong), device.ifname),
             undo: addAddress(showPrefix(wrong), own.address, device.ifname),
           });
-      const right = devices
-        .find(({ ifname }) => ifname === name)
-        ?.addresses.some(({ address, length, isUsable }) => sameIp(address, own.address) && length === own.length && isUsable);
-      if (!right) added.push({ run: addAddress(showPrefix(own), own.address, name), undo: deleteAddress(showPrefix(own), name) });
+      if (!isInPlace(own, name, devices))
+        added.push({ run: addAddress(showPrefix(own), own.address, name), undo: deleteAddress(showPrefix(own), name) });
     }
   }
   return [...steps, ...added, ...routeSteps(placed, devices, routes)];
+}
+
+/** Whether the device has the service address, with the right length of its prefix and in use. */
+export function isInPlace(own: IpPrefix, device: string, devices: readonly Device[]): boolean {
+  const there = devices.find(({ ifname }) => ifname === device)?.addresses ?? [];
+  return there.some(({ address, length, isUsable }) => sameIp(address, own.address) && length === own.length && isUsable);
 }
 
 /** What removes all that is ours: service addresses wherever they are and whoever put them there, our routes, our VLAN devices. */
@@ -136,13 +140,9 @@ function routeSteps(placed: readonly PlacedRole[], devices: readonly Device[], r
     return [...ownNetworks(each, device, devices), ...beyond];
   });
   const ours = routes.filter(({ protocol }) => protocol === routeProtocol);
-  const isThere = ({ to, via, device }: (typeof wanted)[number]) =>
-    ours.some(
-      (route) =>
-        sameTarget(route.to, to) &&
-        route.device === device &&
-        (via === null ? route.via === null : route.via !== null && sameIp(route.via, via)),
-    );
+  const isSame = (a: IpAddress | null, b: IpAddress | null) => (a === null || b === null ? a === b : sameIp(a, b));
+  const isThere = ({ to, via, device, source }: (typeof wanted)[number]) =>
+    ours.some((route) => sameTarget(route.to, to) && route.device === device && isSame(route.via, via) && isSame(route.source, source));
   if (ours.length === wanted.length && wanted.every(isThere)) return [];
   const add = wanted.map(({ to, via, family, device, source }) => {
     const way = [to, ...(via === null ? [] : ['via', via.text]), 'dev', device, 'protocol', routeProtocol];

@@ -7,6 +7,7 @@ import type { AddressProbe, SegmentProof } from './network.ts';
 import type { NetworkContext } from './parts.ts';
 import { deviceName, vlanSteps, type PlacedRole } from './plan.ts';
 import { deviceOfRole, mapRole, readRoleMap, type RoleMap } from './role-map.ts';
+import { answersForAll, nobodys } from './proxy-arp.ts';
 import { doubtful, judgeSegment, knownMacs, provingAddresses, provingQuestions, type SegmentSeen } from './segments.ts';
 import { runSteps, undoSteps } from './steps.ts';
 
@@ -28,6 +29,8 @@ export interface ProvingOptions {
   map?: RoleMap;
   segments: boolean;
   addresses: boolean;
+  /** Ports that are switched off stay so. */
+  asIs?: boolean;
 }
 
 /** A card that is switched on needs a few seconds to agree on a speed. */
@@ -41,7 +44,7 @@ export async function prove(context: NetworkContext, options: ProvingOptions): P
   let devices = await readDevices(exec);
   const mapped = roles.map((role) => ({ role, mapped: mapRole(role, config, map, devices) }));
   const placed = mapped.flatMap((each) => (each.mapped ? [{ role: each.role, mapped: each.mapped }] : []));
-  devices = await switchOn(context, placed, devices);
+  if (!options.asIs) devices = await switchOn(context, placed, devices);
   const carrying = placed.filter((each) => portNow(each, devices)?.carrier === true);
   const made = vlanSteps(carrying, devices);
   await runSteps(exec, log, made);
@@ -58,6 +61,7 @@ export async function prove(context: NetworkContext, options: ProvingOptions): P
     const probes = options.addresses
       ? mapped.flatMap(({ role, mapped: found }) => probesOf(role, found !== null, answers.addresses.get(role.name)))
       : [];
+    await markProxies(context, carrying, devices, probes);
     return { placed, devices, proofs, probes, undo };
   } catch (error) {
     await undo();
@@ -129,6 +133,37 @@ async function askAll(
     addresses.set(role.name, mine.slice(segment.length));
   }
   return { segments, addresses };
+}
+
+/** Asks once more where somebody answered for a service address: perhaps it is a gateway that answers for everybody. */
+async function markProxies(
+  context: NetworkContext,
+  carrying: readonly PlacedRole[],
+  devices: readonly Device[],
+  probes: readonly AddressProbe[],
+): Promise<void> {
+  const answered = probes.filter(({ answeredBy }) => answeredBy !== null);
+  const known = [
+    ...context.config.roles.flatMap(({ addresses, gateways, proof }) => [
+      ...addresses.map(({ address }) => address),
+      ...gateways,
+      ...proof,
+    ]),
+    ...context.config.witnesses,
+    ...devices.flatMap(({ addresses }) => addresses.map(({ address }) => address)),
+  ];
+  for (const probe of answered) {
+    const placed = carrying.find(({ role }) => role.name === probe.role);
+    const network = placed?.role.addresses.find(({ address }) => address.text === probe.address);
+    if (!placed || !network || probe.answeredBy === null) continue;
+    const device = deviceName(placed, devices);
+    const gateways = provingQuestions(placed.role, context.config, device, devices).slice(0, provingAddresses(placed.role).length);
+    const nobody = nobodys(network, known);
+    if (nobody.length === 0) continue;
+    const answers = await ask(context, [...gateways, ...nobody.map((address) => silently(address, device))], ownMacs(devices));
+    const macs = answers.map(({ mac }) => mac);
+    if (answersForAll(probe.answeredBy, macs.slice(0, gateways.length), macs.slice(gateways.length))) probe.isProxy = true;
+  }
 }
 
 function silently(address: IpAddress, device: string): Question {

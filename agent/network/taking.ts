@@ -25,13 +25,16 @@ export async function take(context: NetworkContext, say: (text: string) => void)
   const proving = await prove(context, { segments: true, addresses: true });
   try {
     proving.proofs.forEach(refuseSegment);
-    proving.probes.forEach(refuseAnswered);
+    for (const probe of proving.probes) if (!(probe.isProxy && context.despiteProxy)) refuseAnswered(probe);
   } catch (error) {
     await proving.undo();
     throw error;
   }
   for (const { role, evidence } of proving.proofs) say(`${role}: ${evidence}`);
-  say(`nobody answers for ${proving.probes.map(({ address }) => address).join(', ')}`);
+  const free = proving.probes.filter(({ answeredBy }) => answeredBy === null);
+  if (free.length > 0) say(`nobody answers for ${free.map(({ address }) => address).join(', ')}`);
+  for (const { address, answeredBy } of proving.probes)
+    if (answeredBy !== null) say(`${answeredBy} answers for ${address} as it does for everybody (proxy ARP): passed over`);
   try {
     await runSteps(exec, log, takeSteps(config, proving.placed, proving.devices, await routes));
   } catch (error) {
@@ -63,7 +66,15 @@ export function refuseSegment(proof: SegmentProof): void {
   throw new OperatorError(proof.code, `role ${proof.role}: ${proof.evidence}`, remedies[proof.code], refused);
 }
 
-function refuseAnswered({ address, role, answeredBy, error }: AddressProbe): void {
+/** @throws OperatorError `address-taken` or `segment-unproven` when the probe does not say that the address is free. */
+export function refuseAnswered({ address, role, answeredBy, error, isProxy }: AddressProbe): void {
+  if (answeredBy !== null && isProxy)
+    throw new OperatorError(
+      'address-taken',
+      `role ${role}: ${address} is answered by the gateway, ${answeredBy}, which answers for addresses that nobody has, too (proxy ARP)`,
+      'turn proxy ARP off on the gateway; a failover after a proof of fencing goes on with `--override addresses-free`',
+      refused,
+    );
   if (answeredBy !== null)
     throw new OperatorError(
       'address-taken',
@@ -131,7 +142,8 @@ export function announceHeld(context: NetworkContext, devices: readonly Device[]
   return announceThere(context, heldAddresses(context, devices));
 }
 
-function announceThere(context: NetworkContext, held: HeldAddress[]): HeldAddress[] {
+/** As `announceHeld`, for some of them. */
+export function announceThere(context: NetworkContext, held: HeldAddress[]): HeldAddress[] {
   const ports = new Map<string, PacketPort>();
   try {
     for (const { address, role: name, device } of held) {

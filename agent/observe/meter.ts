@@ -17,6 +17,8 @@ export interface Meter {
   hints(count: number): void;
   /** Hints were lost, or a directory had to be rescanned for another reason. */
   rescanned(reason: string): void;
+  /** Service addresses or routes that others removed from the active node were set again. */
+  setAgain(what: 'address' | 'route', count: number): void;
 }
 
 export const silentMeter: Meter = {
@@ -27,4 +29,5 @@ export const silentMeter: Meter = {
   rejected() {},
   hints() {},
   rescanned() {},
+  setAgain() {},
 };

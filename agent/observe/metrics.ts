@@ -79,6 +79,12 @@ function createMeter(registry: Registry): Meter {
   const rejected = counter('rejected_batches_total', 'Batches that the standby rejected, by reason', ['code']);
   const hints = counter('hints_total', 'Hints of the watcher that something may have changed');
   const rescans = counter('rescans_total', 'Directories looked at again because hints were lost or in doubt, by reason', ['reason']);
+  const setAgain = counter(
+    'network_set_again_total',
+    'Service addresses and routes that were removed by others from this active node, and set again',
+    ['what'],
+  );
+  for (const what of ['address', 'route'] as const) setAgain.inc({ what }, 0);
 
   const reasons = new Set<string>();
   return {
@@ -98,6 +104,7 @@ function createMeter(registry: Registry): Meter {
     rejected: (code) => rejected.inc({ code: bounded(reasons, code) }),
     hints: (count) => hints.inc(count),
     rescanned: (reason) => rescans.inc({ reason: bounded(reasons, reason) }),
+    setAgain: (what, count) => setAgain.inc({ what }, count),
   };
 }
 

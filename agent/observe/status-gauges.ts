@@ -1,5 +1,5 @@
 import { Gauge, type Registry } from 'prom-client';
-import type { Status } from '../../protocol/control.ts';
+import { verdictCodes, type Status } from '../../protocol/control.ts';
 
 type Labels = Record<string, string>;
 /** A value and its labels; null when it is not known, then the series is absent. */
@@ -14,6 +14,8 @@ interface GaugeSpec {
 
 const seconds = (iso: string | null): number | null => (iso === null ? null : Date.parse(iso) / 1000);
 const bit = (value: boolean): number => (value ? 1 : 0);
+/** What is left out makes two nodes neither the same nor different. */
+const verifyGauge = { clean: 1, incomplete: 0.5, different: 0, failed: 0 } as const;
 /** The sequence number of a position as `status` shows it (`epoch:seq:checksum`). */
 const sequence = (position: string): number | null => {
   const value = Number(position.split(':')[1] ?? Number.NaN);
@@ -86,6 +88,44 @@ const specs: GaugeSpec[] = [
     help: 'What a takeover now would lose: mailboxes concerned',
     read: (s) => [[s.possibleLoss.mailboxes]],
   },
+  {
+    name: 'doubts',
+    help: 'Places that the standby may have otherwise than the primary, each named in status',
+    read: (s) => [[s.replication.doubtCount]],
+  },
+  {
+    name: 'doubts_of_attributes',
+    help: 'Of the places in doubt, those whose content is on the standby and that lack attributes alone',
+    read: (s) => [[s.replication.doubtsOfAttributes]],
+  },
+  {
+    name: 'lagging_files',
+    help: 'Files of this primary that do not follow for the time being, each alone',
+    read: (s) => [[s.role === 'primary' ? s.replication.laggingCount : null]],
+  },
+  {
+    name: 'lagging_messages',
+    help: 'Messages among the lagging files: the standby does not have them',
+    read: (s) => [[s.role === 'primary' ? s.replication.laggingMessages : null]],
+  },
+  {
+    name: 'lagging_oldest_seconds',
+    help: 'Age of the oldest change of a lagging file that is not durable on the standby',
+    read: (s) => [[s.role === 'primary' ? (s.replication.lagging[0]?.seconds ?? 0) : null]],
+  },
+  { name: 'possible_loss_messages', help: 'What a takeover now would lose: messages', read: (s) => [[s.possibleLoss.messages]] },
+  { name: 'possible_loss_bytes', help: 'What a takeover now would lose: bytes', read: (s) => [[s.possibleLoss.bytes]] },
+  {
+    name: 'copy_complete',
+    help: '1 when all that was there when the copy began is on the standby',
+    read: (s) => [[s.role === 'fenced' ? null : bit(s.possibleLoss.complete)]],
+  },
+  {
+    name: 'verdict',
+    help: 'How this node stands; 1 for the one that it is',
+    labels: ['code'],
+    read: (s) => verdictCodes.map((code) => [bit(s.verdict.code === code), { code }]),
+  },
   { name: 'unproven_directories', help: 'Directories whose replica may differ', read: (s) => [[s.replication.unproven.length]] },
   {
     name: 'foreign_writes',
@@ -97,6 +137,15 @@ const specs: GaugeSpec[] = [
     help: '1 while sending stands still, by reason',
     labels: ['code'],
     read: (s) => (s.replication.held ? [[1, { code: s.replication.held.code }]] : []),
+  },
+  {
+    name: 'held_places',
+    help: 'Places of which nothing is taken away on the standby, by reason; everything beside them goes on',
+    labels: ['code'],
+    read: (s) =>
+      ['mass-delete', 'root-missing', 'root-changed', 'root-unreadable', 'mount-missing', 'mount-changed', 'standby-mount', 'left-out'].map(
+        (code) => [s.replication.heldPlaces.filter((place) => place.code === code).length, { code }],
+      ),
   },
   { name: 'fill_done_files', help: 'Initial fill: files done', read: (s) => [[s.replication.fill?.filesDone ?? null]] },
   { name: 'fill_total_files', help: 'Initial fill: files in all', read: (s) => [[s.replication.fill?.filesTotal ?? null]] },
@@ -111,6 +160,12 @@ const specs: GaugeSpec[] = [
     read: (s) => s.roots.map((r) => [r.freeBytes, { root: r.name }]),
   },
   {
+    name: 'root_file_systems_missing',
+    help: 'File systems of a root that are not mounted, or are other ones than before, on this node or on the standby',
+    labels: ['root'],
+    read: (s) => s.roots.map((r) => [r.missing, { root: r.name }]),
+  },
+  {
     name: 'watcher_info',
     help: 'The watcher that runs; always 1',
     labels: ['watcher'],
@@ -119,21 +174,62 @@ const specs: GaugeSpec[] = [
   { name: 'watches', help: 'Kernel watches in use', read: (s) => [[s.capture.watches]] },
   { name: 'watcher_overflows', help: 'How often the watcher lost hints since the agent started', read: (s) => [[s.capture.overflows]] },
   {
-    name: 'skipped_files',
-    help: 'Entries that are not replicated, by kind',
-    labels: ['kind'],
-    read: (s) => s.skipped.map((k) => [k.count, { kind: k.kind }]),
+    name: 'left_out_places',
+    help: 'Places that are not replicated on purpose, by reason',
+    labels: ['reason'],
+    read: (s) => s.leftOut.map(({ reason, count }) => [count, { reason }]),
+  },
+  {
+    name: 'left_out_unexpected_places',
+    help: 'Of these, those of which mail may be missing on the standby, by reason',
+    labels: ['reason'],
+    read: (s) => s.leftOut.map(({ reason, unexpected }) => [unexpected, { reason }]),
+  },
+  {
+    name: 'mta_queue_messages',
+    help: "Accepted mail that waits in an MTA's queue and is not replicated: of this node, and of the other one as it last said",
+    labels: ['node'],
+    read: (s) => s.queues.map(({ node, messages }) => [messages, { node }]),
+  },
+  {
+    name: 'mta_queue_oldest_timestamp_seconds',
+    help: "When the oldest message of an MTA's queue came in",
+    labels: ['node'],
+    read: (s) => s.queues.map(({ node, oldestAt }) => [seconds(oldestAt), { node }]),
+  },
+  {
+    name: 'mta_queue_reading_timestamp_seconds',
+    help: "When the messages of an MTA's queue were last counted",
+    labels: ['node'],
+    read: (s) => s.queues.map(({ node, at }) => [seconds(at), { node }]),
+  },
+  {
+    name: 'certificate_expiry_timestamp_seconds',
+    help: 'When the certificate ends that clients of the mail server of this node see, or would see after a takeover',
+    labels: ['name'],
+    read: (s) => s.certificates.map(({ name, endsAt }) => [seconds(endsAt), { name }]),
+  },
+  {
+    name: 'certificate_usable',
+    help: '1 when such a certificate and its key can be read and belong together',
+    labels: ['name'],
+    read: (s) => s.certificates.map(({ name, problem }) => [bit(problem === null), { name }]),
   },
   { name: 'last_verify_timestamp_seconds', help: 'When verification last ended', read: (s) => [[seconds(s.lastVerify?.at ?? null)]] },
   {
     name: 'last_verify_clean',
-    help: '1 when the last verification found no difference',
-    read: (s) => [[s.lastVerify ? bit(s.lastVerify.result === 'clean') : null]],
+    help: '1 when the last verification found no difference, 0.5 when it found none in all that is not left out, held or in doubt',
+    read: (s) => [[s.lastVerify && verifyGauge[s.lastVerify.result]]],
   },
   {
     name: 'last_verify_differences',
     help: 'Differences that the last verification found',
     read: (s) => [[s.lastVerify?.differences ?? null]],
+  },
+  {
+    name: 'last_verify_left_out_places',
+    help: 'Places that the last verification could not compare, because they are left out, held or in doubt',
+    read: (s) => [[s.lastVerify?.leftOut ?? null]],
   },
   { name: 'state_free_bytes', help: 'Free bytes of the file system that holds the state directory', read: (s) => [[s.state.freeBytes]] },
   {
@@ -162,7 +258,7 @@ const specs: GaugeSpec[] = [
     labels: ['code'],
     read: (s) =>
       s.appliance?.addresses
-        ? ['address-conflict', 'address-missing'].map((code) => [
+        ? ['address-conflict', 'address-missing', 'address-flapping'].map((code) => [
             s.appliance?.alarms.filter((alarm) => alarm.code === code).length ?? 0,
             { code },
           ])
@@ -201,6 +297,17 @@ const specs: GaugeSpec[] = [
     help: '1 when the connection to the peer fails for its key or certificate',
     read: (s) => [[bit(!s.peer.connected && keyTrouble.test(s.peer.lastError ?? ''))]],
   },
+  {
+    name: 'can_take_over',
+    help: '1 when no check forbids that this node takes over now, 0 when one does; absent on a primary and while it is not known',
+    read: (s) => [[s.canTakeOver && bit(s.canTakeOver.can)]],
+  },
+  {
+    name: 'takeover_check_failing',
+    help: '1 for each check that forbids that this node takes over now',
+    labels: ['guard'],
+    read: (s) => (s.canTakeOver?.reasons ?? []).map(({ guard }) => [1, { guard }]),
+  },
   { name: 'warnings', help: 'Warnings that stand, by code', labels: ['code'], read: (s) => countByCode(s.warnings) },
 ];
 
@@ -213,7 +320,7 @@ function servicesRunning(state: 'running' | 'stopped' | 'partial' | 'unknown' | 
 
 /** Levels that need neither the peer nor a person. */
 function automaticLevels({ appliance }: Status): NonNullable<Status['appliance']>['fencing'] {
-  return (appliance?.fencing ?? []).filter(({ type }) => type === 'agent' || type === 'command');
+  return (appliance?.fencing ?? []).filter(({ type }) => type === 'agent' || type === 'command' || type === 'all');
 }
 
 function countByCode(warnings: Status['warnings']): Reading[] {

@@ -1,3 +1,7 @@
+import type { DirectoryId } from './directory-id.ts';
+
+export { errnoCode } from './errno.ts';
+
 /**
  * A path or file name as the kernel has it: bytes, carried one byte a character (latin1).
  *
@@ -8,7 +12,13 @@ export type BytePath = string;
 
 export type FileKind = 'file' | 'dir' | 'symlink' | 'other';
 
-/** What `lstat` and `fstat` tell. Times in nanoseconds since the Unix epoch, sizes in bytes. */
+/**
+ * What `lstat` and `fstat` tell. Times in nanoseconds since the Unix epoch, sizes in bytes.
+ *
+ * The kernel keeps seconds in 64 bits, so a modification time that somebody set may lie far outside of 64 bits of
+ * nanoseconds; one beyond `mtimeNsMax` is given as that. Of the other times, which nobody sets, the low 64 bits are given:
+ * they serve for being compared alone.
+ */
 export interface Stat {
   kind: FileKind;
   dev: bigint;
@@ -24,6 +34,9 @@ export interface Stat {
   /** Birth time; 0 where the file system has none. */
   btimeNs: bigint;
 }
+
+/** The modification time furthest from 1970, either way, that is carried: seconds are exact numbers. */
+export const mtimeNsMax = BigInt(Number.MAX_SAFE_INTEGER) * 1_000_000_000n;
 
 export interface DirEntry {
   name: BytePath;
@@ -73,6 +86,11 @@ export interface Files {
   readFile(path: BytePath, limit: number): FileRead | null;
   /** Opens a regular file for reading; null when missing or not a regular file. */
   openRead(path: BytePath): number | null;
+  /**
+   * Opens a copy of a regular file as it is at one moment, whoever writes to it: a clone that shares its blocks and has no
+   * name. Null where the file system has no such copies, or the file is missing.
+   */
+  openSnapshot(path: BytePath): number | null;
   /** Makes a new file, mode 0600, for writing and reading; error EEXIST when there is one. */
   create(path: BytePath): number;
   fstat(fd: number): Stat;
@@ -80,6 +98,10 @@ export interface Files {
   read(fd: number, into: Buffer, offset: number, length: number, position: number): number;
   /** Writes all of `data` at `position`. */
   write(fd: number, data: Buffer, position: number): void;
+  /** Gives an open file this size; what is added is a hole and reads as zeros. */
+  truncate(fd: number, size: number): void;
+  /** Resolves when the content written so far to an open file is on stable storage. Its name is another matter. */
+  fdatasync(fd: number): Promise<void>;
   close(fd: number): void;
   /** Copies content of a regular file to a new file (reflink where the file system can), mode 0600. */
   copyFile(from: BytePath, to: BytePath): void;
@@ -102,6 +124,24 @@ export interface Files {
   /** Resolves when everything written so far to the file system that holds `path` is on stable storage. */
   syncfs(path: BytePath): Promise<void>;
   space(path: BytePath): Space;
+  /** What tells a directory and its file system from others; null when there is no directory. Follows a symbolic link. */
+  identity(path: BytePath): DirectoryId | null;
+  /** Puts a mark on a directory, durable at once, which `identity` tells and no other call; false when the file system takes none. */
+  mark(path: BytePath, value: string): boolean;
+  /** Mount points strictly below a directory (a symbolic link to one is followed), relative to it; outer ones before those inside them. */
+  mountPoints(dir: BytePath): BytePath[];
+  /**
+   * Names the mount that a directory lies on; the same disk that is mounted anew has another name, also at the same place. Null
+   * when there is no directory.
+   *
+   * Linux before 6.8 gives the name of a mount to another one when nothing uses the old one any more, as a watcher's descriptor does.
+   */
+  mountId(dir: BytePath): string | null;
+  /**
+   * Two directories with the same value can rename and link between them: same mount, same subvolume, same project quota.
+   * It holds as long as nothing is mounted or unmounted. Null when there is no directory.
+   */
+  renameRegion(dir: BytePath): string | null;
 }
 
 /** For people: decodes a byte path as UTF-8, showing bytes that are not UTF-8 and control characters as \xHH. */
@@ -130,10 +170,4 @@ export function parentPath(path: BytePath): BytePath {
 /** The last component of a path. */
 export function baseName(path: BytePath): BytePath {
   return path.slice(path.lastIndexOf('/') + 1);
-}
-
-/** The errno name of an error of the operating system, or undefined. */
-export function errnoCode(error: unknown): string | undefined {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-  return typeof code === 'string' ? code : undefined;
 }

@@ -1,11 +1,23 @@
 /** One write: a value to put, or null to delete the key. */
 export type KvWrite = readonly [key: Buffer, value: Buffer | null];
 
+/** Why the store cannot, or soon cannot, be written to disk. */
+export interface StoreTrouble {
+  code: 'state-full' | 'state-unwritable';
+  /** What is wrong and where, for people. */
+  detail: string;
+  remedy: string;
+}
+
 /**
  * An ordered, durable key-value store with atomic commits.
  *
  * `commit` is visible at once and atomic, also after a crash, but durable only when a `flushed()` that was called
  * after it has resolved: nothing is acknowledged before that (I1).
+ *
+ * A disk that takes nothing, because it is full or fails, makes no commit fail: what was committed stays visible and waits
+ * in memory, in its order, and `flushed()` resolves when the disk has taken it. `trouble` says so; whoever brings more
+ * than a small record stops meanwhile, so that what waits stays small (I12).
  */
 export interface Kv {
   get(key: Buffer): Buffer | undefined;
@@ -16,5 +28,7 @@ export interface Kv {
   range(start: Buffer, end: Buffer, options?: { limit?: number; reverse?: boolean }): Iterable<[Buffer, Buffer]>;
   commit(writes: readonly KvWrite[]): void;
   flushed(): Promise<void>;
+  /** Null while the disk takes what is written. */
+  readonly trouble: StoreTrouble | null;
   close(): Promise<void>;
 }

@@ -42,6 +42,18 @@ export function checkLmdbFile(file: string): void {
   }
 }
 
+/** What of an open LMDB file is in use; zeros of one that is new. @throws Error when its head is destroyed. */
+export function usedOf(fd: number): { usedBytes: number; pageSize: number } {
+  const first = readMeta(fd, 0);
+  const second = first === null ? null : readMeta(fd, first.pageSize);
+  if (first === null || second === null) {
+    if (fs.fstatSync(fd).size === 0) return { usedBytes: 0, pageSize: 4096 };
+    throw new Error('it is not an LMDB file, or its head is destroyed');
+  }
+  const { pageSize, lastPage } = first.transaction > second.transaction ? first : second;
+  return { usedBytes: (lastPage + 1) * pageSize, pageSize };
+}
+
 function readMeta(fd: number, position: number): Meta | null {
   const page = Buffer.alloc(META.bytes);
   if (fs.readSync(fd, page, 0, page.length, position) < page.length) return null;
@@ -67,9 +79,10 @@ function checkPage(fd: number, pageSize: number, fileSize: number, number: bigin
   const isBranch = (flags & PAGE.branch) !== 0;
   if (depth > DEPTH_MAX || (!isBranch && (flags & PAGE.leaf) === 0)) throw new Error(`page ${number} is destroyed`);
   if (flags & PAGE.leaf2) return;
-  const lower = page.readUInt16LE(PAGE.lower);
+  // Offsets within a page count from the end of its header.
+  const lower = PAGE.pointers + page.readUInt16LE(PAGE.lower);
   for (let at = PAGE.pointers; at < lower && at + 2 <= pageSize; at += 2) {
-    const node = page.readUInt16LE(at);
+    const node = PAGE.pointers + page.readUInt16LE(at);
     if (node + NODE.key > pageSize) throw new Error(`page ${number} is destroyed`);
     const low = page.readUInt16LE(node + NODE.low);
     const high = page.readUInt16LE(node + NODE.high);

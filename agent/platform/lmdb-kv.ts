@@ -1,12 +1,22 @@
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
-import { open, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
+import { open, type RangeOptions, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
+import type { Clock } from './clock.ts';
+import { systemClock } from './clock.ts';
 import { OperatorError } from './errors.ts';
 import { errnoCode } from './files.ts';
 import type { Kv, KvWrite } from './kv.ts';
-import { checkLmdbFile } from './lmdb-check.ts';
+import { checkLmdbFile, usedOf } from './lmdb-check.ts';
+import { silentLog, type Log } from './log.ts';
+import { walkLmdbFile } from './lmdb-walk.ts';
 import { mappableBytes, MappedMemory } from './mapped-memory.ts';
 import { tryLock } from './native.ts';
+import { damagedStore, readFailure, unwritableStore, writeFailure } from './store-errors.ts';
+import { overwriteInPlace, StoreBlocks } from './store-blocks.ts';
+import { breakSeal, seal, wasClosed } from './store-seal.ts';
+import { storeRoom } from './store-room.ts';
+import { WaitingKv, WriteFailed, type PlainStore, type StoreRoom } from './waiting-kv.ts';
 
 /** Longest key in bytes (LMDB with pages of 4096 bytes). */
 export const KEY_BYTES_MAX = 1978;
@@ -37,25 +47,94 @@ const openOptions: RootDatabaseOptions & { permissionsMode: number; noReadAhead:
   permissionsMode: 0o600,
 };
 
+export interface OpenOptions {
+  clock?: Clock;
+  log?: Log;
+  /** A read met damage: nothing that this store says can be trusted any more. */
+  onDamage?: (error: OperatorError) => void;
+}
+
+/** The store's file in its directory. */
+export const storeFileName = 'data.mdb';
+
 /**
  * Opens, or makes, the store in `dir`. One process at a time.
  *
- * @throws OperatorError `store-locked`, `store-unwritable`, `store-unmappable` or `store-damaged`.
+ * @throws OperatorError `store-locked`, `store-unwritable`, `state-unwritable`, `store-unmappable` or `store-damaged`.
  */
-export function openLmdbKv(dir: string): Kv {
-  const file = path.join(dir, 'data.mdb');
+export function openLmdbKv(dir: string, options: OpenOptions = {}): Kv {
+  return openLocked(dir, lockDirectory(dir), options);
+}
+
+/**
+ * The same, and reads the whole file first unless it was closed in order: LMDB meets damage by ending the process, and
+ * whatever ended it may have been that. `check` is told of each record, and throws at one that cannot be read.
+ */
+export async function openCheckedKv(dir: string, check: (key: Buffer, value: Buffer) => void, options: OpenOptions = {}): Promise<Kv> {
+  const { clock = systemClock, log = silentLog } = options;
+  const file = path.join(dir, storeFileName);
   const lock = lockDirectory(dir);
-  let db: RootDatabase<Buffer, Buffer> | undefined;
+  try {
+    if (!wasClosed(dir, file)) {
+      const started = clock.monotonicMs();
+      let records = 0;
+      const entry = (key: Buffer, value: Buffer): void => {
+        records++;
+        check(key, value);
+      };
+      await walkLmdbFile(file, { entry, clock });
+      if (records > 0)
+        log.info({ records, ms: Math.round(clock.monotonicMs() - started) }, 'the store was not closed in order; it was read and is whole');
+    }
+  } catch (error) {
+    fs.closeSync(lock);
+    if (errnoCode(error) !== undefined) throw openError(file, error);
+    throw damagedStore(file, error instanceof Error ? error.message : String(error));
+  }
+  return openLocked(dir, lock, options);
+}
+
+/** `lock` is closed when it fails. */
+function openLocked(dir: string, lock: number, { clock = systemClock, log = silentLog, onDamage = () => {} }: OpenOptions): Kv {
+  const file = path.join(dir, storeFileName);
   try {
     checkLmdbFile(file);
-    db = open<Buffer, Buffer>(file, { ...openOptions, mapSize: mapSizeOf(file) });
-    return new LmdbKv(db, lock, new MappedMemory(file, RESIDENT_BYTES_MAX));
+    breakSeal(dir);
+    if (!fs.existsSync(file)) overwriteInPlace(dir);
+    const room = storeRoom(dir);
+    return new WaitingKv(new LmdbStore(file, lock, room, onDamage), room, { clock, log });
   } catch (error) {
-    void db?.close();
     fs.closeSync(lock);
     if (error instanceof OperatorError) throw error;
     throw openError(file, error);
   }
+}
+
+/** Where file systems of memory are found; the first that can be written is taken. */
+const memoryDirs = ['/dev/shm', '/run', os.tmpdir()];
+
+/**
+ * Opens the file by a link in a directory of its own in memory, because LMDB puts its table of readers beside the name by
+ * which it is told of the file, and maps that for writing: on a disk that is full, touching such a page ends the process (SIGBUS).
+ * Only this process opens the store, so the table need not be found by others, nor outlive it.
+ */
+function openBesideMemory(file: string): RootDatabase<Buffer, Buffer> {
+  const options = { ...openOptions, mapSize: mapSizeOf(file) };
+  for (const parent of memoryDirs) {
+    let dir: string;
+    try {
+      dir = fs.mkdtempSync(path.join(parent, 'mailtwin-store-'));
+    } catch {
+      continue;
+    }
+    try {
+      fs.symlinkSync(path.resolve(file), path.join(dir, 'data.mdb'));
+      return open<Buffer, Buffer>(path.join(dir, 'data.mdb'), options);
+    } finally {
+      fs.rmSync(dir, { recursive: true, force: true });
+    }
+  }
+  return open<Buffer, Buffer>(file, options);
 }
 
 function mapSizeOf(file: string): number {
@@ -69,7 +148,8 @@ function mapSizeOf(file: string): number {
   );
 }
 
-function lockDirectory(dir: string): number {
+/** The lock that keeps a second process away; it ends with the descriptor. @throws OperatorError `store-locked`. */
+export function lockDirectory(dir: string): number {
   let fd: number;
   try {
     fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
@@ -86,48 +166,56 @@ function lockDirectory(dir: string): number {
   );
 }
 
+/** What is neither damage nor ours is the system's: a disk or a user that may not write. */
 function openError(file: string, error: unknown): OperatorError {
-  const text = error instanceof Error ? error.message : String(error);
-  const code = errnoCode(error);
-  if (
-    code === 'EACCES' ||
-    code === 'EPERM' ||
-    code === 'EROFS' ||
-    code === 'ENOSPC' ||
-    code === 'ENOTDIR' ||
-    /Permission denied|Read-only file system|No space left/.test(text)
-  ) {
-    return new OperatorError(
-      'store-unwritable',
-      `cannot write ${file}: ${text}`,
-      'Make the state directory writable for the user that runs the agent, with free space.',
-    );
-  }
-  return damaged(file, text);
+  const failure = writeFailure(file, error, null);
+  if (failure instanceof OperatorError) return failure;
+  const isSystems = failure instanceof WriteFailed || errnoCode(error) !== undefined;
+  return isSystems ? unwritableStore(file, error) : damagedStore(file, error instanceof Error ? error.message : String(error));
 }
 
-function damaged(file: string, text: string): OperatorError {
-  return new OperatorError(
-    'store-damaged',
-    `${file} cannot be used: ${text}`,
-    'Check the disk. Then move the state directory’s database away and start the agent: it compares both stores anew.',
-  );
-}
-
-class LmdbKv implements Kv {
-  readonly #db: RootDatabase<Buffer, Buffer>;
+/** LMDB itself. A commit that returned is on disk. */
+class LmdbStore implements PlainStore {
+  readonly #file: string;
   readonly #lock: number;
-  readonly #memory: MappedMemory;
+  readonly #room: StoreRoom;
+  readonly #onDamage: (error: OperatorError) => void;
+  readonly #fd: number;
+  readonly #blocks: StoreBlocks;
+  #db: RootDatabase<Buffer, Buffer>;
+  #memory: MappedMemory;
+  /** A page of meta could not be written: LMDB takes nothing more before it is opened again. */
+  #mustReopen = false;
 
-  constructor(db: RootDatabase<Buffer, Buffer>, lock: number, memory: MappedMemory) {
-    this.#db = db;
+  constructor(file: string, lock: number, room: StoreRoom, onDamage: (error: OperatorError) => void) {
+    this.#file = file;
     this.#lock = lock;
-    this.#memory = memory;
+    this.#room = room;
+    this.#onDamage = onDamage;
+    this.#fd = fs.openSync(file, 'a+', 0o600);
+    try {
+      this.#blocks = new StoreBlocks(this.#fd, path.dirname(file));
+      this.#db = openBesideMemory(file);
+      this.#memory = new MappedMemory(file, RESIDENT_BYTES_MAX);
+    } catch (error) {
+      fs.closeSync(this.#fd);
+      throw error;
+    }
   }
 
   get(key: Buffer): Buffer | undefined {
     this.#memory.touched(1);
-    return this.#db.getBinary(key);
+    try {
+      return this.#db.getBinary(key);
+    } catch (error) {
+      throw this.#readFailure(error);
+    }
+  }
+
+  #readFailure(error: unknown): unknown {
+    const failure = readFailure(this.#file, error);
+    if (failure instanceof OperatorError) this.#onDamage(failure);
+    return failure;
   }
 
   /** Reads in chunks, so that no cursor stays open between two steps of the caller. */
@@ -139,7 +227,7 @@ class LmdbKv implements Kv {
     while (left > 0) {
       const limit = Math.min(left, chunkSize);
       const bounds = options.reverse ? { end: start, inclusiveEnd: true, reverse: true } : { end };
-      const chunk = [...this.#db.getRange({ start: from, exclusiveStart, limit, ...bounds })];
+      const chunk = this.#chunk({ start: from, exclusiveStart, limit, ...bounds });
       this.#memory.touched(chunk.length);
       for (const { key, value } of chunk) yield [key, value];
       const last = chunk.at(-1);
@@ -150,26 +238,55 @@ class LmdbKv implements Kv {
     }
   }
 
-  commit(writes: readonly KvWrite[]): void {
-    if (writes.length === 0) return;
-    const db = this.#db;
-    this.#memory.touched(writes.length);
-    // The callback gives nothing back: given a promise, and put returns one, lmdb would keep the transaction open.
-    db.transactionSync(() => {
-      for (const [key, value] of writes) {
-        if (value === null) void db.remove(key);
-        else void db.put(key, value);
-      }
-    });
+  #chunk(options: RangeOptions): { key: Buffer; value: Buffer }[] {
+    try {
+      return [...this.#db.getRange(options)];
+    } catch (error) {
+      throw this.#readFailure(error);
+    }
   }
 
-  /** Every commit that returned is on disk already. */
-  flushed(): Promise<void> {
-    return Promise.resolve();
+  /** @throws WriteFailed when the disk does not take it: then nothing is written. */
+  commit(writes: readonly KvWrite[]): void {
+    this.#memory.touched(writes.length);
+    try {
+      this.#reserveBlocks(writes);
+      if (this.#mustReopen) this.#reopen();
+      const db = this.#db;
+      // The callback gives nothing back: given a promise, and put returns one, lmdb would keep the transaction open.
+      db.transactionSync(() => {
+        for (const [key, value] of writes) {
+          if (value === null) void db.remove(key);
+          else void db.put(key, value);
+        }
+      });
+    } catch (error) {
+      const failure = writeFailure(this.#file, error, this.#room.freeBytes());
+      if (failure instanceof OperatorError) this.#onDamage(failure);
+      // Whether the page of meta was the one that failed is not told.
+      if (failure instanceof WriteFailed) this.#mustReopen = failure.isFatal;
+      throw failure;
+    }
+  }
+
+  #reserveBlocks(writes: readonly KvWrite[]): void {
+    const { usedBytes, pageSize } = usedOf(this.#fd);
+    let bytes = 0;
+    for (const [key, value] of writes) bytes += key.length + (value?.length ?? 0) + 16;
+    if (!this.#blocks.reserve(usedBytes, pageSize, { keys: writes.length, bytes })) throw new WriteFailed('the disk is full', true);
+  }
+
+  #reopen(): void {
+    void this.#db.close();
+    this.#db = openBesideMemory(this.#file);
+    this.#memory = new MappedMemory(this.#file, RESIDENT_BYTES_MAX);
+    this.#mustReopen = false;
   }
 
   async close(): Promise<void> {
     await this.#db.close();
+    fs.closeSync(this.#fd);
+    seal(path.dirname(this.#file), this.#file);
     fs.closeSync(this.#lock);
   }
 }

@@ -62,14 +62,15 @@ export function llistxattr(path: PathArg, list: Uint8Array): number {
   return (typeof path === 'string' ? llistxattrText : llistxattrBytes)(path, list, list.length) as number;
 }
 
-/** getxattr(2) and its kin with the path as bytes; they are too rare to need the shape for strings. */
+/** getxattr(2) and its kin with path and name as NUL-ended bytes; they are too rare to need the shape for strings. */
 export const xattrCalls = {
-  lget: libc.func('int64_t lgetxattr(const void *path, const char *name, void *value, size_t size)'),
-  lset: libc.func('int lsetxattr(const void *path, const char *name, const void *value, size_t size, int flags)'),
-  lremove: libc.func('int lremovexattr(const void *path, const char *name)'),
+  lget: libc.func('int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)'),
+  lset: libc.func('int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)'),
+  lremove: libc.func('int lremovexattr(const void *path, const void *name)'),
+  fget: libc.func('int64_t fgetxattr(int fd, const void *name, void *value, size_t size)'),
   flist: libc.func('int64_t flistxattr(int fd, void *list, size_t size)'),
-  fset: libc.func('int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)'),
-  fremove: libc.func('int fremovexattr(int fd, const char *name)'),
+  fset: libc.func('int fsetxattr(int fd, const void *name, const void *value, size_t size, int flags)'),
+  fremove: libc.func('int fremovexattr(int fd, const void *name)'),
 };
 
 const renameat2Text = libc.func('int renameat2(int fromDir, const char *from, int toDir, const char *to, uint32_t flags)');
@@ -90,6 +91,14 @@ const copyFileRangeFunc = libc.func(
 /** copy_file_range(2) at the descriptors' own positions: bytes copied, sharing blocks where the file system can. */
 export function copyFileRange(from: number, to: number, length: number): number {
   return copyFileRangeFunc(from, null, to, null, length, 0) as number;
+}
+
+const ficloneFunc = libc.func('int ioctl(int fd, unsigned long request, int source)');
+
+/** ioctl_ficlone(2): 0 when `target` now shares the blocks of `source`. */
+export function ficlone(target: number, source: number): number {
+  const FICLONE = 0x4004_9409;
+  return ficloneFunc(target, FICLONE, source) as number;
 }
 
 const syncfsFunc = libc.func('int syncfs(int fd)');
@@ -144,6 +153,34 @@ export function errnoError(code: string, syscall: string, path?: string): NodeJS
   return error;
 }
 
+const fallocateFunc = libc.func('int posix_fallocate(int fd, int64_t offset, int64_t length)');
+
+/** posix_fallocate(3): gives a file blocks of its own from its beginning. False when the disk has not so many. */
+export function allocate(fd: number, length: number): boolean {
+  return fallocateFunc(fd, 0, length) === 0;
+}
+
+const fallocateKeepFunc = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+
+/** fallocate(2) with FALLOC_FL_KEEP_SIZE: gives a range of a file blocks, also behind its end. */
+export function allocateAhead(fd: number, offset: number, length: number): 'allocated' | 'full' | 'unsupported' {
+  const keepSize = 1;
+  if (fallocateKeepFunc(fd, keepSize, offset, length) === 0) return 'allocated';
+  const code = lastErrno();
+  return code === 'EOPNOTSUPP' || code === 'ENOTSUP' || code === 'ENOSYS' ? 'unsupported' : 'full';
+}
+
+const exitFunc = libc.func('void _exit(int status)');
+
+/**
+ * _exit(2): the process ends now. `process.exit` waits for the thread pool, and a thread that is stuck in a call to a
+ * dead disk would keep it for ever.
+ */
+export function exitNow(exitCode: number): never {
+  exitFunc(exitCode);
+  throw new Error('_exit returned');
+}
+
 const flockFunc = libc.func('int flock(int fd, int operation)');
 
 /** flock(2) for writing, without waiting: false when somebody else has it. It ends with the descriptor or the process. */
@@ -152,4 +189,39 @@ export function tryLock(fd: number): boolean {
   const code = lastErrno();
   if (code === 'EWOULDBLOCK' || code === 'EAGAIN') return false;
   throw errnoError(code, 'flock');
+}
+
+const statfsFunc = libc.func('int statfs(const void *path, void *into)');
+
+/** statfs(2). `into` holds at least 256 bytes. */
+export function statfs(path: PathArg, into: Uint8Array): number {
+  return statfsFunc(typeof path === 'string' ? Buffer.from(`${path}\0`) : path, into) as number;
+}
+
+const ioctlFunc = libc.func('int ioctl(int fd, unsigned long request, void *argument)');
+
+/** ioctl(2) whose argument is a block of memory. */
+export function ioctl(fd: number, request: number, argument: Uint8Array): number {
+  return ioctlFunc(fd, request, argument) as number;
+}
+
+/** The flag of a file or directory that has it overwritten in place (chattr +C): whether it stands, or sets it where that is possible. */
+export function noCopyOnWrite(fd: number, what: 'is' | 'set'): boolean {
+  const [getFlags, setFlags, noCow] = [0x80086601, 0x40086602, 0x0080_0000];
+  const flags = Buffer.alloc(8);
+  if (ioctl(fd, getFlags, flags) !== 0) return false;
+  if (what === 'is') return (flags.readUInt32LE(0) & noCow) !== 0;
+  flags.writeUInt32LE((flags.readUInt32LE(0) | noCow) >>> 0, 0);
+  return ioctl(fd, setFlags, flags) === 0;
+}
+
+const pollFunc = libc.func('int poll(void *fds, uint64_t count, int timeoutMs)');
+
+/** Whether something out of the ordinary waits on a descriptor (POLLERR or POLLPRI), without waiting. */
+export function hasException(fd: number): boolean {
+  const exceptions = 2 | 8;
+  const fds = Buffer.alloc(8);
+  fds.writeInt32LE(fd, 0);
+  fds.writeInt16LE(exceptions, 4);
+  return (pollFunc(fds, 1, 0) as number) > 0 && (fds.readInt16LE(6) & exceptions) !== 0;
 }

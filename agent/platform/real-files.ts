@@ -1,13 +1,15 @@
 import fs from 'node:fs';
 import type { BytePath, DirEntry, FileKind, FileRead, Files, MetaChange, Space, Stat, Xattrs } from './files.ts';
-import { errnoCode } from './files.ts';
+import { errnoCode, mtimeNsMax } from './files.ts';
 import * as native from './native.ts';
+import { identity, mark, mountId, mountPoints, renameRegion } from './real-mounts.ts';
 import { readXattrs, readXattrsOpen, writeXattrs } from './xattrs.ts';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_DIRECTORY, S_IFMT, S_IFREG, S_IFDIR, S_IFLNK } = fs.constants;
 /** Not in Node's constants, because libuv sets it by itself. */
 const O_CLOEXEC = 0o2000000;
 const O_PATH = 0o10000000;
+const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 
 /** struct statx, read through views of one buffer: calls are synchronous, so that one is enough. */
 const statxBuffer = Buffer.alloc(256);
@@ -45,6 +47,16 @@ function nanoseconds(offset: number): bigint {
   return (i64[offset >> 3] as bigint) * 1_000_000_000n + BigInt(u32[(offset >> 2) + 2] as number);
 }
 
+function modificationTime(offset: number): bigint {
+  const timeNs = nanoseconds(offset);
+  return timeNs > mtimeNsMax ? mtimeNsMax : timeNs < -mtimeNsMax ? -mtimeNsMax : timeNs;
+}
+
+/** A damaged file system may give any number for a time that nobody can set. */
+function identityTime(offset: number): bigint {
+  return BigInt.asIntN(64, nanoseconds(offset));
+}
+
 /** Field offsets: linux/stat.h, struct statx. */
 function statFromBuffer(): Stat {
   const mode = u16[14] as number;
@@ -57,9 +69,9 @@ function statFromBuffer(): Stat {
     mode: mode & 0o7777,
     uid: u32[5] as number,
     gid: u32[6] as number,
-    mtimeNs: nanoseconds(112),
-    ctimeNs: nanoseconds(96),
-    btimeNs: (u32[0] as number) & STATX_BTIME ? nanoseconds(80) : 0n,
+    mtimeNs: modificationTime(112),
+    ctimeNs: identityTime(96),
+    btimeNs: (u32[0] as number) & STATX_BTIME ? identityTime(80) : 0n,
   };
 }
 
@@ -109,6 +121,22 @@ function readFully(fd: number, into: Buffer, position: number): number {
     done += n;
   }
   return done;
+}
+
+/** The clone lies in the file's own directory, where it needs no name and so tells no watcher of itself. */
+function openSnapshot(path: BytePath): number | null {
+  const source = openRegular(path);
+  if (source === null) return null;
+  try {
+    const dir = path.slice(0, path.lastIndexOf('/') + 1) || '.';
+    const clone = native.open(native.cPath(dir), O_TMPFILE | O_RDWR | O_CLOEXEC, 0o600);
+    if (clone < 0) return null;
+    if (native.ficlone(clone, source.fd) === 0) return clone;
+    fs.closeSync(clone);
+    return null;
+  } finally {
+    fs.closeSync(source.fd);
+  }
 }
 
 /** Small files share blocks: a block of its own for each would cost the collector more than reading it. */
@@ -353,10 +381,13 @@ export const realFiles: Files = {
   readdir,
   readFile,
   openRead: (path) => openRegular(path)?.fd ?? null,
+  openSnapshot,
   create,
   fstat,
   read: (fd, into, offset, length, position) => fs.readSync(fd, into, offset, length, position),
   write,
+  truncate: (fd, size) => fs.ftruncateSync(fd, size),
+  fdatasync: (fd) => new Promise((resolve, reject) => fs.fdatasync(fd, (error) => (error ? reject(error) : resolve()))),
   close: (fd) => fs.closeSync(fd),
   copyFile,
   setMeta,
@@ -372,4 +403,9 @@ export const realFiles: Files = {
   readlink: (path) => fs.readlinkSync(nodePath(path), 'latin1'),
   syncfs,
   space,
+  identity,
+  mark,
+  mountPoints,
+  mountId,
+  renameRegion,
 };

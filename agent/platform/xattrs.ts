@@ -7,13 +7,23 @@ const buffer = Buffer.allocUnsafeSlow(64 * 1024);
 /** Where attributes are set: a path with its NUL (links are not followed), or an open file. */
 export type XattrTarget = { path: string; cPath: Buffer } | { fd: number };
 
+/** Where a mark of ours is: only root can set the first one, which nobody else sees. */
+const markNames = ['trusted.mailtwin', 'user.mailtwin'];
+
 /** Only what belongs to users and mail servers travels; `security.*` and `trusted.*` are this host's business. */
 function isReplicable(name: string): boolean {
-  return name.startsWith('user.') || name === 'system.posix_acl_access' || name === 'system.posix_acl_default';
+  return (
+    (name.startsWith('user.') && !markNames.includes(name)) || name === 'system.posix_acl_access' || name === 'system.posix_acl_default'
+  );
 }
 
 function names(listBytes: number): string[] {
   return buffer.toString('latin1', 0, listBytes).split('\0').filter(isReplicable);
+}
+
+/** A name as C has it: bytes, which need not be UTF-8. */
+function cName(name: string): Buffer {
+  return Buffer.from(`${name}\0`, 'latin1');
 }
 
 /** What makes a file system without attributes look like a file without them. */
@@ -37,7 +47,7 @@ export function readXattrs(path: string, cPath: string | Uint8Array): Xattrs | n
   const found = new Map<string, Buffer>();
   const bytes = typeof cPath === 'string' ? Buffer.from(`${cPath}\0`, 'latin1') : cPath;
   for (const name of names(listBytes)) {
-    const size = xattrCalls.lget(bytes, name, buffer, buffer.length) as number;
+    const size = xattrCalls.lget(bytes, cName(name), buffer, buffer.length) as number;
     if (size >= 0) {
       found.set(name, Buffer.from(buffer.subarray(0, size)));
       continue;
@@ -69,7 +79,7 @@ export function writeXattrs(target: XattrTarget, wanted: Xattrs): void {
   }
   for (const name of listBytes > 0 ? names(listBytes) : []) {
     if (wanted.has(name)) continue;
-    const result = 'fd' in target ? xattrCalls.fremove(target.fd, name) : xattrCalls.lremove(target.cPath, name);
+    const result = 'fd' in target ? xattrCalls.fremove(target.fd, cName(name)) : xattrCalls.lremove(target.cPath, cName(name));
     if (result !== 0) {
       const code = lastErrno();
       if (!hasNone(code)) throw errnoError(code, 'removexattr', path);
@@ -78,14 +88,38 @@ export function writeXattrs(target: XattrTarget, wanted: Xattrs): void {
   for (const [name, value] of wanted) {
     const result =
       'fd' in target
-        ? xattrCalls.fset(target.fd, name, value, value.length, 0)
-        : xattrCalls.lset(target.cPath, name, value, value.length, 0);
+        ? xattrCalls.fset(target.fd, cName(name), value, value.length, 0)
+        : xattrCalls.lset(target.cPath, cName(name), value, value.length, 0);
     if (result !== 0) throw errnoError(lastErrno(), `setxattr ${name}`, path);
   }
+}
+
+/** Whether the file system of a path keeps ACLs; asking for one tells, whether or not there is one. */
+export function keepsAcls(path: string): boolean {
+  const bytes = Buffer.from(`${path}\0`, 'latin1');
+  return (
+    (xattrCalls.lget(bytes, cName('system.posix_acl_access'), buffer, buffer.length) as number) >= 0 ||
+    !/^E(OP)?NOTSUPP?$/.test(lastErrno())
+  );
 }
 
 /** Whether the file system of a path keeps attributes of users; asking for one that is not there tells. */
 export function keepsXattrs(path: string): boolean {
   const bytes = Buffer.from(`${path}\0`, 'latin1');
-  return (xattrCalls.lget(bytes, 'user.mailtwin', buffer, buffer.length) as number) >= 0 || !/^E(OP)?NOTSUPP?$/.test(lastErrno());
+  return (xattrCalls.lget(bytes, cName('user.mailtwin'), buffer, buffer.length) as number) >= 0 || !/^E(OP)?NOTSUPP?$/.test(lastErrno());
+}
+
+/** The mark on an open directory; null when there is none. */
+export function readMark(fd: number): string | null {
+  for (const name of markNames) {
+    const size = xattrCalls.fget(fd, cName(name), buffer, buffer.length) as number;
+    if (size >= 0) return buffer.toString('latin1', 0, size);
+  }
+  return null;
+}
+
+/** Puts a mark on an open directory; false when its file system takes none, or not from this process. */
+export function writeMark(fd: number, mark: string): boolean {
+  const value = Buffer.from(mark, 'latin1');
+  return markNames.some((name) => xattrCalls.fset(fd, cName(name), value, value.length, 0) === 0);
 }

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto';
-import { contentBytes, xattrsDigest, type Entry } from '../journal/entry.ts';
+import { lacks } from '../../protocol/shortfall.ts';
+import { contentBytes, replicatedMode, xattrsDigest, type Entry } from '../journal/entry.ts';
 import type { ReplicaIndex } from '../journal/replica-index.ts';
 import type { Clock } from '../platform/clock.ts';
-import { linkStaysInside } from '../mailstore/links.ts';
-import { errnoCode, joinPath, type BytePath, type DirEntry, type FileKind, type Files, type Stat } from '../platform/files.ts';
+import { baseName, errnoCode, joinPath, type BytePath, type DirEntry, type FileKind, type Files, type Stat } from '../platform/files.ts';
+import { canonicalTarget } from './links.ts';
 import { sameAttributes } from './primary/context.ts';
+import type { HeldPlaces } from './primary/held-places.ts';
 import { absolute, type Root } from './root.ts';
+import { timesAgree } from './times.ts';
 
 /** A place where the disk is not as the index says. */
 export interface AuditDifference {
@@ -21,8 +24,15 @@ export interface AuditParts {
   clock: Clock;
   index: ReplicaIndex;
   roots: readonly Root[];
-  /** True on a primary: a symbolic link that leads out of its root is left out on purpose. On a standby nobody has put one there. */
-  leavesOutLinks?: boolean;
+  /**
+   * On a primary: what it holds back. There a symbolic link that leads out of its root is left out on purpose, and the
+   * index tells what the standby keeps of it; on a standby nobody has put one there.
+   */
+  holds?: Pick<HeldPlaces, 'coveringAs'>;
+  /** Places of which nothing can be said now, because their file system is missing. */
+  skips?: (root: string, path: BytePath) => boolean;
+  /** On a standby: directories that are mount points, or lead to one. They stay when what is in them goes. */
+  mounted?: (root: string, path: BytePath) => boolean;
 }
 
 export interface AuditProgress {
@@ -32,6 +42,13 @@ export interface AuditProgress {
 
 /** What these say is not that somebody changed anything: what is known to be doubtful, and what nobody can read. */
 export const undecided: ReadonlySet<string> = new Set(['has unknown content', 'cannot be read']);
+
+/** What these say is of the attributes alone, which all names of a file share. */
+export const attributesAlone: ReadonlySet<string> = new Set([
+  'has another owner or mode',
+  'has another modification time',
+  'has other extended attributes',
+]);
 
 const readBytes = 1024 * 1024;
 const sliceMs = 10;
@@ -84,16 +101,17 @@ export async function* auditPlaces(
   const pacer = new Pacer(parts.clock);
   for (const [rootName, path] of places) {
     const root = parts.roots.find(({ name }) => name === rootName);
-    if (!root) continue;
+    if (!root || parts.skips?.(rootName, path)) continue;
     const entry = parts.index.at(rootName, path)?.entry;
     const stat = lstat(parts, root, path);
     if (stat === 'unreadable') {
       yield { root: rootName, path, what: 'cannot be read', stat: null };
       continue;
     }
-    if (!entry && !stat) continue;
+    if ((!entry && !stat) || isHeldBack(parts, root, path)) continue;
     let what: string | null;
-    if (!entry) what = isLeftOut(parts, root, path, stat?.kind ?? null) ? null : 'is not in the index';
+    if (entry && stat && isLeftOut(parts, root, path, stat.kind, true)) what = null;
+    else if (!entry) what = isLeftOut(parts, root, path, stat?.kind ?? null) ? null : 'is not in the index';
     else what = stat ? await difference(parts, root, path, entry, stat, deep, progress, pacer) : 'is missing';
     if (what !== null) yield { root: rootName, path, what, stat };
   }
@@ -110,6 +128,7 @@ async function* auditDir(
   pacer: Pacer,
 ): AsyncGenerator<AuditDifference> {
   const { index } = parts;
+  if (parts.skips?.(root.name, path)) return;
   const names = readdir(parts, root, path);
   if (names === null) {
     yield { root: root.name, path, what: 'cannot be read', stat: null };
@@ -122,11 +141,13 @@ async function* auditDir(
       if (signal.aborted) return;
       const child = joinPath(path, name);
       here.delete(name);
+      if (parts.skips?.(root.name, child) || isHeldBack(parts, root, child)) continue;
       const stat = lstat(parts, root, child);
       if (stat === 'unreadable') {
         yield { root: root.name, path: child, what: 'cannot be read', stat: null };
         continue;
       }
+      if (stat !== null && isLeftOut(parts, root, child, stat.kind, true)) continue;
       const what = stat === null ? 'is missing' : await difference(parts, root, child, entry, stat, deep, progress, pacer);
       if (what !== null) yield { root: root.name, path: child, what, stat };
       if (entry.kind === 'dir' && stat?.kind === 'dir') subdirs.push({ path: child, number: entry.dir });
@@ -136,21 +157,32 @@ async function* auditDir(
   }
   for (const [name, kind] of here) {
     const child = joinPath(path, name);
-    if (isLeftOut(parts, root, child, kind)) continue;
+    if (isLeftOut(parts, root, child, kind) || parts.skips?.(root.name, child)) continue;
     const stat = lstat(parts, root, child);
     yield { root: root.name, path: child, what: 'is not in the index', stat: stat === 'unreadable' ? null : stat };
   }
   for (const dir of subdirs) yield* auditDir(parts, root, dir.path, dir.number, deep, progress, signal, pacer);
 }
 
-/** What is not replicated, and so is not expected in the index. */
-function isLeftOut(parts: AuditParts, root: Root, path: BytePath, kind: FileKind | null): boolean {
-  // The standby's root may be a file system of its own where the primary's is not.
-  if (path === 'lost+found' && !parts.leavesOutLinks) return true;
+/** What is not compared because of what is here now: the primary knows, and says that the standby keeps what it had. */
+function isHeldBack(parts: AuditParts, root: Root, path: BytePath): boolean {
+  return (parts.holds?.coveringAs('left-out', root.name, path) ?? null) !== null;
+}
+
+/**
+ * What is not replicated, and so is not expected in the index. `known`: it is all the same, which on a standby means that
+ * it was brought, and on a primary that the standby keeps it.
+ */
+function isLeftOut(parts: AuditParts, root: Root, path: BytePath, kind: FileKind | null, known = false): boolean {
+  const isPrimary = parts.holds !== undefined;
+  if (known && !isPrimary) return false;
+  // A directory on the standby may be a file system of its own where it is none on the primary.
+  if (baseName(path) === 'lost+found' && !isPrimary) return true;
+  if (kind === 'dir' && parts.mounted?.(root.name, path)) return true;
   if (kind === 'other' || root.format.classify(path, kind).ignored) return true;
-  if (kind !== 'symlink' || !parts.leavesOutLinks) return false;
+  if (kind !== 'symlink' || !isPrimary) return false;
   try {
-    return !linkStaysInside(path, parts.files.readlink(absolute(root, path)));
+    return canonicalTarget(parts.files, parts.roots, root, path, parts.files.readlink(absolute(root, path))) === null;
   } catch (error) {
     if (errnoCode(error) === undefined) throw error;
     return false;
@@ -192,16 +224,40 @@ async function difference(
   pacer: Pacer,
 ): Promise<string | null> {
   if (entry.kind !== stat.kind) return `is a ${stat.kind}, not a ${entry.kind}`;
-  if (entry.kind === 'dir') return sameAttributes(entry, stat) ? null : 'has another owner or mode';
+  // What this disk could not be given is known, and named elsewhere.
+  const lacking = entry.lacks ?? 0;
+  if (entry.kind === 'dir') return hasAttributes(entry, stat, lacking) ? null : 'has another owner or mode';
   if (entry.content.length === 0) return 'has unknown content';
   if (entry.kind === 'file' && entry.size !== stat.size) return `has ${stat.size} bytes, not ${entry.size}`;
-  if (entry.mtimeNs !== stat.mtimeNs) return 'has another modification time';
-  if (!sameAttributes(entry, stat)) return 'has another owner or mode';
-  if (!deep || entry.kind !== 'file') return null;
-  if (!xattrsDigest(parts.files.xattrs(absolute(root, path))).equals(entry.xattrs)) return 'has other extended attributes';
+  if (!(lacking & lacks.time) && !timesAgree(entry.mtimeNs, stat)) return 'has another modification time';
+  if (!hasAttributes(entry, stat, lacking)) return 'has another owner or mode';
+  if (entry.kind === 'symlink') return linkDifference(parts, root, path, entry);
+  if (!deep) return null;
+  if (!(lacking & lacks.attributes) && !xattrsDigest(parts.files.xattrs(absolute(root, path))).equals(entry.xattrs))
+    return 'has other extended attributes';
   const digest = await contentDigest(parts.files, absolute(root, path), progress, pacer);
   if (digest === null) return 'cannot be read';
   return digest.subarray(0, contentBytes).equals(entry.content) ? null : 'has other content';
+}
+
+function linkDifference(parts: AuditParts, root: Root, path: BytePath, entry: Entry): string | null {
+  const digest = (text: BytePath) => createHash('sha256').update(text, 'latin1').digest().subarray(0, contentBytes);
+  try {
+    const target = parts.files.readlink(absolute(root, path));
+    // A relative link whose directory moved leads elsewhere by the same text; the primary looks at it again.
+    if (!target.startsWith('/') && digest(target).equals(entry.content)) return null;
+    const canonical = canonicalTarget(parts.files, parts.roots, root, path, target);
+    return canonical !== null && digest(canonical).equals(entry.content) ? null : 'leads elsewhere';
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return 'cannot be read';
+  }
+}
+
+function hasAttributes(entry: Entry, stat: Stat, lacking: number): boolean {
+  if (!(lacking & (lacks.owner | lacks.mode))) return sameAttributes(entry, stat);
+  const { uid, gid } = lacking & lacks.owner ? stat : entry;
+  return sameAttributes({ ...entry, uid, gid, ...(lacking & lacks.mode ? { mode: replicatedMode(stat.kind, stat.mode) } : {}) }, stat);
 }
 
 async function contentDigest(files: Files, path: BytePath, progress: AuditProgress, pacer: Pacer): Promise<Buffer | null> {

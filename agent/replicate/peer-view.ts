@@ -2,6 +2,7 @@ import type { Message, MessageOf, Role } from '../../protocol/messages.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { Channel } from '../link/channel.ts';
 import type { Clock, Timer } from '../platform/clock.ts';
+import type { LastHeard } from './last-heard.ts';
 
 type Heartbeat = MessageOf<'heartbeat'>;
 type Hello = MessageOf<'hello'>;
@@ -20,20 +21,26 @@ export interface PeerReading {
   heardWallMs: number;
   heardMonotonicMs: number;
   heartbeat: Heartbeat | null;
+  /** What its configuration leaves out, by root; null until it said so on this connection. */
+  excludes: MessageOf<'excludes'>['roots'] | null;
 }
 
 /** Sends heartbeats on the connection that stands, and keeps what the peer says. */
 export class PeerView {
   readonly #clock: Clock;
   readonly #heartbeat: () => Heartbeat;
-  #reading: PeerReading | null = null;
+  readonly #lastHeard: LastHeard | null;
+  #reading: PeerReading | null;
   #channel: Channel | null = null;
   #timer: Timer | null = null;
   #onHeard: ((word: { node: string; role: Role; epoch: number; active: boolean }) => void) | null = null;
 
-  constructor(clock: Clock, heartbeat: () => Heartbeat) {
+  /** `lastHeard`: where what the peer says is kept over a restart. */
+  constructor(clock: Clock, heartbeat: () => Heartbeat, lastHeard: LastHeard | null = null) {
     this.#clock = clock;
     this.#heartbeat = heartbeat;
+    this.#lastHeard = lastHeard;
+    this.#reading = lastHeard?.read() ?? null;
   }
 
   get connected(): boolean {
@@ -53,6 +60,7 @@ export class PeerView {
   attach(channel: Channel, hello: Hello, address: string): void {
     const { monotonicMs, wallMs } = { monotonicMs: this.#clock.monotonicMs(), wallMs: this.#clock.wallMs() };
     this.#channel = channel;
+    const before = this.#reading;
     this.#reading = {
       node: hello.node,
       role: hello.role,
@@ -65,6 +73,7 @@ export class PeerView {
       heardWallMs: wallMs,
       heardMonotonicMs: monotonicMs,
       heartbeat: null,
+      excludes: null,
     };
     this.#timer?.cancel();
     this.#beat(channel);
@@ -73,11 +82,30 @@ export class PeerView {
       if (this.#channel !== channel) return;
       this.#channel = null;
       this.#timer?.cancel();
+      this.#keepLast(before);
     });
   }
 
-  /** Takes a heartbeat; true when the message was one. */
+  /** A connection that ended before its first heartbeat told nothing new of what the peer had under way. */
+  #keepLast(before: PeerReading | null): void {
+    const last = this.#reading;
+    if (!last) return;
+    const heartbeat = last.heartbeat ?? (before?.role === last.role && before.epoch === last.epoch ? before.heartbeat : null);
+    this.#reading = { ...last, heartbeat };
+    this.#lastHeard?.end(this.#reading);
+  }
+
+  /** Sends on the connection that stands, if one does. */
+  send(send: (channel: Channel) => void): void {
+    if (this.#channel) send(this.#channel);
+  }
+
+  /** Takes a heartbeat or what the peer leaves out; true when the message was one. */
   take(message: Message): boolean {
+    if (message.type === 'excludes') {
+      if (this.#reading) this.#reading = { ...this.#reading, excludes: message.roots };
+      return true;
+    }
     if (message.type !== 'heartbeat' || !this.#reading) return false;
     const wallMs = this.#clock.wallMs();
     this.#reading = {
@@ -90,8 +118,17 @@ export class PeerView {
       heardMonotonicMs: this.#clock.monotonicMs(),
       heartbeat: message,
     };
+    this.#lastHeard?.note(this.#reading);
     this.#onHeard?.({ node: this.#reading.node, role: message.role, epoch: message.epoch, active: message.active });
     return true;
+  }
+
+  /** Sends a heartbeat now: something changed that the peer must know before anything else. */
+  tell(): void {
+    const channel = this.#channel;
+    if (!channel) return;
+    this.#timer?.cancel();
+    this.#beat(channel);
   }
 
   #beat(channel: Channel): void {

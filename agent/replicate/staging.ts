@@ -1,14 +1,36 @@
+import type { MailstoreFormat } from '../mailstore/format.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { displayPath, errnoCode, type BytePath, type Files } from '../platform/files.ts';
+import { RootAway } from './file-systems.ts';
 
 /** Name that is never replicated at the top of a root: where staging lives when nothing else is on the file system. */
 export const stagingName = '.mailtwin';
+/**
+ * Name that is never replicated, at the top of a file system (or subvolume, or directory with a quota) inside a root. No mailbox has
+ * it: a folder's name does not begin with the separator.
+ */
+export const innerStagingName = '..mailtwin';
+
+/** Whether a path below a root is one of the agent's own. */
+export function isOwnName(path: BytePath): boolean {
+  const [top = ''] = path.split('/', 1);
+  return top === stagingName || top === `${stagingName}-probe` || `/${path}/`.includes(`/${innerStagingName}/`);
+}
+
+/** A format that takes no notice of what the agent itself keeps inside a root. */
+export function withoutOwnNames<F extends MailstoreFormat>(format: F): F {
+  const classify: F['classify'] = (path, kind) => {
+    const class_ = format.classify(path, kind);
+    return isOwnName(path) ? { ...class_, ignored: true } : class_;
+  };
+  return Object.assign(Object.create(format) as F, { classify });
+}
 
 /**
  * Finds a directory on the same file system as a root, from which a rename leads into it, and makes `stage/` and
  * `history/` there: the state directory when it can be, else a directory beside the root, else one inside it.
  *
- * @throws OperatorError `staging` when there is none.
+ * @throws OperatorError `staging` when there is none; RootAway when the file system is read-only for now, as a disk with errors is.
  */
 export function chooseStaging(files: Files, root: { name: string; path: BytePath }, stateDir: string, wanted: string | null): BytePath {
   const failures: string[] = [];
@@ -17,6 +39,12 @@ export function chooseStaging(files: Files, root: { name: string; path: BytePath
     if (failure === null) return dir;
     failures.push(`${displayPath(dir)}: ${failure}`);
   }
+  if (failures.some((failure) => failure.endsWith(': EROFS')))
+    throw new RootAway({
+      code: 'root-read-only',
+      detail: `the file system of root ${root.name} is read-only: nothing can be written to ${displayPath(root.path)}`,
+      remedy: 'look at the disk (`dmesg`, `fsck`) and mount it writable; replication then goes on by itself',
+    });
   throw new OperatorError(
     'staging',
     `no directory for staging on the file system of root ${root.name}: ${failures.join('; ')}`,

@@ -4,10 +4,11 @@ import { OperatorError } from '../platform/errors.ts';
 import { isLoopback } from '../platform/ip-address.ts';
 import type { Files } from '../platform/files.ts';
 import { readSecret } from '../platform/secret-file.ts';
+import type { ServedInbox } from './served-inbox.ts';
 import type { CheckResult } from './services.ts';
 
-/** Logs in by IMAP and opens INBOX for reading. Never rejects; ends when `signal` fires. */
-export type LoginCheck = (imap: ImapCheckConfig, signal: AbortSignal) => Promise<CheckResult>;
+/** Logs in by IMAP, opens INBOX for reading, and reads its newest message to the end. Never rejects; ends when `signal` fires. */
+export type LoginCheck = (imap: ImapCheckConfig, signal: AbortSignal) => Promise<CheckResult & { served?: ServedInbox }>;
 
 const stepMs = 10_000;
 
@@ -56,7 +57,20 @@ export function imapLogin(files: Files, isWanted: boolean): LoginCheck {
     try {
       await Promise.race([client.connect(), aborted]);
       const box = await Promise.race([client.mailboxOpen('INBOX', { readOnly: true }), aborted]);
-      return { ok: true, evidence: `${where} logged in, INBOX has ${box.exists} messages, UIDVALIDITY ${String(box.uidValidity)}` };
+      const served = { uidValidity: Number(box.uidValidity), uidNext: box.uidNext, messages: box.exists };
+      const evidence = `${where} logged in, INBOX has ${box.exists} messages, UIDVALIDITY ${String(box.uidValidity)}`;
+      if (box.exists === 0) return { ok: true, evidence, served };
+      // What was compressed or encrypted is known to be readable only when it was read.
+      const newest = await Promise.race([client.fetchOne('*', { size: true, source: true }), aborted]);
+      // Another client may have removed it meanwhile.
+      if (newest === false) return { ok: true, evidence, served };
+      const { size, source } = newest;
+      if (source === undefined || (size !== undefined && source.length !== size))
+        return {
+          ok: false,
+          evidence: `${evidence}, and its newest message cannot be read: ${source?.length ?? 0} of ${size ?? 'an unknown number of'} bytes came`,
+        };
+      return { ok: true, evidence: `${evidence}, its newest message was read (${source.length} bytes)`, served };
     } catch (error) {
       return { ok: false, evidence: `the login of ${where} failed: ${reasonOf(error ?? failure).replaceAll(pass, '***')}` };
     } finally {

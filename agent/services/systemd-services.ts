@@ -14,6 +14,8 @@ const readMs = 10_000;
  * half done, and no client is served meanwhile.
  */
 const hurryMs = 1250;
+/** How many of a unit's last lines are told when it does not start. */
+const logLines = 5;
 /** What SIGKILL leaves standing after this is stuck in the kernel. */
 const killedMs = 10_000;
 
@@ -45,6 +47,15 @@ export function systemdServices(
     }
   };
 
+  /** What a unit itself said last, since a start that began so many seconds ago; empty where no journal is kept. */
+  const lastLines = async (unit: string, seconds: number): Promise<string> => {
+    const since = `--since=-${Math.ceil(seconds) + 1}s`;
+    const args = [`--unit=${unit}`, since, `--lines=${logLines}`, '--output=cat', '--quiet', '--no-pager'];
+    const ran = await exec('journalctl', args, { timeoutMs: readMs }).catch(() => null);
+    const text = ran?.code === 0 ? outputOf({ ...ran, stderr: '' }) : '';
+    return text === '' ? '' : `${unit} said: ${text}`;
+  };
+
   const manager: ServiceManager = {
     names: units,
     async start() {
@@ -57,11 +68,18 @@ export function systemdServices(
       // A unit whose condition does not hold is skipped without an error, so the states decide.
       const states = result.code === 0 ? await statesWithin(manager, clock, left, isSettled) : await manager.states();
       if (states.every(({ state }) => state === 'running')) return;
+      const took = (clock.monotonicMs() - began) / 1000;
+      const down = states.filter(({ state }) => state !== 'running').map(({ name }) => name);
       const said = outputOf(result);
+      const logs = (await Promise.all(down.map((unit) => lastLines(unit, took)))).filter((text) => text !== '');
       throw new OperatorError(
         'services-start',
-        `the mail services did not start within ${limits.startTimeoutSeconds} s: ${showStates(states)}${said === '' ? '' : `; systemctl said: ${said}`}`,
-        `look at \`systemctl status ${units.join(' ')}\` and their journal`,
+        [
+          `after ${took.toFixed(1)} s these mail services do not run: ${down.join(', ')}; ${showStates(states)}`,
+          ...logs,
+          ...(said === '' ? [] : [`systemctl said: ${said}`]),
+        ].join('; '),
+        `look at \`systemctl status ${down.join(' ')}\` and its journal, mend it or take it out of \`services.units\`, and give the command again`,
       );
     },
     async stop() {

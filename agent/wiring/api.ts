@@ -8,15 +8,18 @@ import { systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { displayPath } from '../platform/files.ts';
 import type { Log } from '../platform/log.ts';
+import { notCompared, type NotCompared } from '../replicate/primary/not-compared.ts';
 import type { PrimaryRole } from '../replicate/primary/role.ts';
 import type { StandbyRole } from '../replicate/standby/role.ts';
 import { buildStatus, readLastVerify, saveLastVerify, type StatusParts } from '../replicate/status.ts';
 import { testFencing, type FenceParts } from './fence.ts';
+import { acceptRoots, allowDelete, type Audit } from './held.ts';
 import { Lines } from './lines.ts';
 import type { Migrate } from './migrate.ts';
 import { nicsApi } from './nics.ts';
 import type { Takeover } from './takeover/takeover.ts';
 import type { RunningRole } from './roles.ts';
+import type { KeepRequest } from './put-back/keep.ts';
 import type { RejoinRequest } from './salvage/rejoin.ts';
 import type { Salvage } from './salvage/salvage.ts';
 
@@ -32,7 +35,9 @@ export interface ApiParts {
   takeover: Takeover;
   migrate: Migrate;
   metrics: () => Promise<string>;
+  audit: Audit;
   salvage: Salvage;
+  keepThisStore: (request: KeepRequest, push: (line: StreamLine) => void, signal: AbortSignal) => Promise<void>;
   rejoin: (request: RejoinRequest, push: (line: StreamLine) => void, signal: AbortSignal) => Promise<void>;
   notifyTest: AgentApi['notifyTest'];
   log: Log;
@@ -57,7 +62,14 @@ export function agentApi(parts: ApiParts): AgentApi {
           last = now;
           push({ kind: 'progress', done: 0, total: null, text: `${open} changes are not yet durable on the standby` });
         });
-        push({ kind: 'done', summary: 'all that changed before the call is durable on the standby', exitCode: exitCodes.done, facts: {} });
+        const { count, texts } = notCompared(primary);
+        const except = count > 0 ? `, except ${count} left out or held: ${texts.join('; ')}` : '';
+        push({
+          kind: 'done',
+          summary: `all that changed before the call is durable on the standby${except}`,
+          exitCode: exitCodes.done,
+          facts: { leftOut: count },
+        });
       }),
     verify: (deep, signal) =>
       Lines.of(signal, async (push) => {
@@ -81,7 +93,14 @@ export function agentApi(parts: ApiParts): AgentApi {
           facts: { pair: outcome.peer.pair, node: outcome.peer.node, fingerprint: outcome.peer.fingerprint },
         });
       }),
-    allowDelete: () => onPrimary(running()).allowDelete(),
+    allowDelete: async (request) => allowDelete(onPrimary(running()), request, parts.audit),
+    acceptRoots: async (request) =>
+      acceptRoots(
+        running().disks,
+        running().roots.map(({ name }) => name),
+        request,
+        parts.audit,
+      ),
     fenceTest: (signal) => Lines.of(signal, (push) => testFencing(parts.fence, signal, push)),
     ...nicsApi(parts.network, parts.node),
     takeoverPlan: (request) => parts.takeover.plan(request, new AbortController().signal),
@@ -97,6 +116,7 @@ export function agentApi(parts: ApiParts): AgentApi {
           facts: { ...counts },
         });
       }),
+    keepThisStore: (request, signal) => Lines.of(signal, (push) => parts.keepThisStore(request, push, signal)),
     rejoin: (request, signal) => Lines.of(signal, (push) => parts.rejoin(request, push, signal)),
     metrics: async () => ({ text: await parts.metrics() }),
     migrateStatus: () => parts.migrate.status(),
@@ -139,12 +159,16 @@ async function verifyPair(
     for (const { node, root, path, what } of report.differences.slice(0, shownMax)) {
       push({ kind: 'difference', root, path: displayPath(path), what: node === 'pair' ? what : `on the ${node} it ${what}` });
     }
-    conclude(status, deep, report, push, 'both nodes hold the same', 'what differs is sent again, so run verify once more');
+    conclude(status, deep, report, push, {
+      clean: 'both nodes hold the same',
+      next: 'what differs is sent again, so run verify once more',
+      left: notCompared(primary),
+    });
     const verified = readLastVerify(status.kv);
     if (verified) tellPeer({ type: 'verified', ...verified });
   } catch (error) {
     if (!signal.aborted)
-      saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: 'failed', deep, differences: 0 });
+      saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: 'failed', deep, differences: 0, leftOut: 0 });
     throw error;
   }
 }
@@ -177,14 +201,13 @@ async function verifyStandby(
   }
   // All is as the index says: what somebody wrote was undone or replaced.
   if (found === 0) standby.receiver.foreign.forget(mark);
-  conclude(
-    status,
-    deep,
-    { ...progress, total: found },
-    push,
-    'this standby holds what it was sent',
-    'run `mailtwin verify` on the primary, which has it sent again',
-  );
+  const heartbeat = standby.peer.connected ? standby.peer.reading?.heartbeat : null;
+  const count = heartbeat?.leftOut ?? 0;
+  conclude(status, deep, { ...progress, total: found }, push, {
+    clean: 'this standby holds what it was sent',
+    next: 'run `mailtwin verify` on the primary, which has it sent again',
+    left: { count, texts: count > 0 ? ['`mailtwin status` on the primary names them'] : [], byDesign: [] },
+  });
 }
 
 function conclude(
@@ -192,23 +215,30 @@ function conclude(
   deep: boolean,
   report: { files: number; bytes: number; total: number },
   push: (line: StreamLine) => void,
-  clean: string,
-  next: string,
+  { clean, next, left }: { clean: string; next: string; left: NotCompared },
 ): void {
   const { files, bytes, total } = report;
+  const result = total > 0 ? 'different' : left.count > 0 ? 'incomplete' : 'clean';
   saveLastVerify(status.kv, {
     at: new Date(systemClock.wallMs()).toISOString(),
-    result: total === 0 ? 'clean' : 'different',
+    result,
     deep,
     differences: total,
+    leftOut: left.count,
   });
+  const compared = `${files} comparisons${deep ? `, ${bytes} bytes read` : ''}, no difference`;
+  const design = left.byDesign.length > 0 ? `; left out by design: ${left.byDesign.join(', ')}` : '';
+  const except = `${left.count} ${left.count === 1 ? 'place that is' : 'places that are'} left out or held: ${left.texts.join('; ')}`;
+  const summaries = {
+    clean: `${clean}: ${compared}${design}`,
+    incomplete: `${clean}, except ${except} (${compared})${design}`,
+    different: `${total} ${total === 1 ? 'difference' : 'differences'}; ${next}${left.count > 0 ? `; not compared: ${except}` : ''}`,
+  };
+  const codes = { clean: exitCodes.done, incomplete: exitCodes.incomplete, different: exitCodes.failed };
   push({
     kind: 'done',
-    summary:
-      total === 0
-        ? `${clean}: ${files} comparisons${deep ? `, ${bytes} bytes read` : ''}, no difference`
-        : `${total} ${total === 1 ? 'difference' : 'differences'}; ${next}`,
-    exitCode: total === 0 ? exitCodes.done : exitCodes.failed,
-    facts: { files, bytes, differences: total, deep },
+    summary: summaries[result],
+    exitCode: codes[result],
+    facts: { files, bytes, differences: total, leftOut: left.count, result, deep },
   });
 }

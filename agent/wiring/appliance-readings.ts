@@ -28,10 +28,6 @@ export class ApplianceReadings {
     this.#takeover = takeover;
   }
 
-  start(failed: (error: unknown) => void): void {
-    this.#run().catch(failed);
-  }
-
   stop(): void {
     this.#stop.abort();
   }
@@ -59,7 +55,8 @@ export class ApplianceReadings {
     return reading && this.#clock.monotonicMs() - reading.atMs <= readingMsMax ? reading : null;
   }
 
-  async #run(): Promise<void> {
+  /** Reads until `stop`. */
+  async run(): Promise<void> {
     const { services, network } = this.#appliance;
     const { signal } = this.#stop;
     while (!signal.aborted) {

@@ -8,18 +8,24 @@ import type { NetworkControl } from '../network/network.ts';
 import { runDoctor } from '../observe/doctor/doctor.ts';
 import { agentBounds, hostProbe } from '../observe/doctor/host-probe.ts';
 import type { NetworkRoleReading, NodeReadings } from '../observe/doctor/probe.ts';
+import { readCertificate } from '../platform/certificate-file.ts';
 import { systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { exec } from '../platform/exec.ts';
 import { silentLog } from '../platform/log.ts';
+import { queueFiles } from '../platform/queue-files.ts';
 import { realFiles } from '../platform/real-files.ts';
 import { stagingPlaces } from '../replicate/staging.ts';
 import { imapLogin } from '../services/imap-login.ts';
+import { readCertificates } from '../services/certificates/certificates.ts';
+import { readQueues } from '../services/queue/mail-queue.ts';
+import { queuePlaces } from '../services/queue/queue-places.ts';
 import { createServices, type Services } from '../services/services.ts';
 import type { Appliance } from './appliance.ts';
 import { gateUnits } from './gate-units.ts';
 import { networkOf } from './network.ts';
 import { withDurableRole } from './node-state.ts';
+import { copiedInbox } from './served-copy.ts';
 
 /** Who does not answer a login by then serves nobody. */
 const loginMs = 10_000;
@@ -42,6 +48,7 @@ export function readingsOfHost(config: Config, nics: NicsReport | null): NodeRea
     files: realFiles,
     clock: systemClock,
     log: silentLog,
+    copied: copiedInbox(config, realFiles, exec),
     login: imapLogin(realFiles, false),
   });
   const network = networkOf(config, { log: silentLog, peerState: () => null });
@@ -82,12 +89,22 @@ export async function doctorInAgent(file: string, appliance: Appliance, status: 
   return { at: new Date(systemClock.wallMs()).toISOString(), findings };
 }
 
-function readingsOf(config: Config, services: Services): Pick<NodeReadings, 'gate' | 'services' | 'mailConfig' | 'login' | 'historyDirs'> {
+function readingsOf(
+  config: Config,
+  services: Services,
+): Pick<NodeReadings, 'gate' | 'services' | 'unitFaults' | 'mailConfig' | 'login' | 'queue' | 'certificates' | 'historyDirs'> {
   return {
     gate: () => gateUnits(config, 'show', exec),
     services: () => services.state(),
+    unitFaults: () => services.judgeUnits(),
     mailConfig: () => services.checkConfig(),
     login: () => services.checkLogin(AbortSignal.timeout(loginMs)),
+    async queue() {
+      const found = await queuePlaces(config.services, exec);
+      if (found.is === 'none') return found;
+      return { is: 'counted', places: found.places, reading: await readQueues(found, queueFiles, systemClock.wallMs()) };
+    },
+    certificates: () => readCertificates({ services: config.services, exec, read: readCertificate }),
     historyDirs: () => config.roots.flatMap((root) => stagingPlaces(root, config.state, root.staging).map((dir) => `${dir}/history`)),
   };
 }

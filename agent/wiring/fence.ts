@@ -47,7 +47,7 @@ export async function testFencing({ fencing, probe }: FenceParts, signal: AbortS
     probe.note(reading);
     begin();
   }
-  const automatic = readings.filter(({ type }) => type === 'agent' || type === 'command');
+  const automatic = readings.filter(({ type }) => type === 'agent' || type === 'command' || type === 'all');
   const readable = automatic.filter(({ state }) => state !== 'unknown').length;
   push({
     kind: 'done',

@@ -127,7 +127,7 @@ export class Migrate {
     const marks: MailboxMark[] = [];
     for (const root of this.#p.roots()) {
       if (root.format.name !== 'maildir') continue;
-      for (const { mailbox, uidValidity, uidNext, highestModseq, messages, digest } of survey(realFiles, root.path)) {
+      for (const { mailbox, uidValidity, uidNext, highestModseq, messages, digest } of survey(realFiles, root.path, root.format.excluded)) {
         marks.push({ mailbox: displayPath(joinPath(root.name, mailbox)), uidValidity, uidNext, highestModseq, messages, digest });
         await systemClock.yield();
       }

@@ -9,8 +9,10 @@ import { ethtool } from '../platform/ethtool.ts';
 import { exec } from '../platform/exec.ts';
 import { errnoCode } from '../platform/files.ts';
 import type { Log } from '../platform/log.ts';
+import { hostManagers } from '../platform/host-managers.ts';
 import { netHardware } from '../platform/net-hardware.ts';
 import { openPacketPort } from '../platform/packet-socket.ts';
+import { openRouteSocket, processName } from '../platform/route-socket.ts';
 
 export interface NetworkWiring {
   log: Log;
@@ -18,6 +20,8 @@ export interface NetworkWiring {
   peerState(): NetworkState | null;
   /** Called once for each alarm that is raised. */
   onAlarm?(alarm: NetworkAlarm): void;
+  /** Something that was removed by others was set again. */
+  onSetAgain?(what: 'address' | 'route', count: number): void;
 }
 
 /** The network of this host, by the configuration. */
@@ -29,6 +33,9 @@ export function networkOf(config: Config, wiring: NetworkWiring): NetworkControl
     exec,
     clock: systemClock,
     openPort: openPacketPort,
+    openRoutes: openRouteSocket,
+    processName,
+    managers: hostManagers,
     ethtool,
     hardware: netHardware,
     roleMap: {

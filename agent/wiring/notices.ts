@@ -57,7 +57,7 @@ function drawerOf(kv: Kv, name: string): Drawer {
 }
 
 function automatic({ appliance }: Status) {
-  return (appliance?.fencing ?? []).filter(({ type }) => type === 'agent' || type === 'command');
+  return (appliance?.fencing ?? []).filter(({ type }) => type === 'agent' || type === 'command' || type === 'all');
 }
 
 function fenceReading(status: Status): Reading['fence'] {

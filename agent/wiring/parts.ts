@@ -1,24 +1,35 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, realpathSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
-import type { Role } from '../../protocol/messages.ts';
-import type { Config, RootConfig } from '../config/config.ts';
-import { metaKey } from '../journal/keys.ts';
+import type { Config } from '../config/config.ts';
+import { checkRecord } from '../journal/check-record.ts';
+import { metaKey, tables } from '../journal/keys.ts';
+import { excluding } from '../mailstore/exclude.ts';
 import { formatByName } from '../mailstore/format-by-name.ts';
 import { parseDovecotVersion, showServerVersion } from '../mailstore/server-version.ts';
-import { OperatorError } from '../platform/errors.ts';
 import { exec } from '../platform/exec.ts';
-import { displayPath } from '../platform/files.ts';
 import type { Kv } from '../platform/kv.ts';
-import { openLmdbKv } from '../platform/lmdb-kv.ts';
+import { openCheckedKv, type OpenOptions } from '../platform/lmdb-kv.ts';
+import { unwritableStore } from '../platform/store-errors.ts';
 import { realFiles } from '../platform/real-files.ts';
 import type { Root } from '../replicate/root.ts';
-import { chooseStaging, stagingName } from '../replicate/staging.ts';
+import { chooseStaging, withoutOwnNames } from '../replicate/staging.ts';
+import { decodeSteps } from '../replicate/standby/steps.ts';
 
 /** Opens the agent's store in the state directory; what is kept there is made anew only on a new node. */
-export function openStore(config: Config): Kv {
+export async function openStore(config: Config, options: OpenOptions): Promise<Kv> {
   const dir = `${config.state}/store`;
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
-  return openLmdbKv(dir);
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw unwritableStore(dir, error);
+  }
+  return openCheckedKv(dir, checkStored, options);
+}
+
+/** @throws Error when a record cannot be read for what it is. */
+export function checkStored(key: Buffer, value: Buffer): void {
+  checkRecord(key, value);
+  if (key[0] === tables.redo) decodeSteps(value);
 }
 
 /** A random number of this node alone that seeds its chunk hashes: whoever writes mail cannot foresee them. */
@@ -32,49 +43,37 @@ export function hashSeed(kv: Kv): bigint {
   return seed.readBigUInt64BE();
 }
 
-/** The roots as they run. A standby needs a place for staging; a primary writes nothing below its roots. */
-export function makeRoots(config: Config, role: Role): Root[] {
+/** The roots as they run, whether or not they are there now; without a place for staging. */
+export function makeRoots(config: Config): Root[] {
   return config.roots.map((root) => {
-    checkRoot(root);
-    const format = formatByName(root.format);
-    const staging = role === 'standby' ? chooseStaging(realFiles, root, config.state, root.staging) : '';
-    const own = new Set([stagingName, `${stagingName}-probe`]);
+    let path: string | null = null;
     return {
       name: root.name,
-      path: root.path,
-      staging,
+      // A link whose volume was not mounted when the configuration was read leads somewhere later.
+      get path() {
+        return (path ??= leadsTo(root.path)) ?? root.path;
+      },
+      staging: '',
       // Staging inside a root is the last resort, and never replicated.
-      format: Object.assign(Object.create(format) as typeof format, {
-        classify: (path: string, kind: Parameters<typeof format.classify>[1]) => {
-          const slash = path.indexOf('/');
-          const class_ = format.classify(path, kind);
-          return own.has(slash < 0 ? path : path.slice(0, slash)) ? { ...class_, ignored: true } : class_;
-        },
-      }),
+      format: withoutOwnNames(excluding(formatByName(root.format), root.exclude)),
     };
   });
 }
 
-function checkRoot(root: RootConfig): void {
-  const where = displayPath(root.path);
-  // A root may be a symbolic link: the operator chose it.
-  const stat = realFiles.lstat(`${root.path}/.`);
-  if (stat === null)
-    throw new OperatorError(
-      'root-missing',
-      `root ${root.name} is not there: ${where}`,
-      `mount or make ${where}, or correct its path in the configuration`,
-    );
-  if (stat.kind !== 'dir')
-    throw new OperatorError('root-missing', `root ${root.name} is no directory: ${where}`, 'correct its path in the configuration');
+function leadsTo(path: string): string | null {
   try {
-    realFiles.readdir(root.path);
-  } catch (error) {
-    throw new OperatorError(
-      'root-unreadable',
-      `root ${root.name} at ${where} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-      `let the agent's user read ${where}`,
-    );
+    return realpathSync.native(Buffer.from(path, 'latin1'), 'latin1');
+  } catch {
+    // It is not there; whoever looks at it says so.
+    return null;
+  }
+}
+
+/** Gives each root of a standby its place for staging; only when the right file system stands there, or it would be made on another one. */
+export function stageRoots(config: Config, roots: readonly Root[]): void {
+  for (const root of roots) {
+    const wanted = config.roots.find(({ name }) => name === root.name)?.staging ?? null;
+    root.staging = chooseStaging(realFiles, root, config.state, wanted);
   }
 }
 

@@ -2,18 +2,19 @@ import { showPosition } from '../../protocol/position.ts';
 import type { PeerWord, TakeoverAnswer, TakeoverAsk } from '../../protocol/takeover.ts';
 import type { RoleAnswer, RoleKeeper } from '../failover/role-keeper.ts';
 import type { NetworkControl } from '../network/network.ts';
-import { systemClock } from '../platform/clock.ts';
+import { sleep, systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Services } from '../services/services.ts';
 import type { RunningRole } from './roles.ts';
 import { agentVersion } from './version.ts';
+import type { MailServerVersion } from './mail-server-version.ts';
 
 export interface PeerAnswersParts {
   keeper: RoleKeeper;
   running: () => RunningRole;
   network: NetworkControl;
   services: Services;
-  serverVersion: string | null;
+  mailServer: MailServerVersion;
 }
 
 /** Going down takes as long as the services do. */
@@ -21,6 +22,8 @@ const goingDownMs = 120_000;
 const drainSliceMs = 1000;
 /** Nothing should have changed any more: the look is all that this waits for. */
 const restMs = 5000;
+/** A store that is to be left lies still for at least as long before its node steps down. */
+const stillMs = 150;
 
 /** What this node answers when the coordinator of a takeover asks; every change goes through the role machine. */
 export function peerAnswers(parts: PeerAnswersParts): (ask: TakeoverAsk) => Promise<TakeoverAnswer> {
@@ -67,9 +70,14 @@ export function peerAnswers(parts: PeerAnswersParts): (ask: TakeoverAsk) => Prom
   };
 }
 
-async function prepared({ keeper, running, network, services, serverVersion }: PeerAnswersParts): Promise<TakeoverAnswer> {
+async function prepared({ keeper, running, network, services, mailServer }: PeerAnswersParts): Promise<TakeoverAnswer> {
   const far = network.farAddresses;
-  const [state, addresses, reached] = await Promise.all([services.state(), network.held(), far.length > 0 ? network.reach(far) : null]);
+  const [state, addresses, reached, serverVersion] = await Promise.all([
+    services.state(),
+    network.held(),
+    far.length > 0 ? network.reach(far) : null,
+    mailServer.read(),
+  ]);
   return {
     answer: 'prepared',
     word: keeper.word(),
@@ -93,6 +101,8 @@ type Refusal = Omit<RoleAnswer, 'ok'>;
 class Rest {
   readonly #running: () => RunningRole;
   #position: string | null = null;
+  /** When all was on the other node for the first time; monotonic milliseconds. */
+  #sinceMs = 0;
 
   constructor(running: () => RunningRole) {
     this.#running = running;
@@ -108,6 +118,7 @@ class Rest {
     const { primary } = this.#running();
     if (!primary) return null;
     const position = showPosition(primary.sender.durable);
+    if (this.#position === null) this.#sinceMs = systemClock.monotonicMs();
     this.#position ??= position;
     if (position === this.#position) return null;
     const last = primary.lastChanged;
@@ -119,10 +130,11 @@ class Rest {
     };
   }
 
-  /** Looks once more. */
+  /** Looks once more, when it was seen to lie still for a moment: of who writes often, the last letter may just have come. */
   async disturbed(): Promise<Refusal | null> {
     const { primary } = this.#running();
     if (!primary || this.#position === null) return null;
+    await sleep(systemClock, this.#sinceMs + stillMs - systemClock.monotonicMs());
     try {
       await primary.wait(restMs, new AbortController().signal);
     } catch (error) {

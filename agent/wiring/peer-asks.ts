@@ -1,4 +1,5 @@
 import type { Message } from '../../protocol/messages.ts';
+import type { PutBackAnswer, PutBackAsk } from '../../protocol/put-back.ts';
 import type { SalvageAnswer, SalvageAsk } from '../../protocol/salvage.ts';
 import type { TakeoverAnswer, TakeoverAsk } from '../../protocol/takeover.ts';
 import type { Channel } from '../link/channel.ts';
@@ -33,6 +34,16 @@ export const salvageWording: Wording<SalvageAsk, SalvageAnswer> = {
   sendAnswer: (channel, id, answer) => channel.sendControl({ type: 'salvageAnswer', id, answer }),
   askIn: (message) => (message.type === 'salvageAsk' ? message : null),
   answerIn: (message) => (message.type === 'salvageAnswer' ? message : null),
+  atOnceMax: 1,
+};
+
+/** A primary that was put back asks one question after the other. */
+export const putBackWording: Wording<PutBackAsk, PutBackAnswer> = {
+  name: 'store that was put back',
+  sendAsk: (channel, id, ask) => channel.sendControl({ type: 'putBackAsk', id, ask }),
+  sendAnswer: (channel, id, answer) => channel.sendControl({ type: 'putBackAnswer', id, answer }),
+  askIn: (message) => (message.type === 'putBackAsk' ? message : null),
+  answerIn: (message) => (message.type === 'putBackAnswer' ? message : null),
   atOnceMax: 1,
 };
 

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Status } from '../../protocol/control.ts';
 import type { MessageOf, Role } from '../../protocol/messages.ts';
+import type { CertificateTold } from '../../protocol/certificate.ts';
+import type { QueueReading } from '../../protocol/queue.ts';
 import type { PeerWord } from '../../protocol/takeover.ts';
 import type { Position } from '../../protocol/position.ts';
 import type { Config } from '../config/config.ts';
@@ -10,7 +12,7 @@ import { Changes } from '../journal/changes.ts';
 import { metaKey } from '../journal/keys.ts';
 import { ReplicaIndex } from '../journal/replica-index.ts';
 import { indexOf, noteIndexOf, ownDiskKey, turnRound } from '../journal/turn-round.ts';
-import type { Channel } from '../link/channel.ts';
+import { ChannelClosed, type Channel } from '../link/channel.ts';
 import type { Hello } from '../link/handshake.ts';
 import { mailboxesBelow } from '../mailstore/mailbox-walk.ts';
 import type { Meter } from '../observe/meter.ts';
@@ -20,21 +22,29 @@ import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
 import { errnoCode, joinPath } from '../platform/files.ts';
 import { realFiles } from '../platform/real-files.ts';
+import { AbilityTalk } from '../replicate/ability-talk.ts';
+import { forgetLastHeard } from '../replicate/last-heard.ts';
 import { PeerView } from '../replicate/peer-view.ts';
-import { countFiles } from '../replicate/primary/count.ts';
+import { Grants } from '../replicate/primary/grants.ts';
 import { DeletionGuard } from '../replicate/primary/guard.ts';
+import { HeldPlaces } from '../replicate/primary/held-places.ts';
+import { notCompared } from '../replicate/primary/not-compared.ts';
 import { RelivedTime } from '../replicate/primary/relived-time.ts';
 import { PrimaryRole } from '../replicate/primary/role.ts';
-import { checkRoots } from '../replicate/primary/root-check.ts';
+import { FileSystemHolds } from '../replicate/primary/file-system-holds.ts';
 import { Unproven } from '../replicate/primary/unproven.ts';
+import { FileSystems, RootAway, rootTrouble } from '../replicate/file-systems.ts';
 import type { Root } from '../replicate/root.ts';
 import { packPosition, readPosition, Receiver } from '../replicate/standby/receiver.ts';
+import type { HeldDisk } from '../replicate/status.ts';
 import { StandbyRole } from '../replicate/standby/role.ts';
 import { acceptOwnDisk } from '../replicate/standby/own-disk.ts';
-import { checkForeign, type ForeignPolicy } from '../replicate/standby/startup.ts';
+import { checkForeign, noteForeign, type ForeignPolicy, type StartupParts } from '../replicate/standby/startup.ts';
 import { keepWatching, type Watching } from './keep-watching.ts';
+import { namesOf, ownAbilities } from './abilities.ts';
+import { without } from './peer-asks.ts';
 import { heartbeatOf, type Health } from './heartbeat.ts';
-import { hashSeed, makeRoots } from './parts.ts';
+import { hashSeed, makeRoots, stageRoots } from './parts.ts';
 
 /** What a role is made of. */
 export interface RoleParts {
@@ -44,20 +54,38 @@ export interface RoleParts {
   meter: Meter;
   /** Durable role and epoch, and whether this node may hold the service: what the other one is told. */
   word: () => Pick<PeerWord, 'role' | 'epoch' | 'active'>;
-  /** A part of it failed in a way that nobody foresaw. */
+  /** Mail that waits on this node; null when no queue is watched. */
+  queue: () => QueueReading | null;
+  /** The certificate that clients see, or would see; null when it is not known. */
+  certificate: () => CertificateTold | null;
+  /** A part of it failed in a way that nobody foresaw: the role is left and entered again. */
   failed: (what: string) => (error: unknown) => void;
+}
+
+/** What a person is told of the file systems of the roots, and may decide about them. */
+export interface RoleDisks {
+  /** What is missing, or another one than before, here or as the other node tells. */
+  troubles(): readonly HeldDisk[];
+  /** What stands at these places (`root` or `root/path`) is right. Returns those where something was wrong. */
+  accept(places: readonly string[]): string[];
 }
 
 /** A role at work, as the rest of the agent sees it. At most one of `primary` and `standby` is there. */
 export interface RunningRole {
   readonly role: Role;
+  /** The role cannot be entered now, and is tried again: the node only tells where it stands. */
+  readonly waits: boolean;
   readonly roots: readonly Root[];
   readonly primary: PrimaryRole | null;
   readonly standby: StandbyRole | null;
   readonly peer: PeerView;
   readonly index: ReplicaIndex;
+  /** The file systems of the roots. */
+  readonly disks: RoleDisks;
   position(): Position;
   capture(): Status['capture'];
+  /** What the standby's file systems cannot keep as the primary's do, as told with the last connection. */
+  fileSystems(): Status['fileSystems'];
   fillTotal(): number | null;
   /** Takes a connection with a peer in the other role. */
   serve(channel: Channel, hello: Hello, address: string): void;
@@ -80,7 +108,7 @@ const noCapture: Status['capture'] = { watcher: 'none', watches: 0, overflows: 0
  * @throws OperatorError when the role cannot be entered as the node is configured; nothing is left running then.
  */
 export async function enterRole(parts: RoleParts, role: Role, foreign: ForeignPolicy): Promise<RunningRole> {
-  const roots = makeRoots(parts.config, role);
+  const roots = makeRoots(parts.config);
   if (role !== 'fenced') noteIndexOf(parts.kv, role);
   const index = indexOf(parts.kv) ?? 'primary';
   // A takeover that was killed may have left a batch that is durable and not in place: its list goes with the turn.
@@ -93,15 +121,63 @@ export async function enterRole(parts: RoleParts, role: Role, foreign: ForeignPo
 }
 
 async function finishBatch({ config, log, kv, meter }: RoleParts): Promise<void> {
-  const roots = makeRoots(config, 'standby');
+  const roots = makeRoots(config);
   const index = new ReplicaIndex(kv, { findByIdentity: false });
+  const fileSystems = standing(fileSystemsOf(kv, index, roots, 'standby'));
+  const { files } = fileSystems;
+  stageRoots(config, roots);
   const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
   const freeBytesMin = config.limits.freeBytesMin;
-  await new Receiver({ kv, files: realFiles, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin }).recover();
+  await new Receiver({ kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin }).recover();
+}
+
+/** What lies below the roots, looked at once. Who is no standby writes nothing there, not even a mark. */
+function fileSystemsOf(kv: Kv, index: ReplicaIndex, roots: readonly Root[], role: 'primary' | 'standby' | null): FileSystems {
+  const newMark = role === 'standby' ? () => randomBytes(8).toString('hex') : null;
+  const acceptCommand = (place: string) => `run \`mailtwin accept-root ${place}\` on this node`;
+  const fileSystems = new FileSystems({
+    files: realFiles,
+    kv,
+    index,
+    roots,
+    newMark,
+    acceptCommand,
+    monotonicMs: () => systemClock.monotonicMs(),
+  });
+  fileSystems.look();
+  return fileSystems;
+}
+
+/** A person accepts what stands at a standby's places: its index is made to say what is there, and the primary compares it. */
+function acceptOn(fileSystems: FileSystems, kv: Kv, places: readonly string[]): string[] {
+  const accepted = fileSystems.accept(places);
+  if (accepted.length > 0) kv.commit([[ownDiskKey, Buffer.from([1])]]);
+  return accepted;
+}
+
+function rootsAccepted(places: readonly string[]): OperatorError {
+  return new OperatorError(
+    'roots-accepted',
+    `${places.join(', ')} was accepted as it is; the standby looks at it from the beginning`,
+    'nothing: it goes on by itself',
+  );
+}
+
+/**
+ * Nothing may be written below a root that is not in its place.
+ *
+ * @throws RootAway when it was there before and is waited for; OperatorError when it never was.
+ */
+function standing(fileSystems: FileSystems): FileSystems {
+  const trouble = rootTrouble(fileSystems);
+  if (!trouble) return fileSystems;
+  if (fileSystems.knows(trouble.root)) throw new RootAway(trouble);
+  throw new OperatorError(trouble.code, trouble.detail, trouble.remedy);
 }
 
 async function turn({ kv, log }: RoleParts, roots: readonly Root[], to: 'primary' | 'standby'): Promise<void> {
   const started = systemClock.monotonicMs();
+  const { files } = fileSystemsOf(kv, new ReplicaIndex(kv, { findByIdentity: false }), roots, to);
   await turnRound(
     {
       kv,
@@ -109,7 +185,7 @@ async function turn({ kv, log }: RoleParts, roots: readonly Root[], to: 'primary
       roots: roots.map(({ name }) => name),
       identify(name, path) {
         const root = roots.find((r) => r.name === name);
-        const stat = root ? realFiles.lstat(`${root.path}/${path}`) : null;
+        const stat = root ? files.lstat(`${root.path}/${path}`) : null;
         return stat?.kind === 'dir' ? { ino: stat.ino, btimeNs: stat.btimeNs } : null;
       },
     },
@@ -122,19 +198,29 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
   const { config, log, kv, meter } = parts;
   const failed = parts.failed('the primary');
   const index = new ReplicaIndex(kv, { findByIdentity: true });
-  const trouble = checkRoots(roots, realFiles, kv, index);
-  if (trouble && trouble.code !== 'root-changed') throw new OperatorError(trouble.code, trouble.detail, trouble.remedy);
+  const fileSystems = fileSystemsOf(kv, index, roots, 'primary');
+  const trouble = rootTrouble(fileSystems);
+  // A root that was never there is a mistake in the configuration; one that was there is waited for.
+  if (trouble && !fileSystems.knows(trouble.root)) throw new OperatorError(trouble.code, trouble.detail, trouble.remedy);
+  kv.commit([forgetLastHeard()]);
+  const changes = new Changes(kv, systemClock.monotonicMs());
+  const holds = new HeldPlaces();
+  const fileSystemHolds = new FileSystemHolds({ fileSystems, holds, changes, clock: systemClock, log });
   const role: PrimaryRole = new PrimaryRole(
     {
       kv,
-      files: realFiles,
+      files: fileSystems.files,
       clock: systemClock,
       log,
       meter,
       index,
-      changes: new Changes(kv, systemClock.monotonicMs()),
-      unproven: new Unproven(kv),
+      changes,
+      unproven: new Unproven(kv, systemClock, log),
+      holds,
+      fileSystems,
+      fileSystemHolds,
       relived: new RelivedTime(kv, systemClock),
+      grants: new Grants(kv, systemClock),
       guard: new DeletionGuard({ share: config.limits.massDeleteShare, filesMin: config.limits.massDeleteFilesMin }),
       hash: await loadHash64(hashSeed(kv)),
       roots,
@@ -142,43 +228,60 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
       restMaxMs: config.capture.restMaxMs,
     },
     parts.word().epoch,
-    () =>
-      beat(parts, roots, role.sender.position, {
+    () => {
+      const left = notCompared(role);
+      return beat(parts, roots, role.sender.position, {
         ...role.lag(),
-        phase: role.sender.phase,
+        phase: role.sender.putBack.found ? 'put-back' : role.sender.phase,
+        complete: role.sender.complete,
+        appliedMs: null,
+        loss: { ...role.loss(), filesTotal: role.count?.files ?? null },
         unproven: role.unproven.count,
-        warnings: role.sender.held ? [role.sender.held.detail] : [],
-      }),
+        leftOut: left.count,
+        warnings: [...(role.sender.held ? [role.sender.held.detail] : []), ...left.texts],
+        doubts: role.ownDoubts(),
+        ...role.laggingTold(),
+        fileSystems: fileSystems.troubles,
+      });
+    },
   );
+  fileSystemHolds.look();
   const stopping = new AbortController();
   const watching = await keepWatching({
     config,
     log,
     roots,
     onHints: (hints) => role.hints(hints),
-    mustStart: true,
+    // What is missing cannot be watched; when it comes the watcher is made anew.
+    isAway: (name) => fileSystems.covering(name, '') !== null,
+    mustStart: trouble === null,
     signal: stopping.signal,
     failed,
   });
-  role.sender.onRootsBack(() => watching.anew('the root was away'));
+  fileSystemHolds.onMoved((places) => watching.moved(places));
   role.watch((timeoutMs) => watching.barrier(timeoutMs));
-  let total: number | null = null;
+  const talk = abilityTalk(parts, 'primary', roots);
   return {
     role: 'primary',
+    waits: false,
     roots,
     primary: role,
     standby: null,
     peer: role.peer,
     index,
+    disks: {
+      troubles: () => [...fileSystems.troubles, ...holds.list().filter((place) => place.code === 'standby-mount')],
+      accept: (places) => role.acceptRoots(places),
+    },
     position: () => role.sender.position,
     capture: () => watching.capture(),
-    fillTotal: () => total,
-    serve: (channel, hello, address) => void role.serve(channel, hello, address).catch(failed),
+    fileSystems: () => talk.findings,
+    fillTotal: () => role.count?.files ?? null,
+    serve: (channel, hello, address) => void role.serve(talking(talk, channel, hello, failed), hello, address).catch(failed),
     idle: () => role.sender.idle(),
     start() {
       role.start();
       role.run(stopping.signal, config.capture.rescanHours).catch(failed);
-      if (!role.sender.filled) countFiles(realFiles, systemClock, roots, stopping.signal).then((files) => (total = files), failed);
     },
     async stop() {
       stopping.abort();
@@ -194,29 +297,41 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   const failed = parts.failed('the standby');
   const index = new ReplicaIndex(kv, { findByIdentity: false });
   const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
+  const fileSystems = standing(fileSystemsOf(kv, index, roots, 'standby'));
+  const { files } = fileSystems;
+  stageRoots(config, roots);
   const role: StandbyRole = new StandbyRole(
-    { kv, files: realFiles, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin },
+    { kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin },
     () =>
       beat(parts, roots, role.receiver.position, {
         changes: 0,
         bytes: 0,
         ms: 0,
         phase: 'streaming',
+        complete: false,
+        loss: null,
+        appliedMs: role.receiver.lastAppliedWallMs,
         unproven: role.foreign().length,
+        leftOut: 0,
         warnings: role
           .foreign()
           .slice(0, 5)
           .map(({ path, what }) => `${path}: ${what}`),
+        doubts: [],
+        laggingCount: 0,
+        lagging: [],
+        fileSystems: role.fileSystems,
       }),
   );
   await role.start();
-  const startup = { files: realFiles, kv, clock: systemClock, index, roots };
+  const mounted = (root: string, path: string) => fileSystems.leadsToMount(root, path);
+  const startup = { files, kv, clock: systemClock, index, roots, mounted };
   const isOwnDisk = kv.get(ownDiskKey) !== undefined;
   // What was foreign in an earlier life as a standby is this node's own store by now.
   if (isOwnDisk) role.receiver.foreign.forget(role.receiver.foreign.mark());
   const { adopted, movedAside } = isOwnDisk
     ? { adopted: await acceptOwnDisk(startup), movedAside: 0 }
-    : await checkForeign(startup, foreign);
+    : await foreignFiles(startup, foreign, role.receiver);
   // They belong to indexes that the other node's are about to replace.
   if (isOwnDisk) dropCaches(roots, log);
   if (adopted > 0) {
@@ -246,27 +361,55 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
       failed,
     });
   };
+  role.onMoved((came) => watching?.moved(came));
   const began = watchFilled().catch(failed);
+  const talk = abilityTalk(parts, 'standby', roots);
   return {
     role: 'standby',
+    waits: false,
     roots,
     primary: null,
     standby: role,
     peer: role.peer,
     index,
+    disks: {
+      troubles: () => fileSystems.troubles,
+      accept(places) {
+        const accepted = acceptOn(fileSystems, kv, places);
+        // What is there now is looked at from the beginning.
+        if (accepted.length > 0) failed(rootsAccepted(accepted));
+        return accepted;
+      },
+    },
     position: () => role.receiver.position,
     capture: () => watching?.capture() ?? noCapture,
+    fileSystems: () => talk.findings,
     fillTotal: () => null,
-    serve: (channel, hello, address) => void role.serve(channel, hello, address).catch(failed),
+    serve: (channel, hello, address) => void role.serve(talking(talk, channel, hello, failed), hello, address).catch(failed),
     idle: () => role.idle(),
     start: () => void role.run(stopping.signal).catch(failed),
     async stop() {
       stopping.abort();
       await began;
       await watching?.stop();
+      role.receiver.leave();
       await role.idle();
     },
   };
+}
+
+/**
+ * A standby that never had anything of a primary refuses to start on files: they may be the only copy of that mail. One
+ * that has a position of its primary holds a copy: a mail server that came up before the agent is no reason to stay away.
+ */
+async function foreignFiles(
+  startup: StartupParts,
+  policy: ForeignPolicy,
+  { position, foreign }: Receiver,
+): Promise<{ adopted: number; movedAside: number }> {
+  if (policy !== 'refuse' || position.epoch === 0) return checkForeign(startup, policy);
+  await noteForeign(startup, (path, what) => foreign.note(path, what));
+  return { adopted: 0, movedAside: 0 };
 }
 
 /** Dovecot's caches are derived and not replicated: one that does not fit its index is taken for corruption. */
@@ -276,8 +419,8 @@ function dropCaches(roots: readonly Root[], log: Log): void {
     if (errnoCode(error) === undefined) throw error;
     log.warn({ error }, 'a cache of an index of this disk could not be removed');
   };
-  for (const { path } of roots)
-    for (const { dir, names } of mailboxesBelow(realFiles, path, { unreadable: left }))
+  for (const { path, format } of roots)
+    for (const { dir, names } of mailboxesBelow(realFiles, path, { unreadable: left, excluded: format.excluded }))
       try {
         if (names.has(cacheName)) realFiles.unlink(joinPath(dir, cacheName));
       } catch (error) {
@@ -287,25 +430,84 @@ function dropCaches(roots: readonly Root[], log: Log): void {
 
 /** A node that was replaced: it listens, tells where it stands, and changes nothing. */
 function enterFenced(parts: RoleParts, roots: readonly Root[], wasPrimary: boolean): RunningRole {
+  return standsAside(parts, 'fenced', roots, wasPrimary, () => [], null);
+}
+
+/** A role that could not be entered, or failed: until it is entered again the node stands aside, and says why. */
+export function waitingRole(parts: RoleParts, role: Role, warnings: () => readonly string[]): RunningRole {
+  const roots = makeRoots(parts.config);
+  const fileSystems =
+    role === 'standby' ? fileSystemsOf(parts.kv, new ReplicaIndex(parts.kv, { findByIdentity: false }), roots, null) : null;
+  return { ...standsAside(parts, role, roots, role === 'primary', warnings, fileSystems), waits: true };
+}
+
+function standsAside(
+  parts: RoleParts,
+  role: Role,
+  roots: readonly Root[],
+  wasPrimary: boolean,
+  warnings: () => readonly string[],
+  fileSystems: FileSystems | null,
+): RunningRole {
   const index = new ReplicaIndex(parts.kv, { findByIdentity: wasPrimary });
   const position = () => readPosition(parts.kv, metaKey(wasPrimary ? 'sent-position' : 'position'));
-  const health = { changes: 0, bytes: 0, ms: 0, phase: 'fenced', unproven: 0, warnings: [] };
-  const peer = new PeerView(systemClock, () => beat(parts, roots, position(), health));
+  const phase = role === 'fenced' ? 'fenced' : 'waiting';
+  const peer = new PeerView(systemClock, () =>
+    beat(parts, roots, position(), {
+      changes: 0,
+      bytes: 0,
+      ms: 0,
+      phase,
+      complete: false,
+      appliedMs: null,
+      loss: null,
+      unproven: 0,
+      leftOut: 0,
+      warnings: [...warnings()].slice(0, 5),
+      doubts: [],
+      laggingCount: 0,
+      lagging: [],
+      fileSystems: fileSystems?.look().troubles ?? [],
+    }),
+  );
   return {
-    role: 'fenced',
+    role,
+    waits: false,
     roots,
     primary: null,
     standby: null,
     peer,
     index,
+    disks: {
+      troubles: () => fileSystems?.troubles ?? [],
+      accept: (places) => (fileSystems ? acceptOn(fileSystems, parts.kv, places) : []),
+    },
     position,
     capture: () => noCapture,
+    fileSystems: () => [],
     fillTotal: () => null,
     serve: (channel, hello, address) => meet(peer, channel, hello, address),
     idle: async () => {},
     start: () => {},
     stop: async () => {},
   };
+}
+
+function abilityTalk({ config, log }: RoleParts, role: 'primary' | 'standby', roots: readonly Root[]): AbilityTalk {
+  return new AbilityTalk({ role, node: config.node, log, own: () => ownAbilities(realFiles, roots, role), namesOf });
+}
+
+/** A connection on which the two also tell each other what their file systems can do. */
+function talking(talk: AbilityTalk, channel: Channel, hello: Hello, failed: (error: unknown) => void): Channel {
+  const quietly = (error: unknown) => {
+    if (!(error instanceof ChannelClosed)) failed(error);
+  };
+  talk.connected(channel).catch(quietly);
+  return without(channel, (message) => {
+    if (message.type !== 'abilities') return false;
+    talk.take(channel, message, hello.node).catch(quietly);
+    return true;
+  });
 }
 
 /** A connection on which nothing is replicated: the two only tell each other where they stand. */
@@ -317,7 +519,22 @@ export function meet(peer: PeerView, channel: Channel, hello: Hello, address: st
   });
 }
 
-function beat(parts: RoleParts, roots: readonly Root[], position: Position, health: Omit<Health, 'active'>): MessageOf<'heartbeat'> {
+function beat(
+  parts: RoleParts,
+  roots: readonly Root[],
+  position: Position,
+  health: Omit<Health, 'active' | 'queue' | 'certificate'>,
+): MessageOf<'heartbeat'> {
   const { role, epoch, active } = parts.word();
-  return heartbeatOf(role, epoch, realFiles, roots, position, { ...health, active });
+  const { trouble } = parts.kv;
+  const warnings = trouble
+    ? [`${trouble.code}: ${trouble.detail}`, ...health.warnings.filter((text) => text !== trouble.detail)]
+    : health.warnings;
+  return heartbeatOf(role, epoch, realFiles, roots, position, {
+    ...health,
+    warnings,
+    active,
+    queue: parts.queue(),
+    certificate: parts.certificate(),
+  });
 }

@@ -11,6 +11,10 @@ export interface SettlingParts {
   startAloneMs: number;
   /** Monotonic time since which this node listens and has heard nothing of the peer. */
   silentSince: () => number;
+  /** This node's store is known to be an older state than the peer's copy of it. */
+  isPutBack: () => boolean;
+  /** Whether that could be found out yet. */
+  isReady: () => boolean;
 }
 
 /** After the waiting time it is asked again this often: the reason to stay down may pass. */
@@ -41,11 +45,15 @@ export class Settling {
   }
 
   async #look(): Promise<void> {
-    const { clock, keeper, startAloneMs, silentSince, log } = this.#p;
+    const { clock, keeper, startAloneMs, silentSince, isPutBack, isReady, log } = this.#p;
     if (keeper().role.state !== 'settling') return;
     const waitedMs = clock.monotonicMs() - silentSince();
     // It was heard meanwhile, and its word was not enough.
     if (waitedMs < startAloneMs) return this.begin();
+    if (!isReady()) {
+      this.#timer = clock.after(againMs, () => void this.#look());
+      return;
+    }
     const answered = await this.#answered().catch((error: unknown) => {
       log.error(
         { error: error instanceof Error ? error.message : String(error) },
@@ -55,7 +63,7 @@ export class Settling {
     });
     const isolated = await this.#isolated().catch(() => 'unknown' as const);
     if (keeper().role.state !== 'settling') return;
-    keeper().handle({ is: 'peerSilentTooLong', waitedMs, startAloneMs, answered, isolated });
+    keeper().handle({ is: 'peerSilentTooLong', waitedMs, startAloneMs, answered, isolated, isPutBack: isPutBack() });
     this.#timer = clock.after(againMs, () => void this.#look());
   }
 

@@ -143,7 +143,8 @@ async function measure(): Promise<Row[]> {
         const { role, peer } = await active.agent.status();
         return role === 'fenced' && peer.connected;
       });
-      await active.agent.cli(['rejoin', '--salvage', '--confirm', `mail-${active.name}`], { timeoutMs: waitMs });
+      const { code, stderr } = await active.agent.cliOnceConnected(['rejoin', '--salvage', '--confirm', `mail-${active.name}`], waitMs);
+      if (code !== 0) throw new Error(`rejoin ended with ${code}: ${stderr}`);
       active = next;
       await pair.settled(active, waitMs);
     }

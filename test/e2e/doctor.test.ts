@@ -50,10 +50,14 @@ test.skipIf(process.getuid?.() !== 0)(
       expect(addresses(node)).toBe(before);
     }
 
-    // A mail server that somebody started there by hand.
-    await mend(b, `${join(dirname(b.store), 'mail-service')} start > /dev/null 2>&1`);
+    // A mail server that somebody started there by hand, and that the agent's own looks cannot bring to rest.
+    const service = join(dirname(b.store), 'mail-service');
+    const whole = readFileSync(service, 'utf8');
+    writeFileSync(service, whole.replace('  stop)\n', '  stop)\n    exit 1\n'));
+    await mend(b, `${service} start > /dev/null 2>&1`);
     const second = await doctor(b);
     expect(second.failures).toMatchObject([{ id: 'services', evidence: expect.stringMatching(/running/) as string }]);
+    writeFileSync(service, whole);
     await mend(b, (second.failures[0]?.remedy ?? '').replace(/;.*$/, ''));
     await expectWell(b);
 

@@ -1,6 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Appliance } from '../lab/appliance.ts';
 import { AppliancePair } from '../lab/appliance-pair.ts';
+import type { Release } from '../lab/release.ts';
 import { waitFor } from '../lab/waiting.ts';
 import { SimRandom } from '../sim/sim-random.ts';
 import { witnessed } from './witnessed.ts';
@@ -32,15 +33,19 @@ export async function failOverUnderLoad(options: {
   environment?: NodeJS.ProcessEnv;
   /** How long the standby stands still before the primary dies; at random when left out. */
   stallMs?: number;
+  /** Whose Dovecot each of them runs. Default `labRelease`. */
+  releases?: { a: Release; b: Release };
+  /** Of the witness. */
+  pauseMs?: number;
 }): Promise<FailoverResult> {
-  const { base, times, seed, say, environment } = options;
+  const { base, times, seed, say, environment, releases } = options;
   const random = new SimRandom(seed);
   const problems: string[] = [];
   const result: FailoverResult = { problems, failovers: 0, accepted: 0, seen: 0, salvaged: 0, times: [] };
-  await using pair = new AppliancePair({ base, ...(environment && { environment }) });
+  await using pair = new AppliancePair({ base, ...(releases && { releases }), ...(environment && { environment }) });
   await pair.start();
   let active = pair.a;
-  const mail = await witnessed(pair, problems, async (witness) => {
+  const mail = await witnessed(pair, problems, options.pauseMs, async (witness) => {
     for (let i = 0; i < times; i++) {
       const next = pair.other(active);
       await pause(random.between(300, 2500));
@@ -109,9 +114,12 @@ export async function comeBack(pair: AppliancePair, dead: Appliance, problems: s
     if (dead.held().length > 0) problems.push(`failover ${i}: mail-${dead.name} came back and took an address (I3)`);
     if (dead.serves()) problems.push(`failover ${i}: mail-${dead.name} came back and started its services (I3)`);
     const { role, peer } = await dead.agent.status();
-    return role === 'fenced' && peer.connected;
+    if (role !== 'fenced' || !peer.connected) return false;
+    // It connects anew once it knows that it was replaced, and the active node hears of it only then.
+    const seen = (await pair.other(dead).agent.status()).peer;
+    return seen.connected && seen.role === 'fenced';
   });
-  const salvage = await dead.agent.cli(['salvage', '--apply', '--json'], { mayFail: true, timeoutMs: 120_000 });
+  const salvage = await dead.agent.cliOnceConnected(['salvage', '--apply', '--json']);
   if (salvage.code !== 0) throw new Error(`salvage ended with ${salvage.code}: ${salvage.stdout}${salvage.stderr}`);
   await dead.agent.cli(['rejoin', '--confirm', `mail-${dead.name}`], { timeoutMs: 120_000 });
   return (JSON.parse(salvage.stdout) as { brought: number }).brought;

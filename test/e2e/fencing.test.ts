@@ -3,40 +3,18 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { FenceLevelConfig } from '../../agent/config/takeover-sections/fencing.ts';
-import { createFencing, type FenceAsk, type Fencing, type FenceReceipt, type LevelReading } from '../../agent/fencing/fencing.ts';
-import { verifyReceipt } from '../../agent/fencing/receipt.ts';
-import { identityFromPem, makeIdentity } from '../../agent/link/identity.ts';
-import { systemClock } from '../../agent/platform/clock.ts';
-import { exec } from '../../agent/platform/exec.ts';
-import { silentLog } from '../../agent/platform/log.ts';
-import { realFiles } from '../../agent/platform/real-files.ts';
+import type { FenceAsk, Fencing, LevelReading } from '../../agent/fencing/fencing.ts';
 import { LabAgent } from '../lab/agents.ts';
 import { Bmc } from '../lab/bmc.ts';
+import { fenceTarget, fencingOf, provesOff } from '../lab/fencing.ts';
 import { createLab, labObstacle } from '../lab/lab.ts';
 import { isAlive, killPid } from '../lab/processes.ts';
 import { waitFor } from '../lab/waiting.ts';
 
-const made = makeIdentity('mail-b').files;
-const own = identityFromPem(made['node.key'] ?? '', made['node.crt'] ?? '');
-const target = { node: 'mail-a', pair: 'pair-1', epoch: 2 };
 const nobody: FenceAsk = { cooperative: async () => ({ steppedDown: false, evidence: 'no connection' }), manual: null };
 
-function fencingOf(levels: FenceLevelConfig[]): Fencing {
-  return createFencing({
-    levels,
-    node: 'mail-b',
-    keyPem: own.keyPem,
-    exec,
-    files: realFiles,
-    clock: systemClock,
-    log: silentLog,
-    newId: randomUUID,
-  });
-}
-
-const fence = (levels: FenceLevelConfig[], ask = nobody) => fencingOf(levels).fence(target, ask, () => {}, new AbortController().signal);
-const proves = (receipt: FenceReceipt | null) =>
-  receipt !== null && verifyReceipt(receipt, own.spki, { target: 'mail-a', pair: 'pair-1', epoch: 2, wallMs: Date.now() }) === null;
+const fence = (levels: FenceLevelConfig[], ask = nobody) =>
+  fencingOf(levels).fence(fenceTarget, ask, () => {}, new AbortController().signal);
 
 async function readings(fencing: Fencing): Promise<LevelReading[]> {
   const list: LevelReading[] = [];
@@ -96,12 +74,12 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
 
     const { receipt } = await fence([bmcLevel(bmc, lab.dir)]);
     expect(running.some(({ pid }) => isAlive(pid))).toBe(false);
-    expect(proves(receipt)).toBe(true);
+    expect(provesOff(receipt)).toBe(true);
     expect(receipt).toMatchObject({ target: 'mail-a', by: 'mail-b', epoch: 2, type: 'agent', name: 'bmc' });
     expect(JSON.stringify(receipt)).not.toContain(bmc.password);
     expect(await readings(fencing)).toMatchObject([{ state: 'off', error: null }]);
     // Off is off: fencing a node that is off is no failure.
-    expect(proves((await fence([bmcLevel(bmc, lab.dir)])).receipt)).toBe(true);
+    expect(provesOff((await fence([bmcLevel(bmc, lab.dir)])).receipt)).toBe(true);
     expect(bmc.failures).toEqual([]);
   });
 
@@ -109,7 +87,7 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
     await using lab = await createLab({ hosts: 1 });
     const refuse = () => Promise.reject(new Error('the relay sticks'));
     await using bmc = await Bmc.start({ address: '10.77.0.254', onPowerOff: refuse });
-    const stuck = await fence([bmcLevel(bmc, lab.dir, 8)]);
+    const stuck = await fence([bmcLevel(bmc, lab.dir, 5)]);
     expect(stuck.receipt).toBeNull();
     expect(stuck.tried).toMatchObject([{ error: expect.anything() as unknown }]);
     expect(bmc.failures.length).toBeGreaterThan(0);
@@ -125,7 +103,7 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
       ['off', undefined],
     ]);
     expect(performance.now() - started).toBeLessThan(60_000);
-    expect(proves(silent.receipt)).toBe(true);
+    expect(provesOff(silent.receipt)).toBe(true);
     expect(silent.receipt).toMatchObject({ type: 'manual', level: 2 });
   });
 
@@ -151,7 +129,7 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
       ['fence_works', 'off', undefined],
     ]);
     expect(tried[1]?.error?.detail).toContain('no such plug');
-    expect(proves(receipt)).toBe(true);
+    expect(provesOff(receipt)).toBe(true);
     expect(receipt).toMatchObject({ level: 5, name: 'fence_works' });
     expect(calls(cycles)).toBe('');
     expect(calls(fails)).toBe('off\nstatus\noff\nstatus\n');
@@ -171,7 +149,7 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
     const slow = script(dir, 'fence_slow', `${chatty}[ "$action" = status ] && exit 2; exit 0`);
     const said: string[] = [];
     const work = fencingOf([scriptLevel(slow, 60, { password: secretPath })]).fence(
-      target,
+      fenceTarget,
       nobody,
       (text) => void said.push(text),
       new AbortController().signal,
@@ -192,7 +170,7 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
     writeFileSync(join(dir, 'go'), '');
     const outcome = await work;
     expect([...new Set(seen)].filter((each) => each !== '')).toEqual(['the agent']);
-    expect(proves(outcome.receipt)).toBe(true);
+    expect(provesOff(outcome.receipt)).toBe(true);
     expect(outcome.receipt?.evidence).toContain('connecting with ***');
     const everything = JSON.stringify({ outcome, said });
     expect(everything).not.toContain(secret);
@@ -235,7 +213,7 @@ describe.skipIf(labObstacle() !== null)('mailtwin fence test', () => {
     writeFileSync(password, `${bmc.password}\n`, { mode: 0o600 });
     const options = JSON.stringify(bmc.fenceOptions);
     const level = (agent: string, more = '') =>
-      `  - { type: agent, name: ${agent.replace(/^.*\//, '')}, agent: ${agent}, timeoutSeconds: 20${more} }\n`;
+      `  - { type: agent, name: ${agent.replace(/^.*\//, '')}, agent: ${agent}, timeoutSeconds: 5${more} }\n`;
     const fencing = `fencing:\n${level('fence_ipmilan', `, options: ${options}, secrets: { password: ${password} }`)}${level(counts)}  - { type: cooperative }\n  - { type: manual }\n`;
     const store = join(dir, 'mail');
     mkdirSync(store);

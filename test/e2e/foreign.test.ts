@@ -6,6 +6,7 @@ import { ChangeLoop, changesAtRate } from '../../tools/mailgen/change.ts';
 import { makeStore } from '../../tools/mailgen/make.ts';
 import { exactTree, treeDifferences } from '../lab/exact-tree.ts';
 import { SmallPair, type SmallNode } from '../lab/small-pair.ts';
+import { waitFor } from '../lab/waiting.ts';
 
 const isRoot = process.getuid?.() === 0;
 const watchers = isRoot ? (['fanotify', 'chokidar'] as const) : (['chokidar'] as const);
@@ -23,55 +24,59 @@ async function foreignMetric(node: SmallNode): Promise<number> {
 const foreignPaths = (node: SmallNode) => async () => (await node.status()).replication.unproven.map(({ path }) => path).toSorted();
 
 describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (watcher) => {
-  it('shows within seconds, outlives a restart, and is mended and forgotten by verify', { timeout: 120_000 }, async () => {
-    await using pair = await SmallPair.create({ metrics: true, set: { watcher } });
-    const { primary, standby } = pair;
-    for (const name of ['one', 'two', 'three']) writeFileSync(`${primary.root}/${name}`, name);
-    mkdirSync(`${primary.root}/dir`);
-    await primary.start();
-    await pair.introduce();
-    await standby.start();
-    await pair.settled();
-    const watched = await standby.until('the watch, which begins when the standby is filled', (s) => s.capture.watcher !== 'none', 15_000);
-    expect(watched.capture.watcher).toBe(watcher);
-    expect(await foreignMetric(standby)).toBe(0);
+  it(
+    'shows within seconds, outlives a restart, is mended and forgotten by verify, and found by the comparison at the next start',
+    { timeout: 120_000 },
+    async () => {
+      await using pair = await SmallPair.create({ metrics: true, set: { watcher } });
+      const { primary, standby } = pair;
+      for (const name of ['one', 'two', 'three']) writeFileSync(`${primary.root}/${name}`, name);
+      mkdirSync(`${primary.root}/dir`);
+      await primary.start();
+      await pair.introduce();
+      await standby.start();
+      await pair.settled();
+      const watched = await standby.until(
+        'the watch, which begins when the standby is filled',
+        (s) => s.capture.watcher !== 'none',
+        15_000,
+      );
+      expect(watched.capture.watcher).toBe(watcher);
+      expect(await foreignMetric(standby)).toBe(0);
 
-    appendFileSync(`${standby.root}/one`, '!');
-    rmSync(`${standby.root}/two`);
-    writeFileSync(`${standby.root}/dir/new`, 'x');
-    const wrong = ['dir/new', 'one', 'two'].map((name) => `${standby.root}/${name}`);
-    await standby.until('the foreign writes', (s) => s.replication.unproven.length === 3, 10_000);
-    expect(await foreignPaths(standby)()).toEqual(wrong);
-    expect(await foreignMetric(standby)).toBe(3);
-    const { warnings } = await standby.status();
-    expect(warnings.find(({ code }) => code === 'foreign-write')?.text).toMatch(/^3 places were changed by somebody else/);
-    await primary.until('what the standby tells', (s) => s.warnings.some(({ code, text }) => code === 'peer' && text.includes('/one')));
+      appendFileSync(`${standby.root}/one`, '!');
+      rmSync(`${standby.root}/two`);
+      writeFileSync(`${standby.root}/dir/new`, 'x');
+      const wrong = ['dir/new', 'one', 'two'].map((name) => `${standby.root}/${name}`);
+      await standby.until('the foreign writes', (s) => s.replication.unproven.length === 3, 10_000);
+      expect(await foreignPaths(standby)()).toEqual(wrong);
+      expect(await foreignMetric(standby)).toBe(3);
+      const { warnings } = await standby.status();
+      expect(warnings.find(({ code }) => code === 'foreign-write')?.text).toMatch(/^3 places were changed by somebody else/);
+      await primary.until('what the standby tells', (s) => s.warnings.some(({ code, text }) => code === 'peer' && text.includes('/one')));
 
-    // What it would refuse to start on is taken away again; that it was there is not forgotten.
-    rmSync(`${standby.root}/dir/new`);
-    await standby.kill();
-    await standby.start();
-    expect(await foreignPaths(standby)()).toEqual(wrong);
-    await pair.settled();
-    expect((await primary.cli('verify')).code).toBe(1);
-    await pair.settled();
-    expect((await primary.cli('verify')).code).toBe(0);
-    await standby.until('a clean standby', (s) => s.replication.unproven.length === 0 && s.warnings.length === 0);
-    expect(treeDifferences(exactTree(primary.root), exactTree(standby.root))).toEqual([]);
-  });
+      // What it would refuse to start on is taken away again; that it was there is not forgotten.
+      rmSync(`${standby.root}/dir/new`);
+      await standby.kill();
+      await standby.start();
+      expect(await foreignPaths(standby)()).toEqual(wrong);
+      await pair.settled();
+      expect((await primary.cli('verify')).code).toBe(1);
+      await pair.settled();
+      expect((await primary.cli('verify')).code).toBe(0);
+      await standby.until('a clean standby', (s) => s.replication.unproven.length === 0 && s.warnings.length === 0);
+      expect(treeDifferences(exactTree(primary.root), exactTree(standby.root))).toEqual([]);
 
-  it('is found by the comparison at the start when it was done while nobody watched', { timeout: 60_000 }, async () => {
-    await using pair = await SmallPair.running({ set: { watcher } });
-    writeFileSync(`${pair.primary.root}/one`, 'one');
-    await pair.settled();
-    await pair.standby.stop();
-    writeFileSync(`${pair.standby.root}/one`, 'two!');
-    await pair.standby.start();
-    const status = await pair.standby.until('the foreign write', (s) => s.replication.unproven.length > 0, 15_000);
-    expect(status.replication.unproven[0]?.reason).toBe('has 4 bytes, not 3');
-  });
+      // And what is written while nobody watches.
+      await standby.stop();
+      writeFileSync(`${standby.root}/one`, 'two!');
+      await standby.start();
+      const found = await standby.until('the foreign write', (s) => s.replication.unproven.length > 0, 15_000);
+      expect(found.replication.unproven[0]?.reason).toBe('has 4 bytes, not 3');
+    },
+  );
 
-  it('is found when it was done before the standby was filled', { timeout: 60_000 }, async () => {
+  it('is found when it was done before the standby was filled', { timeout: 120_000 }, async () => {
     await using pair = await SmallPair.create({ set: { watcher } });
     const { primary, standby } = pair;
     writeFileSync(`${primary.root}/one`, 'one');
@@ -82,6 +87,7 @@ describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (wa
     writeFileSync(`${standby.root}/intruder`, 'x');
     await pair.introduce();
     await pair.settled();
+    await standby.until('the watch, which begins when the standby is filled', (s) => s.capture.watcher !== 'none');
     await standby.until('the foreign write', (s) => s.replication.unproven.length > 0, 15_000);
     expect(await foreignPaths(standby)()).toEqual([`${standby.root}/intruder`]);
   });
@@ -99,10 +105,10 @@ describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (wa
     let changes = 0;
     const loop = new ChangeLoop({ seed: `${seed}/changes`, dir: primary.root });
     const load = (async () => {
-      for await (const _ of changesAtRate(loop, 150, 12, over?.signal)) changes++;
+      for await (const _ of changesAtRate(loop, 150, 6, over?.signal)) changes++;
     })();
     // A restart in between: its redone steps and its comparison are not foreign either.
-    await new Promise((resolve) => setTimeout(resolve, 4000));
+    await waitFor('a third of the load', 60_000, () => changes > 250);
     await standby.kill();
     await standby.start();
     await load;
@@ -111,7 +117,7 @@ describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (wa
     writeFileSync(join(standby.root, 'last'), 'foreign');
     await standby.until('the last write', (s) => s.replication.unproven.some(({ path }) => path.endsWith('/last')), 15_000);
     expect(await foreignPaths(standby)()).toEqual([`${standby.root}/last`]);
-    expect(changes).toBeGreaterThan(1000);
+    expect(changes).toBeGreaterThan(800);
     expect(standby.log.match(/somebody else wrote/g)).toHaveLength(1);
   });
 });

@@ -49,6 +49,8 @@ export async function killAtEachStep(options: {
   points: readonly KillPoint[];
   seed: number;
   say: (line: string) => void;
+  /** Of the witness. */
+  pauseMs?: number;
 }): Promise<KilledResult> {
   const { base, points, seed, say } = options;
   const random = new SimRandom(seed);
@@ -56,7 +58,7 @@ export async function killAtEachStep(options: {
   await using pair = new AppliancePair({ base, takeover: '  quiesceMaxSeconds: 10' });
   await pair.start();
   let active = pair.a;
-  const mail = await witnessed(pair, result.problems, async (witness) => {
+  const mail = await witnessed(pair, result.problems, options.pauseMs, async (witness) => {
     for (const point of points) {
       const next = pair.other(active);
       const name = `${point.kind}, ${point.victim} killed when ${point.step} had ${point.moment === 'begun' ? 'begun' : 'ended'}`;

@@ -39,7 +39,7 @@ test('a real Prometheus scrapes a real pair by TLS and password, every query of 
     '-out',
     cert,
     '-days',
-    '2',
+    '90',
     '-subj',
     '/CN=localhost',
     '-addext',
@@ -47,6 +47,8 @@ test('a real Prometheus scrapes a real pair by TLS and password, every query of 
   ]);
   expect(made.status, String(made.stderr)).toBe(0);
   const ports = { a: await freePort(), b: await freePort() };
+  const dovecot = join(dir, 'dovecot.conf');
+  writeFileSync(dovecot, `ssl = required\nssl_cert = <${cert}\nssl_key = <${key}\n`);
   const power = join(dir, 'power');
   writeFileSync(power, '#!/bin/sh\n[ -e "$0.dead" ] && exit 1\nexit 0\n', { mode: 0o755 });
   const options = (node: 'a' | 'b') => {
@@ -55,7 +57,9 @@ test('a real Prometheus scrapes a real pair by TLS and password, every query of 
     const gate = join(own, 'gate/active');
     const always = (code: number) => JSON.stringify(['/bin/sh', '-c', `exit ${code}`]);
     // Services that are there when the gate is open; a service address of loopback's own network would need privilege.
-    const services = `services:\n  gate: ${gate}\n  commands: { start: ${always(0)}, stop: ${always(0)}, status: ["/bin/sh", "-c", "[ -e ${gate} ] || exit 3"] }\n`;
+    const queue = join(own, 'queue');
+    mkdirSync(join(queue, 'deferred'), { recursive: true });
+    const services = `services:\n  gate: ${gate}\n  configCheck: [doveconf, -n, -c, ${dovecot}]\n  queue: { postfix: ${queue} }\n  commands: { start: ${always(0)}, stop: ${always(0)}, status: ["/bin/sh", "-c", "[ -e ${gate} ] || exit 3"] }\n`;
     const fencing = `fencing: [{ type: command, off: [${power}], status: [${power}], timeoutSeconds: 5 }]\n`;
     return {
       node: `mail-${node}`,
@@ -133,6 +137,6 @@ test('a real Prometheus scrapes a real pair by TLS and password, every query of 
   await pair.wait();
   for (let i = 0; i < 1500; i++) rmSync(join(dir, 'a/mail', `file-${i}`));
   await firing('MailtwinMassDeletionHeld', true);
-  await pair.primary.cli(['allow-delete']);
+  await pair.primary.cli(['allow-delete', '--all']);
   await firing('MailtwinMassDeletionHeld', false);
 });

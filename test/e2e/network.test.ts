@@ -1,5 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PortEvent } from '../../agent/network/network.ts';
+import { announcements } from '../../agent/network/frames.ts';
+import { parseIp } from '../../agent/platform/ip-address.ts';
+import { openPacketPort } from '../../agent/platform/packet-socket.ts';
 import { networkStateSchema } from '../../protocol/network-state.ts';
 import { labObstacle } from '../lab/lab.ts';
 import { Network, type HostPlan } from '../lab/namespaces.ts';
@@ -130,6 +133,38 @@ describe.skipIf(labObstacle() !== null)('service addresses', () => {
     // What this host has itself is no answer of somebody else, also when it is taken once more.
     await node.control.take(silently);
     expect((await node.control.probe()).every(({ answeredBy, error }) => answeredBy === null && error === null)).toBe(true);
+  });
+
+  it('are kept away by a gateway that answers for every address, unless that was decided; and by another host all the same', async () => {
+    const net = makeNetworkOf(gateway, small, client);
+    const node = networkNode(net, 'small', { roles: [{ ...lan, addresses: [`${service4}/24`] }] });
+    const port = net.within('gw', () => openPacketPort('lan0', 'arp'));
+    // As routers do it that also answer probes from nobody.
+    const answering = setInterval(() => {
+      for (let frame = port.receive(); frame !== null; frame = port.receive()) {
+        const target = frame.readUInt16BE(20) === 1 ? parseIp([...frame.subarray(38, 42)].join('.')) : null;
+        if (target) port.send(announcements(port.mac, target)[1]!);
+      }
+    }, 2);
+    try {
+      const probe = { address: service4, role: 'lan', answeredBy: macOf('gw', 'lan0'), error: null };
+      expect(await node.control.probe()).toEqual([{ ...probe, isProxy: true }]);
+      await expect(node.control.take(silently)).rejects.toMatchObject({
+        code: 'address-taken',
+        message: expect.stringContaining('proxy ARP') as string,
+      });
+      const said: string[] = [];
+      await node.control.take((text) => said.push(text), { despiteProxy: true });
+      expect(said.join('; ')).toContain('proxy ARP');
+      expect(await node.control.held()).toEqual([service4]);
+      await node.control.release();
+    } finally {
+      clearInterval(answering);
+      port.close();
+    }
+    // What another host answers is never passed over.
+    on('client', 'ip', 'address', 'add', `${service4}/24`, 'dev', 'wlan0');
+    await expect(node.control.take(silently, { despiteProxy: true })).rejects.toMatchObject({ code: 'address-taken' });
   });
 
   it('are refused on a port without a cable, and taken when it is plugged in', async () => {
@@ -312,7 +347,7 @@ describe.skipIf(labObstacle() !== null)('service addresses', () => {
       const net = makeNetworkOf(gateway, small);
       on('small', 'ip', 'address', 'add', `${service4}/32`, 'dev', 'eth1');
       const before = networkOf('small');
-      const node = networkNode(net, 'small', { roles: [lan, dmz] }, new RegExp(`^${line}`));
+      const node = networkNode(net, 'small', { roles: [lan, dmz] }, { failing: new RegExp(`^${line}`) });
       await expect(node.control.take(silently)).rejects.toMatchObject({
         code: 'ip-command',
         exitCode: 4,
@@ -327,7 +362,7 @@ describe.skipIf(labObstacle() !== null)('service addresses', () => {
     const node = networkNode(net, 'small', { roles: [lan] });
     await node.control.take(silently);
     const stop = new AbortController();
-    const announcing = node.control.announce(stop.signal);
+    const announcing = node.control.announce(() => true, stop.signal);
     try {
       expect(await answers('gw', service4)).toBe(true);
       on('client', 'ip', 'address', 'add', `${service4}/24`, 'dev', 'wlan0');

@@ -98,9 +98,12 @@ const ill = () =>
         remedy: 'see whether the other node runs and answers',
       },
     ],
+    queues: [{ node: 'mail-b', mta: 'postfix', messages: 42, more: true, oldestAt: null, at: '2026-01-02T03:04:05.000Z', why: '' }],
     replication: {
       ...sampleStatus().replication,
       unproven: [{ root: 'mail', path: '<script>alert(1)</script>', reason: 'cannot be read' }],
+      lagging: [{ root: 'mail', path: '<b>hot</b>.db', seconds: 400, reason: 'it is written all the time' }],
+      laggingCount: 3,
     },
   });
 
@@ -163,6 +166,13 @@ test('the status page in a real browser: desktop and phone, light and dark, Germ
       // What comes from outside is text, and nothing is wider than the window.
       if (path === '/') expect(text).toContain('the peer <i>is gone</i>: look at it');
       if (isIll) expect(text).toContain('<b>connect ECONNREFUSED</b>');
+      if (isIll) expect(text).toMatch(isDe ? /Liegt zurück \(3\)[^]*<b>hot<\/b>\.db/i : /Lagging behind \(3\)[^]*<b>hot<\/b>\.db/i);
+      if (isIll)
+        expect(text).toMatch(
+          isDe
+            ? /Mail-Queue von mail-b\s+mindestens 42 .*nicht repliziert/i
+            : /Mail queue of mail-b\s+at least 42 messages, not replicated/i,
+        );
       expect(await browser.evaluate('document.querySelectorAll("main img, main script, main b").length')).toBe(0);
       expect(await browser.evaluate<number>('document.documentElement.scrollWidth - window.innerWidth'), what).toBeLessThanOrEqual(0);
       await browser.evaluate(axe);
@@ -200,7 +210,9 @@ test('the page of a real standby follows what happens, and is served to nobody w
   });
   mkdirSync(join(dir, 'a/mail'), { recursive: true });
   writeFileSync(join(dir, 'a/mail/file'), 'x\n');
-  const pair = await AgentPair.create({ primary: options('a', '0.0.0.0'), standby: options('b', '127.0.0.1') });
+  const jump = new URL('../fixtures/later/jump.mjs', import.meta.url).href;
+  const environment = { ...process.env, NODE_OPTIONS: `--import=${jump}`, JUMP_MS: '61000' };
+  const pair = await AgentPair.create({ primary: options('a', '0.0.0.0'), standby: { ...options('b', '127.0.0.1'), environment } });
   await using _ = pair;
   await pair.standby.start();
   await pair.filled(60_000);
@@ -216,8 +228,10 @@ test('the page of a real standby follows what happens, and is served to nobody w
   expect(await browser.evaluate<string>('document.body.innerText')).not.toContain('other users can read the key');
   const key = join(pair.standby.stateDir, 'node.key');
   chmodSync(key, 0o644);
-  // The agent looks once a minute.
-  await waitFor('the page to show the fault', 120_000, async () =>
+  // The agent looks once a minute, and a minute has passed by its clock; the page asks by itself.
+  process.kill(pair.standby.pid, 'SIGUSR2');
+  await waitFor('the connection, after a silence as it seems', 30_000, async () => (await pair.standby.status()).peer.connected);
+  await waitFor('the page to show the fault', 60_000, async () =>
     (await browser.evaluate<string>('document.body.innerText')).includes(`chmod 600 ${key}`),
   );
   expect(await browser.evaluate<string>('document.getElementById("verdict").className')).not.toBe('good');

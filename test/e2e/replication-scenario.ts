@@ -4,7 +4,7 @@ import { AgentPair, type RootPlace } from '../lab/agents.ts';
 import { checkRecord } from '../lab/check-record.ts';
 import type { Dovecot } from '../lab/dovecot.ts';
 import { runLoad, usualUsers, type LoadOptions } from '../lab/imap-load.ts';
-import type { Lab, LabHost } from '../lab/lab.ts';
+import type { Lab, LabHost, LabOptions } from '../lab/lab.ts';
 import { differentLinks, differentTrees } from '../lab/trees.ts';
 
 export interface Scenario {
@@ -31,6 +31,34 @@ export interface Findings {
   agentErrors: string[];
   summary: string;
 }
+
+/** What `Findings` holds when the copy is the same. */
+export const nothingWrong = { verify: '', trees: [], audit: [], record: [], log: [], agentErrors: [] };
+
+/** One kind of store on one kind of disk, captured by one watcher. */
+export interface Copy extends Pick<Scenario, 'watcher' | 'roots'> {
+  name: string;
+  lab: Omit<LabOptions, 'hosts'>;
+  /** Whether the tests make it: the others are made by the soak alone. */
+  isInTests: boolean;
+}
+
+const memory = { diskDir: '/dev/shm' };
+
+export const copies: readonly Copy[] = [
+  { name: 'chokidar, ext4', watcher: 'chokidar', lab: {}, isInTests: true },
+  { name: 'fanotify, ext4', watcher: 'fanotify', lab: {}, isInTests: true },
+  { name: 'chokidar, tmpfs', watcher: 'chokidar', lab: memory, isInTests: false },
+  { name: 'fanotify, tmpfs', watcher: 'fanotify', lab: memory, isInTests: false },
+  {
+    name: 'fanotify, tmpfs, indexes and control files in roots of their own',
+    watcher: 'fanotify',
+    lab: { ...memory, mail: { layout: 'maildir++', separate: true } },
+    roots: ['store', 'index', 'control'],
+    isInTests: true,
+  },
+  { name: 'chokidar, tmpfs, nested folders', watcher: 'chokidar', lab: { ...memory, mail: { layout: 'fs' } }, isInTests: true },
+];
 
 export function rootsOf(host: LabHost, names: readonly string[] = ['store']): RootPlace[] {
   return names.map((name) => ({ name, path: `${host.disk}/${name}` }));

@@ -1,6 +1,7 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { Config } from '../../agent/config/config.ts';
 import type { ImapCheckConfig } from '../../agent/config/takeover-sections/services.ts';
 import { systemClock } from '../../agent/platform/clock.ts';
 import { exec } from '../../agent/platform/exec.ts';
@@ -8,11 +9,17 @@ import { silentLog } from '../../agent/platform/log.ts';
 import { realFiles } from '../../agent/platform/real-files.ts';
 import { imapLogin } from '../../agent/services/imap-login.ts';
 import { createServices, type Services } from '../../agent/services/services.ts';
+import { copiedInbox } from '../../agent/wiring/served-copy.ts';
 import { dovecotConfig } from '../lab/dovecot-config.ts';
 import { createLab, labObstacle } from '../lab/lab.ts';
 import { run } from '../lab/processes.ts';
+import { labRelease, programsDir, provide } from '../lab/release.ts';
 
 const signal = () => new AbortController().signal;
+
+if (labObstacle() === null) await provide(labRelease);
+// What is called by its name alone, by the test and by the parts of the agent that it makes.
+process.env['PATH'] = [programsDir(labRelease), process.env['PATH']].filter(Boolean).join(':');
 
 describe.skipIf(labObstacle() !== null)('the mail services', () => {
   it('are a real Dovecot that commands start and stop, proved by a login with and without TLS', async () => {
@@ -50,7 +57,9 @@ describe.skipIf(labObstacle() !== null)('the mail services', () => {
       mailGid: 5000,
       password: 'probe-secret-7',
     };
-    const tls = `ssl = yes\nssl_cert = <${cert}\nssl_key = <${key}\nservice imap-login {\n  inet_listener imaps {\n    port = 1993\n    ssl = yes\n  }\n}\n`;
+    const pem =
+      labRelease === 'trixie' ? `ssl_server_cert_file = ${cert}\nssl_server_key_file = ${key}` : `ssl_cert = <${cert}\nssl_key = <${key}`;
+    const tls = `ssl = yes\n${pem}\nservice imap-login {\n  inet_listener imaps {\n    port = 1993\n    ssl = yes\n  }\n}\n`;
     writeFileSync(file, dovecotConfig({ ...settings, extra: tls }).replace('ssl = no', ''));
     const status = join(dir, 'status');
     writeFileSync(
@@ -63,7 +72,7 @@ describe.skipIf(labObstacle() !== null)('the mail services', () => {
 
     const login = imapLogin(realFiles, true);
     const imap: ImapCheckConfig = { host: '127.0.0.1', port: 1143, user: 'probe', passwordFile, tls: 'none' };
-    const services: Services = createServices({
+    const parts = {
       config: {
         gate: join(dir, 'gate', 'active'),
         units: [],
@@ -72,13 +81,15 @@ describe.skipIf(labObstacle() !== null)('the mail services', () => {
         imap,
         startTimeoutSeconds: 20,
         stopTimeoutSeconds: 20,
+        queue: 'none' as const,
       },
       exec,
       files: realFiles,
       clock: systemClock,
       log: silentLog,
       login,
-    });
+    };
+    const services: Services = createServices(parts);
     expect(await services.checkConfig()).toMatchObject({ ok: true });
     expect((await services.state()).state).toBe('stopped');
     expect(await services.checkLogin(signal())).toMatchObject({ ok: false, evidence: expect.stringContaining('ECONNREFUSED') as string });
@@ -90,6 +101,31 @@ describe.skipIf(labObstacle() !== null)('the mail services', () => {
       expect(good).toMatchObject({
         ok: true,
         evidence: expect.stringMatching(/probe at 127\.0\.0\.1:1143 logged in, INBOX has 0 messages/) as string,
+      });
+      // A letter is read to its end, and what a client sees is what lies in the root.
+      const asServed = async (storeRoot: string, user = imap.user) => {
+        const config = {
+          services: { configCheck: ['doveconf', '-n', '-c', file] },
+          roots: [{ name: 'mail', format: 'maildir', path: storeRoot }],
+        };
+        const compared = createServices({ ...parts, copied: () => copiedInbox(config as unknown as Config, realFiles, exec)(user) });
+        return compared.checkLogin(signal());
+      };
+      writeFileSync(join(dir, 'letter'), 'Subject: one\r\n\r\na letter\r\n');
+      await run('sh', ['-c', `doveadm -c ${file} save -u probe -m INBOX < ${join(dir, 'letter')}`]);
+      expect(await asServed(storeDir)).toMatchObject({
+        ok: true,
+        evidence: expect.stringMatching(/INBOX has 1 messages.*was read \(\d+ bytes\); as in the copy \(.*: 1 messages\)/) as string,
+      });
+      expect(await asServed(join(dir, 'elsewhere'))).toMatchObject({
+        ok: false,
+        evidence: expect.stringMatching(/outside of all roots/) as string,
+      });
+      // The same with a copy that is another mailbox than the one that is served.
+      for (const _ of [1, 2]) await run('sh', ['-c', `doveadm -c ${file} save -u other -m INBOX < ${join(dir, 'letter')}`]);
+      expect(await asServed(storeDir, 'other')).toMatchObject({
+        ok: false,
+        evidence: expect.stringMatching(/what is served is not the copy/) as string,
       });
       expect(await login({ ...imap, tls: 'starttls' }, signal())).toMatchObject({ ok: true });
       expect(await login({ ...imap, port: 1993, tls: 'implicit' }, signal())).toMatchObject({ ok: true });
@@ -106,7 +142,7 @@ describe.skipIf(labObstacle() !== null)('the mail services', () => {
     }
     expect((await services.state()).state).toBe('stopped');
     expect(existsSync(join(dir, 'gate', 'active'))).toBe(false);
-    writeFileSync(file, 'nonsense = yes\n');
+    appendFileSync(file, 'nonsense = yes\n');
     expect(await services.checkConfig()).toMatchObject({ ok: false, evidence: expect.stringContaining('nonsense') as string });
   });
 });

@@ -31,7 +31,8 @@ async function makePair(
   name: string,
   format: 'plain' | 'maildir' = 'plain',
 ): Promise<{ pair: AgentPair; a: LabAgent; b: LabAgent; rootA: string; rootB: string }> {
-  const at = (node: string) => join(dir, name, node);
+  const own = mkdtempSync(join(dir, `${name}-`));
+  const at = (node: string) => join(own, node);
   const rootA = join(at('a'), 'mail');
   const rootB = join(at('b'), 'mail');
   mkdirSync(rootA, { recursive: true });
@@ -83,6 +84,7 @@ test('a switchover there and back: roles turn, epochs rise, nothing is lost, and
   writeFileSync(join(rootB, 'written-on-b'), 'after the switchover\n');
   await run(b, 'wait');
   expect(readFileSync(join(rootA, 'written-on-b'), 'utf8')).toBe('after the switchover\n');
+  await pair.filled(waitMs);
   const back = await run(a, 'switchover', '--confirm', 'mail-b');
   expect([back.code, back.stderr]).toEqual([0, '']);
   await becomes(a, 'primary', true);
@@ -96,7 +98,6 @@ test('a failover of a dead primary raises UIDs; the dead one comes back fenced a
   const mailbox = join(rootB, 'user');
   expect(numbersOf(mailbox)).toEqual({ uidValidity: 1234, uidNext: 4 });
   await using _ = pair;
-  await waitFor('the standby to know that it is filled', waitMs, async () => (await b.status()).replication.phase === 'streaming');
   await a.kill9();
   // Until its last word is too old to say anything, the primary counts as alive.
   await waitFor('the word of the dead to expire', waitMs, async () => (await b.status()).peer.role === null);
@@ -130,11 +131,12 @@ test('whoever still writes when the services are stopped ends the switchover, an
     expect([refused.code, refused.stderr]).toEqual([4, expect.stringContaining('still-written')]);
     expect(refused.stderr).toMatch(/late-\d+ changed last/);
     await waitFor('mail-a to serve again', waitMs, async () => (await a.status()).active);
-    expect([(await a.status()).role, (await b.status()).role]).toEqual(['primary', 'standby']);
+    expect((await a.status()).role).toBe('primary');
   } finally {
     clearInterval(writer);
   }
   await becomes(b, 'standby', true);
+  await pair.filled(waitMs);
   const there = await run(b, 'switchover', '--confirm', 'mail-a');
   expect([there.code, there.stderr]).toEqual([0, '']);
   expect(readdirSync(rootB).filter((name) => name.startsWith('late-')).length).toBe(written);

@@ -11,6 +11,7 @@ import { createLab, type LabHost } from '../lab/lab.ts';
 import type { Acknowledged, LoadRecord } from '../lab/load-record.ts';
 import { keep } from '../lab/keep.ts';
 import { run } from '../lab/processes.ts';
+import { labRelease, type Release } from '../lab/release.ts';
 import { TcpProxy } from '../lab/tcp-proxy.ts';
 import { readCopy } from './torn-copy.ts';
 
@@ -30,13 +31,21 @@ const cutAfterMsMax = 2500;
 /** A machine that others use as well may take this long; what it takes is no promise of this test. */
 const waitSeconds = 240;
 
+export interface TornOptions {
+  times: number;
+  seed: string | number;
+  /** Whose Dovecot. Default `labRelease`. */
+  release?: Release;
+  say?: (line: string) => void;
+}
+
 /** Cuts the pair's link at random moments under load, and looks each time at what the standby has then. */
-export async function tornCuts(options: { times: number; seed: string | number; say?: (line: string) => void }): Promise<TornResult> {
+export async function tornCuts(options: TornOptions): Promise<TornResult> {
   const result: TornResult = { cuts: 0, messages: 0, behind: 0, problems: [] };
   for (let store = 0; result.cuts < options.times; store++) {
     const seed = `${options.seed}/${store}`;
     try {
-      await cutsOnOneStore(seed, Math.min(cutsPerStoreMax, options.times - result.cuts), result, options.say ?? (() => {}));
+      await cutsOnOneStore(seed, Math.min(cutsPerStoreMax, options.times - result.cuts), result, options);
     } catch (error) {
       // A long run goes on with the next store.
       result.cuts++;
@@ -46,9 +55,10 @@ export async function tornCuts(options: { times: number; seed: string | number; 
   return result;
 }
 
-async function cutsOnOneStore(seed: string, times: number, result: TornResult, say: (line: string) => void): Promise<void> {
+async function cutsOnOneStore(seed: string, times: number, result: TornResult, options: TornOptions): Promise<void> {
+  const { release = labRelease, say = () => {} } = options;
   const random = new Random(seed);
-  await using lab = await createLab({ hosts: 2, diskDir: '/dev/shm' });
+  await using lab = await createLab({ hosts: 2, diskDir: '/dev/shm', mail: { release } });
   const [a, b] = [lab.host(0), lab.host(1)];
   const replica = `${b.disk}/replica`;
   await a.dovecot.start();

@@ -14,6 +14,8 @@ const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 const dir = mkdtempSync(join(tmpdir(), 'mailtwin-whole-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 const waitMs = 60_000;
+/** Longer than the agent takes to miss its peer, and than its loops take to come round (5 s each). */
+const quietMs = 6500;
 
 const run = (node: Appliance, ...args: string[]) => node.agent.cli(args, { mayFail: true, timeoutMs: 120_000 });
 
@@ -31,7 +33,7 @@ test.skipIf(!root)(
     await using pair = new AppliancePair({ base });
     await pair.start();
     const { a, b } = pair;
-    const witness = new Witness({ host: pair.address, password: servicePassword, users: ['anna', 'bert'] });
+    const witness = new Witness({ host: pair.address, password: servicePassword, users: ['anna', 'bert'], pauseMs: 50 });
     witness.start();
     await waitFor('the first mail', waitMs, () => witness.accepted.size > 20 && witness.seen > 20);
 
@@ -47,7 +49,7 @@ test.skipIf(!root)(
 
     // A cable is out: each says which, and nobody takes anything.
     const stands = async () => {
-      await pause(8000);
+      await pause(quietMs);
       expect([a.held().length, b.held().length, a.serves(), b.serves()]).toEqual([1, 0, true, false]);
     };
     pair.network.cut('b', 0);
@@ -94,7 +96,7 @@ test.skipIf(!root)(
     await pair.start();
     const { a, b, network } = pair;
     const stands = async () => {
-      await pause(8000);
+      await pause(quietMs);
       expect([a.held().length, b.held().length, a.serves(), b.serves()]).toEqual([1, 0, true, false]);
     };
     const told = async () => [...(await guardsOf(b)).values()].map(({ guard, level, evidence }) => `${level} ${guard}: ${evidence}`);

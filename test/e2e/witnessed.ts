@@ -9,13 +9,21 @@ const waitMs = 120_000;
 /**
  * Does `work` while mail comes and is read at the service address. Afterwards what was accepted is there once, no UID
  * named two messages, and no Dovecot complains; what is not so goes to `problems`.
+ *
+ * @param pauseMs is the witness's: how hard it presses.
  */
 export async function witnessed(
   pair: AppliancePair,
   problems: string[],
+  pauseMs: number | undefined,
   work: (witness: Witness) => Promise<void>,
 ): Promise<{ accepted: number; seen: number }> {
-  const witness = new Witness({ host: pair.address, password: servicePassword, users: ['anna', 'bert'] });
+  const witness = new Witness({
+    host: pair.address,
+    password: servicePassword,
+    users: ['anna', 'bert'],
+    ...(pauseMs !== undefined && { pauseMs }),
+  });
   witness.start();
   try {
     await waitFor('the first mail', waitMs, () => witness.accepted.size > 20 && witness.seen > 20);

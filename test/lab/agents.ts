@@ -29,8 +29,10 @@ export interface AgentOptions {
   /** HOST:PORT; default a port of loopback that the system chooses. */
   listen?: string;
   watcher?: 'auto' | 'chokidar' | 'fanotify';
-  /** Default: the test's own. */
+  /** Of the agent. Default: the test's own. */
   environment?: NodeJS.ProcessEnv;
+  /** Directory that comes first in the PATH of the agent and of commands: where programs of another release lie. */
+  programs?: string | null;
   /** Lines of the configuration to replace, as text by text. */
   config?: readonly (readonly [from: string, to: string])[];
 }
@@ -60,7 +62,22 @@ export class LabAgent {
   cli(args: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {
     const [command = '', ...rest] = args;
     const { namespace } = this.#options;
-    return run(process.execPath, [mainFile, command, ...rest, '--config', this.configFile], { namespace, ...options });
+    return run(process.execPath, [mainFile, command, ...rest, '--config', this.configFile], {
+      namespace,
+      env: this.#env(process.env),
+      ...options,
+    });
+  }
+
+  /**
+   * Runs a command that asks the other node, whatever it ends with. A node that enters a role makes the connection anew a
+   * moment after it tells the role: a command that falls in between is refused, with nothing changed, and given again.
+   */
+  cliOnceConnected(args: readonly string[], timeoutMs = 120_000): Promise<RunResult> {
+    return waitFor(`the connection of ${this.node}`, startMs, async () => {
+      const ran = await this.cli(args, { mayFail: true, timeoutMs });
+      return ran.code !== 0 && /disconnected|the active node is not connected/.test(ran.stdout + ran.stderr) ? null : ran;
+    });
   }
 
   /** Writes configuration and key. */
@@ -83,12 +100,15 @@ export class LabAgent {
     writeFileSync(this.configFile, text);
   }
 
-  /** Starts it and waits until it answers. */
-  async start(): Promise<void> {
+  /** Starts it, with these options of `mailtwin run`, and waits until it answers. */
+  async start(...args: readonly string[]): Promise<void> {
     if (this.#process?.isRunning) throw new Error(`the agent ${this.node} runs already`);
     this.#earlierOutput = this.output;
-    const { namespace, environment: env } = this.#options;
-    const started = new LabProcess(process.execPath, [mainFile, 'run', '--config', this.configFile], { namespace, ...(env && { env }) });
+    const { namespace, environment = process.env } = this.#options;
+    const started = new LabProcess(process.execPath, [mainFile, 'run', ...args, '--config', this.configFile], {
+      namespace,
+      env: this.#env(environment),
+    });
     this.#process = started;
     this.#wanted = true;
     await waitFor(`the agent ${this.node}`, startMs, async () => {
@@ -96,6 +116,11 @@ export class LabAgent {
       await this.control.ask('GET /status', null);
       return true;
     });
+  }
+
+  #env(base: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+    const { programs } = this.#options;
+    return programs ? { ...base, PATH: `${programs}:${base['PATH'] ?? ''}` } : base;
   }
 
   /** The port that the pair's connection is taken on, as the log tells it. */
@@ -174,13 +199,12 @@ export class AgentPair implements AsyncDisposable {
     const pair = new AgentPair(options.primary, options.standby);
     const { primary, standby } = pair;
     try {
-      await primary.init();
-      await standby.init();
+      await Promise.all([primary.init(), standby.init()]);
       await primary.start();
       const port = await primary.port();
       const host = options.primary.listen?.replace(/:\d+$/, '') ?? '127.0.0.1';
       const address = (await options.connect?.(port)) ?? `${host}:${port}`;
-      const offer = JSON.parse((await primary.cli(['pair', '--json'])).stdout) as { code: string };
+      const offer = await primary.control.ask('POST /pair', {});
       await standby.cli(['pair', address, offer.code, '--yes']);
       return pair;
     } catch (error) {
@@ -207,12 +231,14 @@ export class AgentPair implements AsyncDisposable {
     return lines;
   }
 
-  /** Waits until the standby is connected and the initial fill is complete. */
+  /** Waits until the initial fill is complete by the word of both nodes: the standby learns of it by a heartbeat, later. */
   async filled(timeoutMs: number): Promise<void> {
-    await waitFor('the initial fill', timeoutMs, async () => {
-      this.standby.check();
-      return (await this.primary.status()).replication.phase === 'streaming';
-    });
+    for (const agent of [this.primary, this.standby]) {
+      await waitFor(`the initial fill, as ${agent.node} says`, timeoutMs, async () => {
+        this.standby.check();
+        return knowsToBeFilled(await agent.status());
+      });
+    }
   }
 
   /** What both agents say of themselves and the ends of their logs, for an error message. */
@@ -237,6 +263,11 @@ export class AgentPair implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
+}
+
+/** A standby calls its copy complete when it hears that the primary streams and is seconds behind at most. */
+export function knowsToBeFilled({ replication: { phase, lagSeconds } }: Status): boolean {
+  return phase === 'streaming' && lagSeconds !== null && lagSeconds <= 5;
 }
 
 async function lastLine(

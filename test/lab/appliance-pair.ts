@@ -6,15 +6,27 @@ import { LmtpClient } from './lmtp-client.ts';
 import { Network, type PortPlan } from './namespaces.ts';
 import { ownerMark } from './ownership.ts';
 import type { RunResult } from './processes.ts';
+import { provide, type Release } from './release.ts';
 import { acceptsTcp, waitFor } from './waiting.ts';
 
 const waitMs = 60_000;
+/**
+ * How `fence_ipmilan` asks a BMC whose power is off as soon as it says so: it reads the state back at once, and gives a
+ * BMC that does not answer up after 5 s. Its own defaults are 2 s and 20 s.
+ */
+const impatient = { lanplus: '1', cipher: '3', power_wait: '0', power_timeout: '5' };
 
 export interface AppliancePairOptions {
   /** Directory on whose file system all of it lies. */
   base: string;
   /** More of the section `takeover` on both, as YAML lines. */
   takeover?: string;
+  /** Whose Dovecot each of them runs. Default `labRelease`. */
+  releases?: { a: Release; b: Release };
+  /** Of Dovecot 2.4; see DovecotSettings. */
+  storageVersion?: '2.3.0' | '2.4.0';
+  /** See ApplianceOptions. */
+  checksConfig?: boolean;
   /** Environment of both agents. */
   environment?: NodeJS.ProcessEnv;
   /** Ports of b, when they are not those of a, and which one is in the service LAN. */
@@ -32,7 +44,7 @@ export class AppliancePair implements AsyncDisposable {
   readonly #dir: string;
   readonly #lanOfB: string;
 
-  constructor({ base, takeover, environment, hardware, pduPort }: AppliancePairOptions) {
+  constructor({ base, takeover, environment, hardware, pduPort, releases, storageVersion, checksConfig = false }: AppliancePairOptions) {
     this.network = new Network({ hosts: ['a', hardware ? { name: 'b', ports: [...hardware.ports] } : 'b'], networks: 2 });
     this.#lanOfB = hardware?.lan ?? 'eth0';
     this.#dir = mkdtempSync(join(base, `${ownerMark()}-`));
@@ -42,7 +54,7 @@ export class AppliancePair implements AsyncDisposable {
       const dir = join(this.#dir, name);
       mkdirSync(dir, { mode: 0o755 });
       const other = name === 'a' ? 'b' : 'a';
-      const fence = { ip: '10.77.0.254', ipport: String(ports[other]), username: 'admin', lanplus: '1', cipher: '3' };
+      const fence = { ip: '10.77.0.254', ipport: String(ports[other]), username: 'admin', ...impatient };
       const shared = { network: this.network, addresses: [`${this.address}/24`], gateways: ['10.77.0.254'] };
       return {
         ...shared,
@@ -54,7 +66,10 @@ export class AppliancePair implements AsyncDisposable {
         ...(name === 'b' ? { port: this.#lanOfB } : {}),
         ...(pduPort === undefined
           ? {}
-          : { levels: [fenceLevel(dir, fence, 8), fenceLevel(dir, { ...fence, ipport: String(pduPort) }, 8)] }),
+          : { levels: [fenceLevel(dir, fence, 5), fenceLevel(dir, { ...fence, ipport: String(pduPort) }, 5)] }),
+        checksConfig,
+        ...(releases && { release: releases[name] }),
+        ...(storageVersion && { storageVersion }),
         ...(takeover === undefined ? {} : { takeover }),
         ...(environment && { environment }),
       };
@@ -65,13 +80,12 @@ export class AppliancePair implements AsyncDisposable {
 
   /** Both run, are paired and filled; a serves. */
   async start(timeoutMs = waitMs): Promise<void> {
+    for (const { release } of [this.a, this.b]) await provide(release);
     this.network.enter();
-    for (const each of [this.a, this.b]) await each.startBmc();
-    await this.a.agent.init();
-    await this.b.agent.init();
+    await Promise.all([this.a, this.b].flatMap((each) => [each.startBmc(), each.agent.init()]));
     await this.a.agent.start();
-    for (const each of [this.a]) await each.agent.cli(['nics', 'assign', 'lan', 'eth0']);
-    const { code } = JSON.parse((await this.a.agent.cli(['pair', '--json'])).stdout.split('\n')[0] ?? '') as { code: string };
+    await this.a.agent.cli(['nics', 'assign', 'lan', 'eth0']);
+    const { code } = await this.a.agent.control.ask('POST /pair', {});
     await this.b.agent.cli(['pair', '10.77.1.1:7420', code, '--yes']);
     await this.b.agent.start();
     await this.b.agent.cli(['nics', 'assign', 'lan', this.#lanOfB]);

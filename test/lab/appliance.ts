@@ -1,12 +1,13 @@
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { GuardResult } from '../../protocol/takeover.ts';
 import { LabAgent } from './agents.ts';
 import { Bmc } from './bmc.ts';
 import { dovecotConfig } from './dovecot-config.ts';
-import { alarmingLines } from './dovecot-log.ts';
+import { alarmingLines, errorLines } from './dovecot-log.ts';
 import type { Network } from './namespaces.ts';
 import { killPid, runNow, waitForEnd } from './processes.ts';
+import { labRelease, program, programsDir, type Release } from './release.ts';
 
 export const servicePassword = 'lab';
 const mailUid = 5000;
@@ -25,6 +26,12 @@ export interface ApplianceOptions {
   /** Service addresses, with their prefix lengths. */
   addresses: readonly string[];
   gateways: readonly string[];
+  /** Whose Dovecot it runs. Default `labRelease`. */
+  release?: Release;
+  /** Of Dovecot 2.4; see DovecotSettings. */
+  storageVersion?: '2.3.0' | '2.4.0';
+  /** Whether the agent is told how the mail server's configuration is checked: then it knows where the server keeps its mail. */
+  checksConfig?: boolean;
   /** Environment of its agent. */
   environment?: NodeJS.ProcessEnv;
   /** Port of the service network; default eth0. */
@@ -44,6 +51,7 @@ export class Appliance {
   readonly name: 'a' | 'b';
   readonly agent: LabAgent;
   readonly store: string;
+  readonly release: Release;
   readonly #o: ApplianceOptions;
   #bmc: Bmc | null = null;
   /** Its BMC takes the order to switch off, and the power stays on. */
@@ -52,6 +60,7 @@ export class Appliance {
   constructor(options: ApplianceOptions) {
     this.#o = options;
     this.name = options.name;
+    this.release = options.release ?? labRelease;
     this.store = join(options.dir, 'store');
     this.agent = new LabAgent(options.role, {
       node: `mail-${options.name}`,
@@ -59,6 +68,7 @@ export class Appliance {
       roots: [{ name: 'mail', path: this.store, format: 'maildir' }],
       namespace: options.network.host(options.name).namespace,
       listen: '0.0.0.0:7420',
+      programs: programsDir(this.release),
       ...(options.environment && { environment: options.environment }),
       config: [['# Prometheus metrics', `${this.#sections()}# Prometheus metrics`]],
     });
@@ -118,7 +128,12 @@ export class Appliance {
   serves(): boolean {
     return runNow('ip', ['netns', 'pids', this.namespace])
       .split('\n')
-      .some((pid) => pid !== '' && comm(Number(pid)) === 'dovecot');
+      .some((pid) => pid !== '' && isMailServer(Number(pid)));
+  }
+
+  /** What an admin does who does not know better. */
+  startMailServer(): void {
+    runNow('ip', ['netns', 'exec', this.namespace, join(this.#o.dir, 'mail-service'), 'start']);
   }
 
   /** What its guards would say to a failover now. */
@@ -132,6 +147,11 @@ export class Appliance {
     return alarmingLines(this.#log());
   }
 
+  /** Lines of it of level Error and above. */
+  errorLogLines(): string[] {
+    return errorLines(this.#log());
+  }
+
   #log(): string {
     const dir = join(this.#o.dir, 'dovecot');
     return readdirSync(dir).includes('dovecot.log') ? readFileSync(join(dir, 'dovecot.log'), 'utf8') : '';
@@ -143,7 +163,7 @@ export class Appliance {
   }
 
   #prepare(): void {
-    const { dir } = this.#o;
+    const { dir, storageVersion } = this.#o;
     const own = join(dir, 'dovecot');
     for (const each of [own, join(own, 'run'), join(own, 'state'), join(own, 'home')]) mkdirSync(each, { recursive: true, mode: 0o755 });
     chownSync(join(own, 'home'), mailUid, mailUid);
@@ -159,6 +179,8 @@ export class Appliance {
       mailUid,
       mailGid: mailUid,
       password: servicePassword,
+      release: this.release,
+      ...(storageVersion && { storageVersion }),
     };
     writeFileSync(join(own, 'dovecot.conf'), dovecotConfig(settings));
     writeFileSync(join(dir, 'probe.secret'), `${servicePassword}\n`, { mode: 0o600 });
@@ -172,7 +194,7 @@ isThere() { [ -s ${pid} ] && runs "$(cat ${pid})"; }
 runs() { [ -n "$(readlink "/proc/$1/exe")" ]; }
 sessions() { ip netns pids "$(ip netns identify)" | while read -r each; do case $(readlink /proc/$each/exe) in */dovecot/*) echo $each ;; esac; done; }
 case $1 in
-  start) isThere || { rm -f ${pid}; exec dovecot -c ${own}/dovecot.conf; } ;;
+  start) isThere || { rm -f ${pid}; exec ${program(this.release, 'dovecot')} -c ${own}/dovecot.conf; } ;;
   stop)
     isThere || exit 0
     master=$(cat ${pid})
@@ -194,7 +216,7 @@ esac
   }
 
   #sections(): string {
-    const { dir, fence, addresses, gateways, takeover = '', levels = [fenceLevel(dir, fence, 30)] } = this.#o;
+    const { dir, fence, addresses, gateways, checksConfig, takeover = '', levels = [fenceLevel(dir, fence, 30)] } = this.#o;
     const command = (what: string) => JSON.stringify([join(dir, 'mail-service'), what]);
     return `network:
   roles:
@@ -207,7 +229,7 @@ ${levels.map((level) => `  - ${level}`).join('\n')}
 services:
   gate: ${join(dir, 'gate/active')}
   commands: { start: ${command('start')}, stop: ${command('stop')}, status: ${command('status')} }
-  imap: { host: 127.0.0.1, port: 143, user: probe, passwordFile: ${join(dir, 'probe.secret')}, tls: none }
+${checksConfig ? `  configCheck: [doveconf, -n, -c, ${join(dir, 'dovecot/dovecot.conf')}]\n` : ''}  imap: { host: 127.0.0.1, port: 143, user: probe, passwordFile: ${join(dir, 'probe.secret')}, tls: none }
 takeover:
   startAloneSeconds: 5
 ${takeover}
@@ -221,10 +243,12 @@ export function fenceLevel(dir: string, options: Record<string, string>, timeout
   return `{ type: agent, agent: fence_ipmilan, options: { ${given.join(', ')} }, secrets: { password: ${join(dir, 'bmc.secret')} }, timeoutSeconds: ${timeoutSeconds} }`;
 }
 
-function comm(pid: number): string {
+/** The agent asks `dovecot --version` now and then, which serves nobody. */
+function isMailServer(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    const [program = '', first] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    return basename(program) === 'dovecot' && first === '-c';
   } catch {
-    return '';
+    return false;
   }
 }

@@ -7,6 +7,10 @@ import { waitFor } from './waiting.ts';
 
 const bootMs = 300_000;
 
+/** Inits of containers that run: when nspawn alone is killed, as at an exit, its container goes on. */
+const leaders = new Set<number>();
+process.on('exit', () => leaders.forEach(killPid));
+
 /** Makes a Debian 12 that boots, with these packages in it. Takes minutes; needs debootstrap and the package archive. */
 export async function makeDebian(tree: string, packages: readonly string[]): Promise<void> {
   await debootstrap(tree, ['systemd', 'systemd-sysv', 'dbus', 'udev', 'iproute2', 'iputils-ping', 'procps']);
@@ -71,6 +75,7 @@ export class DebianHost {
       nspawn.isRunning ? descendants(nspawn.pid).find((pid) => readComm(pid) === 'systemd') : -1,
     );
     if (this.#leader < 0) throw new Error(`systemd-nspawn ended: ${nspawn.output}`);
+    leaders.add(this.#leader);
     await waitFor(`${this.name} to boot`, bootMs, async () =>
       ['running', 'degraded'].includes((await this.run(['systemctl', 'is-system-running'], { mayFail: true })).stdout.trim()),
     );
@@ -83,6 +88,15 @@ export class DebianHost {
 
   #inside(argv: readonly string[]): string[] {
     return ['-t', String(this.#leader), '-m', '-u', '-i', '-n', '-p', '-r', '-w', '--', ...argv];
+  }
+
+  /** What a process of it is called, by its number there; null when it has ended. */
+  processName(pid: number): string | null {
+    try {
+      return readFileSync(`/proc/${this.#leader}/root/proc/${pid}/comm`, 'utf8').trim();
+    } catch {
+      return null;
+    }
   }
 
   /** A program that goes on running in it. */
@@ -129,6 +143,7 @@ export class DebianHost {
 
   async #gone(): Promise<void> {
     this.#nspawn = null;
+    leaders.delete(this.#leader);
     await this.#cgroup?.remove();
     this.#cgroup = null;
   }

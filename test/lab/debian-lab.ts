@@ -22,6 +22,7 @@ export interface StatusFacts {
   epoch: number;
   peer: { connected: boolean; clockSkewSeconds: number | null };
   replication: { phase: string; held: { code: string } | null; lagChanges: number | null };
+  possibleLoss: { complete: boolean };
   lastVerify: { at: string } | null;
   warnings: { code: string }[];
 }
@@ -190,6 +191,7 @@ export async function status(host: DebianHost): Promise<StatusFacts> {
     epoch: 0,
     peer: { connected: true, clockSkewSeconds: null },
     replication: { phase: '', held: null, lagChanges: null },
+    possibleLoss: { complete: false },
     lastVerify: null,
     warnings: [],
   };

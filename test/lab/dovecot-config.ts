@@ -1,3 +1,6 @@
+import { dovecotConfig24 } from './dovecot-config-24.ts';
+import { labRelease, type Release } from './release.ts';
+
 /** What kind of Dovecot a host runs. Paths are absolute. */
 export interface DovecotSettings {
   /** Short: Unix socket paths have 107 bytes. Holds everything of the server but mail. */
@@ -19,12 +22,20 @@ export interface DovecotSettings {
   mailUid: number;
   mailGid: number;
   password: string;
-  /** Added at the end. */
+  /** Whose Dovecot it is for. Default `labRelease`. */
+  release?: Release;
+  /** `dovecot_storage_version` of Dovecot 2.4: which release must be able to read what it writes. Default 2.4.0, as Debian 13 ships it. */
+  storageVersion?: '2.3.0' | '2.4.0';
+  /** Added at the end, in the syntax of the release. */
   extra?: string;
 }
 
-/** dovecot.conf for Dovecot 2.3. */
+/** dovecot.conf for the Dovecot of the release. */
 export function dovecotConfig(settings: DovecotSettings): string {
+  return (settings.release ?? labRelease) === 'trixie' ? dovecotConfig24(settings) : dovecotConfig23(settings);
+}
+
+function dovecotConfig23(settings: DovecotSettings): string {
   const { dir } = settings;
   const location = (path: string, suffix: string) =>
     [

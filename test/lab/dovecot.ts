@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { dovecotConfig, type DovecotSettings } from './dovecot-config.ts';
 import { alarmingLines, errorLines } from './dovecot-log.ts';
 import { descendants, killPid, LabProcess, run, waitForEnd, type RunResult } from './processes.ts';
+import { labRelease, program, provide, type Release } from './release.ts';
 import { acceptsTcp, waitFor } from './waiting.ts';
 
 export interface DovecotOptions extends Omit<DovecotSettings, 'listen' | 'imapPort' | 'lmtpPort' | 'mailUid' | 'mailGid' | 'password'> {
@@ -25,7 +26,7 @@ export interface Endpoint {
 const startMs = 15_000;
 const stopMs = 15_000;
 
-/** A private Dovecot 2.3 with IMAP and LMTP. Every user name is valid, with one password; all mail has one owner. */
+/** A private Dovecot with IMAP and LMTP. Every user name is valid, with one password; all mail has one owner. */
 export class Dovecot {
   readonly imap: Endpoint;
   readonly lmtp: Endpoint;
@@ -33,6 +34,7 @@ export class Dovecot {
   readonly storeDir: string;
   readonly mailUid: number;
   readonly mailGid: number;
+  readonly release: Release;
   readonly #settings: DovecotSettings;
   readonly #namespace: string | undefined;
   readonly #configFile: string;
@@ -41,6 +43,7 @@ export class Dovecot {
   constructor(options: DovecotOptions) {
     const { address, namespace, imapPort = 143, lmtpPort = 24, mailUid = 5000, mailGid = 5000, ...rest } = options;
     this.#namespace = namespace;
+    this.release = rest.release ?? labRelease;
     this.imap = { host: address, port: imapPort };
     this.lmtp = { host: address, port: lmtpPort };
     this.storeDir = rest.storeDir;
@@ -73,7 +76,8 @@ export class Dovecot {
       chownSync(each, this.mailUid, this.mailGid);
     }
     writeFileSync(this.#configFile, dovecotConfig(this.#settings));
-    const master = new LabProcess('dovecot', ['-F', '-c', this.#configFile], { namespace: this.#namespace });
+    await provide(this.release);
+    const master = new LabProcess(program(this.release, 'dovecot'), ['-F', '-c', this.#configFile], { namespace: this.#namespace });
     this.#master = master;
     try {
       await waitFor('Dovecot to listen', startMs, async () => {
@@ -128,6 +132,6 @@ export class Dovecot {
 
   /** Runs doveadm against this server's configuration. @throws with its output when it fails, unless `mayFail`. */
   doveadm(args: readonly string[], options: { mayFail?: boolean } = {}): Promise<RunResult> {
-    return run('doveadm', ['-c', this.#configFile, ...args], { namespace: this.#namespace, ...options });
+    return run(program(this.release, 'doveadm'), ['-c', this.#configFile, ...args], { namespace: this.#namespace, ...options });
   }
 }

@@ -7,7 +7,7 @@ import { LoadClient, usualSteps, type ImapStep, type SharedFolders } from './loa
 import { LoadRecord } from './load-record.ts';
 
 export interface LoadOptions {
-  dovecot: Dovecot;
+  dovecot: Pick<Dovecot, 'imap' | 'lmtp' | 'password' | 'isRunning'>;
   /** Printed with every failure. The order of answers also decides, so a seed repeats the mix of work, not each step. */
   seed: string | number;
   /** How long to work. */

@@ -5,6 +5,7 @@ import { Dovecot, type DovecotOptions } from './dovecot.ts';
 import { Network, removeStaleNamespaces, type HostPlan, type NetworkHost } from './namespaces.ts';
 import { removeAbandoned, ownerMark } from './ownership.ts';
 import { LabProcess, run, type RunResult, type StartOptions } from './processes.ts';
+import type { Release } from './release.ts';
 
 export interface LabOptions {
   /** How many hosts, which are called a, b, c ...; or each with its name and ports. */
@@ -22,6 +23,8 @@ export interface LabOptions {
     separate?: boolean;
     /** With a public namespace in `public/` of the host's disk. */
     publicNamespace?: boolean;
+    /** Whose Dovecot runs on every host. Default `labRelease`. */
+    release?: Release;
     /** Added to dovecot.conf. */
     extra?: string;
   };
@@ -114,6 +117,7 @@ export class Lab implements AsyncDisposable {
       layout: mail.layout ?? 'maildir++',
       ...(mail.separate ? { indexDir: join(disk, 'index'), controlDir: join(disk, 'control') } : {}),
       ...(mail.publicNamespace ? { publicDir: join(disk, 'public') } : {}),
+      ...(mail.release && { release: mail.release }),
       ...(mail.extra === undefined ? {} : { extra: mail.extra }),
     };
     const { namespace } = host;

@@ -64,7 +64,7 @@ export class TestNode {
       state: this.dir,
       listen: { host: '127.0.0.1', port: 0 },
       peer: { addresses: [] },
-      roots: [{ name: 'mail', path: join(this.dir, 'mail'), format: 'maildir', mayBeEmpty: false, staging: null }],
+      roots: [{ name: 'mail', path: join(this.dir, 'mail'), format: 'maildir', mayBeEmpty: false, exclude: [], staging: null }],
       capture: { watcher: 'auto', settleMs: 3, restMaxMs: 1000, rescanHours: 24 },
       limits: { bandwidth: [], massDeleteShare: 0.2, massDeleteFilesMin: 1000, freeBytesMin: 0 },
       history: { days: 14, bytesMax: 1e9 },

@@ -1,11 +1,13 @@
 import { toNetworkConfig, networkSection } from '../../agent/config/takeover-sections/network.ts';
 import { makeNetwork } from '../../agent/network/make-network.ts';
 import type { NetworkAlarm, NetworkControl } from '../../agent/network/network.ts';
-import { systemClock } from '../../agent/platform/clock.ts';
+import { systemClock, type Clock } from '../../agent/platform/clock.ts';
 import { ethtool } from '../../agent/platform/ethtool.ts';
 import { exec, type Exec } from '../../agent/platform/exec.ts';
-import { silentLog } from '../../agent/platform/log.ts';
+import { silentLog, type Log } from '../../agent/platform/log.ts';
+import type { ManagerReading } from '../../agent/platform/network-managers.ts';
 import { openPacketPort } from '../../agent/platform/packet-socket.ts';
+import { openRouteSocket, processName } from '../../agent/platform/route-socket.ts';
 import type { NetworkState } from '../../protocol/network-state.ts';
 import type { Network } from './namespaces.ts';
 
@@ -15,20 +17,36 @@ export interface NetworkNode {
   /** Commands that changed something, in their order. */
   changes: string[];
   alarms: NetworkAlarm[];
+  /** How many addresses and routes others removed, that were set again. */
+  setAgain: { address: number; route: number };
   /** What the role map file would hold; null before anything was assigned. */
   map: { text: string | null };
   /** What the peer is made to have sent. */
   peer: { state: NetworkState | null };
 }
 
+const nobodyManages: ManagerReading = { run: async () => null, readText: () => null, list: () => [] };
+
+export interface NetworkNodeOptions {
+  /** Lines for `ip -batch` before which its work ends as if the kernel had refused them. */
+  failing?: RegExp;
+  /** What configures the host's ports; a namespace has no services of its own. */
+  managers?: ManagerReading;
+  processName?: (pid: number) => string | null;
+  log?: Log;
+  /** Default: the host's. */
+  clock?: Clock;
+}
+
 /**
  * @param section the section `network` of the configuration, as YAML would give it.
- * @param failing lines for `ip -batch` before which its work ends as if the kernel had refused them.
  */
-export function networkNode(network: Network, host: string, section: unknown, failing?: RegExp): NetworkNode {
+export function networkNode(network: Network, host: string, section: unknown, options: NetworkNodeOptions = {}): NetworkNode {
+  const { failing } = options;
   const { namespace } = network.host(host);
   const changes: string[] = [];
   const alarms: NetworkAlarm[] = [];
+  const setAgain = { address: 0, route: 0 };
   const map: { text: string | null } = { text: null };
   const peer: { state: NetworkState | null } = { state: null };
   const execThere: Exec = async (program, args, options) => {
@@ -53,9 +71,12 @@ export function networkNode(network: Network, host: string, section: unknown, fa
   const control = makeNetwork(section === null ? null : toNetworkConfig(networkSection.parse(section)), {
     node: host,
     exec: execThere,
-    clock: systemClock,
-    log: silentLog,
+    clock: options.clock ?? systemClock,
+    log: options.log ?? silentLog,
     openPort: (ifname, kind) => network.within(host, () => openPacketPort(ifname, kind)),
+    openRoutes: () => network.within(host, () => openRouteSocket()),
+    processName: options.processName ?? processName,
+    managers: options.managers ?? nobodyManages,
     ethtool: {
       facts: (ifname) => network.within(host, () => ethtool.facts(ifname)),
       blink: (ifname, seconds) => network.within(host, () => ethtool.blink(ifname, seconds)),
@@ -64,6 +85,7 @@ export function networkNode(network: Network, host: string, section: unknown, fa
     roleMap: { read: () => map.text, write: (text) => void (map.text = text) },
     peerState: () => peer.state,
     onAlarm: (alarm) => void alarms.push(alarm),
+    onSetAgain: (what, count) => void (setAgain[what] += count),
   });
-  return { control, changes, alarms, map, peer };
+  return { control, changes, alarms, setAgain, map, peer };
 }

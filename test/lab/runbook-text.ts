@@ -22,7 +22,8 @@ export interface Command {
   hosts: Host[];
 }
 
-const programs = /^(mailtwin|dpkg|apt-get|systemctl|journalctl|timedatectl|ip|scp|install|df|nano|rm|ls|kill|dovecot|doveadm|ping)(?= |$)/;
+const programs =
+  /^(mailtwin|dpkg|apt-get|systemctl|journalctl|timedatectl|ip|scp|install|mount|df|nano|rm|ls|kill|dovecot|doveadm|ping)(?= |$)/;
 const yaml = /^[a-z]+:( |$)/;
 
 /** @throws when a block is neither commands nor output nor configuration, or nothing says where a command runs. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Status, StreamLine } from '../../protocol/control.ts';
 import { controlClient, type ControlClient } from '../../tools/cli/control-client.ts';
+import { knowsToBeFilled } from './agents.ts';
 import { LabProcess, run, runNow, type Ended, type RunResult } from './processes.ts';
 import { waitFor } from './waiting.ts';
 
@@ -36,7 +37,8 @@ export class SmallNode {
   readonly root: string;
   readonly state: string;
   readonly configFile: string;
-  readonly client: ControlClient;
+  client: ControlClient;
+  #isSeenInside = false;
   readonly options: SmallPairOptions;
   wrap: readonly string[];
   /** More environment for the agent. */
@@ -59,9 +61,16 @@ export class SmallNode {
     mkdirSync(this.root, { recursive: true });
   }
 
+  /** The test finds the state directory here: it is mounted where only the agent sees it. */
+  seenAt(state: string): void {
+    this.client = controlClient(state);
+    this.#isSeenInside = true;
+  }
+
   /** Runs `mailtwin` with this node's configuration to its end. A stack trace in what it prints is an error. */
   async cli(...args: string[]): Promise<RunResult> {
-    const result = await run(process.execPath, [mailtwin, ...args, '--config', this.configFile], { mayFail: true, timeoutMs: 120_000 });
+    const words = [...(this.#isSeenInside ? this.wrap : []), process.execPath, mailtwin, ...args, '--config', this.configFile];
+    const result = await run(words[0] ?? '', words.slice(1), { mayFail: true, timeoutMs: 120_000 });
     if (stackLine.test(result.stdout + result.stderr))
       throw new Error(`mailtwin ${args.join(' ')} printed a stack trace:\n${result.stdout}${result.stderr}`);
     return result;
@@ -215,8 +224,7 @@ export class SmallPair implements AsyncDisposable {
     chmodSync(dir, 0o755);
     const pair = new SmallPair(dir, options);
     try {
-      await pair.primary.init();
-      await pair.standby.init();
+      await Promise.all([pair.primary.init(), pair.standby.init()]);
       return pair;
     } catch (error) {
       await pair[Symbol.asyncDispose]();
@@ -241,11 +249,11 @@ export class SmallPair implements AsyncDisposable {
 
   /** Pairs the nodes by a code; the primary must run. */
   async introduce(): Promise<void> {
-    const { code } = JSON.parse(await this.primary.ok('pair', '--json')) as { code: string };
+    const { code } = await this.primary.client.ask('POST /pair', {});
     await this.standby.ok('pair', `127.0.0.1:${this.primary.port}`, code, '--yes');
   }
 
-  /** Both are connected and everything is durable on the standby. */
+  /** Both are connected, everything is durable on the standby, and the standby knows that its copy is complete. */
   async settled(timeoutMs = 60_000): Promise<void> {
     await this.primary.until('streaming', (s) => s.replication.phase === 'streaming', timeoutMs);
     const last = (await this.primary.lines('POST /wait', { timeoutSeconds: timeoutMs / 1000 })).at(-1);
@@ -253,6 +261,7 @@ export class SmallPair implements AsyncDisposable {
       throw new Error(
         `wait failed: ${JSON.stringify(last)}\n${this.primary.log.slice(-3000)}\n--- standby:\n${this.standby.log.slice(-3000)}`,
       );
+    await this.standby.until('a copy that calls itself complete', knowsToBeFilled, timeoutMs);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,8 +3,6 @@ import type { Endpoint } from './dovecot.ts';
 import { ImapSession } from './imap-session.ts';
 import { LmtpClient } from './lmtp-client.ts';
 
-const between = 15;
-
 /**
  * Mail and its readers at one address, for as long as it takes: what was accepted, and what clients saw. Whoever serves
  * there, a (UIDVALIDITY, UID) that was seen once names that message for ever (I5), and what was accepted is there once (I16).
@@ -13,6 +11,7 @@ export class Witness {
   readonly users: readonly string[];
   readonly #host: string;
   readonly #password: string;
+  readonly #pauseMs: number;
   readonly #stop = new AbortController();
   #work: Promise<void>[] = [];
   readonly #open = new Set<() => void>();
@@ -25,10 +24,12 @@ export class Witness {
   /** When a login last succeeded, monotonic milliseconds. */
   lastLoginMs = 0;
 
-  constructor(options: { host: string; password: string; users: readonly string[] }) {
+  /** @param options `pauseMs` lies between two letters, and between two looks: the load. Default 15. */
+  constructor(options: { host: string; password: string; users: readonly string[]; pauseMs?: number }) {
     this.#host = options.host;
     this.#password = options.password;
     this.users = options.users;
+    this.#pauseMs = options.pauseMs ?? 15;
   }
 
   get seen(): number {
@@ -75,7 +76,7 @@ export class Witness {
   async #forever(step: () => Promise<void>): Promise<void> {
     while (!this.#stop.signal.aborted) {
       await step().catch(() => {});
-      await pause(between);
+      await pause(this.#pauseMs);
     }
   }
 
@@ -98,7 +99,7 @@ export class Witness {
           const { user, id, message } = this.#next();
           const [answer] = await client.deliver('sender@lab', [user], message);
           if (answer?.accepted) this.accepted.set(id, user);
-          await pause(between);
+          await pause(this.#pauseMs);
         }
       },
     );
@@ -113,7 +114,7 @@ export class Witness {
         const result = await session.attempt((client) => client.append('Sent', message, ['\\Seen']));
         if ('done' in result) this.accepted.set(id, user);
         else if (result.refused.kind === 'gone') return;
-        await pause(between * 4);
+        await pause(this.#pauseMs * 4);
       }
     });
   }
@@ -123,7 +124,10 @@ export class Witness {
       await this.#session(user, async (session) => {
         this.lastLoginMs = performance.now();
         for (let i = 0; i < 3 && !this.#stop.signal.aborted; i++)
-          for (const mailbox of ['INBOX', 'Sent']) await this.#read(session, user, mailbox, false);
+          for (const mailbox of ['INBOX', 'Sent']) {
+            await this.#read(session, user, mailbox, false);
+            await pause(this.#pauseMs);
+          }
       });
   }
 

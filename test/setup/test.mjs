@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { build } from './build.mjs';
 import { ensureDebianPackages } from './debian-packages.mjs';
 import { ensureNodeModules } from './node-modules.mjs';
-import { run, runNodeSteps } from './run.mjs';
+import { run, runNodeSteps, top } from './run.mjs';
 import { staticSteps, vitest } from './steps.mjs';
-import { countTests, summaryLine } from './summary.mjs';
+import { countTests, slowest, summaryLine } from './summary.mjs';
 
 // `npm test`: sets the machine up, builds, and runs everything. Arguments go to vitest: `npm test -- --project e2e`.
 const start = performance.now();
+/** How many of the slowest files and tests the summary names. */
+const slowestShown = 10;
 if (!ensureNodeModules()) process.exit(1);
 /** @type {string[]} */
 const failedSteps = [];
@@ -32,7 +34,9 @@ function runTests() {
   try {
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${file}`];
     const code = run(process.execPath, [vitest, 'run', ...reporters, ...process.argv.slice(2)]);
-    const counts = countTests(JSON.parse(readFileSync(file, 'utf8')));
+    const report = JSON.parse(readFileSync(file, 'utf8'));
+    const counts = countTests(report);
+    process.stdout.write(`${slowest(report, top, slowestShown).join('\n')}\n`);
     if (code !== 0 && counts.failed === 0) failedSteps.push('vitest');
     return counts;
   } catch (error) {

@@ -53,6 +53,7 @@ function makePair(delayMs?: readonly [number, number]) {
     copy,
     removed,
     disk: a.disk,
+    copyDisk: b.disk,
     makeMailbox,
     /** As a server writes a file anew: aside, then renamed. */
     replace(path: string, content: string) {
@@ -78,6 +79,7 @@ function makePair(delayMs?: readonly [number, number]) {
       primary = startPrimary(a, clock.host(wall + clock.now), options);
       connect();
     },
+    doubts: () => primary?.primary?.unproven.list().map(({ path }) => path),
     settle: () => clock.settle(primary?.primary?.wait(300_000, new AbortController().signal) ?? Promise.resolve(), 300_000),
     differences: () => compareTrees(snapshotTree(server, '/mail', ignoresOfMaildir), snapshotTree(copy, '/mail', ignoresOfMaildir)),
   };
@@ -186,6 +188,54 @@ describe('a message', () => {
     }, 60_000);
     expect(pair.differences()).toEqual([]);
   });
+
+  it.each(['cannot be read here', 'cannot be had there'])('that %s does not keep the rest of its mailbox waiting (I20)', async (why) => {
+    const pair = makePair();
+    pair.makeMailbox('/mail/.Box', 3);
+    pair.start();
+    await pair.settle();
+    const bad = { path: /\/mail\/\.Box\/new\/1700000000\.M5P1/, times: 1e6 };
+    if (why === 'cannot be read here') pair.disk.fail({ operation: 'readFile', code: 'EIO', ...bad });
+    else pair.copyDisk.fail({ operation: 'rename', code: 'EPERM', ...bad });
+    for (const n of [5, 6]) pair.server.writeFile(`/mail/.Box/new/${message(n)}`, `message ${n}`);
+    pair.replace('/mail/.Box/dovecot-uidlist', list(1, 3, 5, 6));
+    pair.server.unlink(`/mail/.Box/cur/${message(2)}:2,`);
+    await pair.clock.runFor(15_000);
+    expect(pair.copy.lstat(`/mail/.Box/new/${message(6)}`)).not.toBeNull();
+    expect(pair.copy.lstat(`/mail/.Box/new/${message(5)}`)).toBeNull();
+    expect(pair.copy.lstat(`/mail/.Box/cur/${message(2)}:2,`)).toBeNull();
+    expect(pair.copy.readFile('/mail/.Box/dovecot-uidlist', 1000)?.data.toString()).toBe(list(1, 3, 5, 6));
+    pair.disk.mend();
+    pair.copyDisk.mend();
+    await pair.clock.runFor(100_000);
+    await pair.settle();
+    expect(pair.differences()).toEqual([]);
+  });
+
+  it.each(['dovecot-uidlist', 'dovecot.index'])(
+    'comes although %s of its mailbox cannot be read, which is in doubt by name (I20)',
+    async (name) => {
+      const pair = makePair();
+      pair.makeMailbox('/mail/.Box', 3);
+      pair.server.writeFile('/mail/.Box/dovecot.index', 'names 1 2 3');
+      pair.makeMailbox('/mail/.Other', 1);
+      pair.start();
+      await pair.settle();
+      pair.disk.fail({ operation: 'readFile', code: 'EIO', times: 1e6, path: new RegExp(`Box/${name}$`) });
+      pair.server.writeFile(`/mail/.Box/new/${message(5)}`, 'message 5');
+      pair.replace('/mail/.Box/dovecot-uidlist', list(1, 2, 3, 5));
+      pair.server.writeFile(`/mail/.Other/new/${message(5)}`, 'message 5');
+      pair.replace('/mail/.Other/dovecot-uidlist', list(1, 5));
+      await pair.clock.runFor(5000);
+      expect(pair.copy.lstat(`/mail/.Box/new/${message(5)}`)).not.toBeNull();
+      expect(pair.copy.readFile('/mail/.Other/dovecot-uidlist', 1000)?.data.toString()).toBe(list(1, 5));
+      expect(pair.doubts()).toEqual([`.Box/${name}`]);
+      pair.disk.mend();
+      await pair.clock.runFor(100_000);
+      await pair.settle();
+      expect(pair.differences()).toEqual([]);
+    },
+  );
 
   it('stays in the uidlist while the index that names it cannot follow, and new ones still come (I6)', async () => {
     const pair = makePair();

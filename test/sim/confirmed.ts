@@ -1,19 +1,20 @@
-import { joinPath, type BytePath, type Files } from '../../agent/platform/files.ts';
+import { joinPath, type BytePath } from '../../agent/platform/files.ts';
+import type { SimFiles } from './sim-files.ts';
 import { snapshotTree, type Ignores } from './tree.ts';
 
-/** What one root holds at a moment: by path its facts, and when it was last touched in any way. */
+/** What one root holds at a moment: by path its facts, and how often it was touched in any way. */
 export interface Moment {
   facts: ReadonlyMap<BytePath, string>;
-  touched: ReadonlyMap<BytePath, bigint>;
+  touched: ReadonlyMap<BytePath, string>;
 }
 
-export function momentOf(files: Files, root: BytePath, ignores: Ignores): Moment {
+export function momentOf(files: SimFiles, root: BytePath, ignores: Ignores, timesNs = 1n): Moment {
   const facts = new Map<BytePath, string>();
-  const touched = new Map<BytePath, bigint>();
-  for (const [path, text] of snapshotTree(files, root, ignores)) {
+  const touched = new Map<BytePath, string>();
+  for (const [path, text] of snapshotTree(files, root, ignores, timesNs)) {
     facts.set(path, text.replace(/ same as [^]*$/, ''));
-    const stat = files.lstat(joinPath(root, path));
-    if (stat) touched.set(path, stat.ctimeNs);
+    const touches = files.touchesOf(joinPath(root, path));
+    if (touches !== null) touched.set(path, touches);
   }
   return { facts, touched };
 }

@@ -27,6 +27,7 @@ export class FsState {
   readonly #dirty = new Map<number, Inode>();
   /** Inodes without a name, which stable storage forgets once the removal is on it. */
   readonly #gone = new Set<number>();
+  readonly #blocks = new WeakMap<Inode, Set<number>>();
   #nextId = 1;
   #nextIno = 1000;
   #freeInos: number[] = [];
@@ -105,6 +106,9 @@ export class FsState {
 
   write(inode: Inode, data: Buffer, position: number): void {
     const end = position + data.length;
+    const blocks = this.#blocks.get(inode) ?? new Set();
+    for (let block = Math.floor(position / blockBytes); block * blockBytes < end; block++) blocks.add(block);
+    this.#blocks.set(inode, blocks);
     if (end > inode.data.length || position < inode.shared) {
       const grown = Buffer.alloc(end > inode.data.length ? end * 2 : inode.data.length);
       inode.data.copy(grown, 0, 0, inode.size);
@@ -116,6 +120,11 @@ export class FsState {
     inode.size = Math.max(inode.size, end);
     inode.contentVersion++;
     this.touch(inode);
+  }
+
+  /** Bytes of the blocks of a file that were ever written; the others are holes. */
+  blocksBytes(inode: Inode): number {
+    return (this.#blocks.get(inode)?.size ?? 0) * blockBytes;
   }
 
   truncate(inode: Inode, size: number): void {

@@ -2,6 +2,7 @@ import type { Kv } from '../../agent/platform/kv.ts';
 import type { MailstoreFormat } from '../../agent/mailstore/format.ts';
 import type { Message } from '../../protocol/messages.ts';
 import { SimRandom } from './sim-random.ts';
+import type { World } from './world-options.ts';
 
 /** What happens to a pair in one simulated history. Times in virtual milliseconds. */
 export interface HistoryOptions {
@@ -21,6 +22,8 @@ export interface HistoryOptions {
   clockJumps: boolean;
   /** Frames in which a byte of content is flipped for a while (I8). */
   corruption: boolean;
+  /** What disks and machines do besides; absent: nothing. */
+  world?: World;
 }
 
 /** How a test breaks the pair on purpose, to see that the checks notice. */

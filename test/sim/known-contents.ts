@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isOwnName } from '../../agent/replicate/staging.ts';
 import { joinPath, type BytePath, type Files } from '../../agent/platform/files.ts';
 import type { SimDisk } from './sim-disk.ts';
 
@@ -19,6 +20,8 @@ export class KnownContents {
     const lines: string[] = [];
     for (const { name, kind } of files.readdir(root) ?? []) {
       const path = joinPath(root, name);
+      // The agent's own, where the root is the top of a disk or has one inside.
+      if (isOwnName(name)) continue;
       if (kind === 'dir') lines.push(...this.strangers(files, path));
       if (kind !== 'file') continue;
       const read = files.readFile(path, Infinity);

@@ -1,6 +1,7 @@
 import { OperatorError } from '../../agent/platform/errors.ts';
 import { errnoCode } from '../../agent/platform/files.ts';
 import type { Log } from '../../agent/platform/log.ts';
+import { isOwnName } from '../../agent/replicate/staging.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { Message } from '../../protocol/messages.ts';
 import { missingConfirmed, momentOf } from './confirmed.ts';
@@ -19,6 +20,8 @@ import { startPrimary, startStandby, type SimHost, type SimProcess } from './sim
 import { SimPlainWork } from './sim-plainwork.ts';
 import { SimRandom } from './sim-random.ts';
 import { compareTrees, ignoresOfMaildir, snapshotTree } from './tree.ts';
+import { plainWorld, type World } from './world-options.ts';
+import { fold, HotFile, oddUid, oddWork, oddXattr, WorldTroubles } from './world-troubles.ts';
 
 const wall = 1_700_000_000_000;
 const mail = '/mail';
@@ -27,8 +30,15 @@ const roots = [
   { name: 'mail', path: mail, format: 'maildir' },
   { name: 'plain', path: plain, format: 'plain' },
 ] as const;
-const ignoresOf = (root: string) => (root === mail ? ignoresOfMaildir : () => false);
+/** The agent's own, at the top of a disk. */
+const ignoresOf = (root: string) => (path: string) => isOwnName(path) || (root === mail && ignoresOfMaildir(path));
 const deadlineMs = 600_000;
+/** With these words an agent names a place that the standby does not have as it should. */
+const doubts: ReadonlySet<string> = new Set(['a place is in doubt', 'a place lacks what belongs to it']);
+/** Large content that was staged for a file in whose place another one is by now is dropped after a minute. */
+const unusedMs = 65_000;
+/** A letter may wait for a comparison, never for another path. */
+const letterMs = 5000;
 /** Messages that may wait for the agent at one end; their bytes have the bound of the credit. */
 const unconsumedMax = 500;
 
@@ -88,7 +98,11 @@ export class SimPair {
   /** No more trouble from here on. */
   #resting = false;
   #contents: KnownContents | null = null;
+  /** Places of the mail root that have been in doubt, by the word of either node. */
+  readonly #doubted = new Set<string>();
   readonly #log: Log;
+  readonly #world: World;
+  readonly #worldTroubles: WorldTroubles;
 
   constructor(seed: number, options: HistoryOptions = historyOptions(seed), breakage: Breakage = {}) {
     this.#seed = seed;
@@ -98,16 +112,36 @@ export class SimPair {
     this.network = new SimNetwork(this.clock, this.#random.fork('network'), { noticeMs: options.noticeMs });
     this.network.tap = (message, from) => this.#tap(message, from);
     const reuseInos = seed % 2 === 0;
-    const host = (name: string): SimHost => ({
+    this.#world = options.world ?? plainWorld;
+    const { birthTimes, timesNs, refusals, folding } = this.#world;
+    const host = (name: 'a' | 'b'): SimHost => ({
       name,
-      disk: new SimDisk(this.#random.fork(`disk ${name}`), { reuseInos }),
+      disk: new SimDisk(this.#random.fork(`disk ${name}`), {
+        reuseInos,
+        birthTimes: birthTimes[name],
+        timesNs: timesNs[name],
+        ...(name === 'b' && refusals
+          ? { refuses: ({ uid, xattrs }) => (uid === oddUid ? 'EPERM' : xattrs?.has(oddXattr) ? 'ENOSPC' : null) }
+          : {}),
+        ...(name === 'b' && folding ? { fold } : {}),
+      }),
       store: new SimKvStore(() => this.#random.between(0.2, 8)),
       roots,
     });
     this.#a = host('a');
     this.#b = host('b');
     this.#worker = this.clock.host(wall);
+    this.#worldTroubles = new WorldTroubles({
+      world: this.#world,
+      clock: this.clock,
+      random: this.#random.fork('world'),
+      hosts: { a: this.#a, b: this.#b },
+      look: (side) => this.#look(side === 'a' ? this.#a : this.#b),
+      violate: (what) => this.violate(what),
+    });
     const say = (level: string) => (facts: object, message: string) => {
+      if (doubts.has(message) && 'path' in facts && (facts as { kind?: string }).kind !== 'attributes')
+        this.#doubted.add(String(facts.path));
       if (process.env['SIM_LOG']) console.error(this.clock.now.toFixed(1), level, message, JSON.stringify(facts));
     };
     this.#log = { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error') };
@@ -123,10 +157,15 @@ export class SimPair {
     workFiles.mkdir(plain, 0o755);
     workFiles.syncNow();
     this.#contents = new KnownContents(this.#a.disk, this.#look(this.#a), plain);
-    const other = new SimPlainWork(workFiles, this.#worker, this.#random.fork('plain'), plain);
     const standbyFiles = this.#look(this.#b);
     for (const { path } of roots) standbyFiles.mkdir(path, 0o700);
     standbyFiles.syncNow();
+    this.#worldTroubles.setUp();
+    const odd = this.#random.fork('odd');
+    const other = new SimPlainWork(workFiles, this.#worker, this.#random.fork('plain'), plain, (paths) =>
+      oddWork(workFiles, odd, this.#world, paths),
+    );
+    const hot = this.#world.hot ? new HotFile(workFiles, this.#worker, this.#random.fork('hot')) : null;
     this.#startPrimary();
     this.#startStandby();
     server.start();
@@ -140,6 +179,7 @@ export class SimPair {
     }
     await this.clock.settle(server.stop(), deadlineMs);
     await this.clock.settle(other.stop(), deadlineMs);
+    hot?.stop();
     await this.#comeToRest();
   }
 
@@ -153,12 +193,19 @@ export class SimPair {
     this.#corruptUntil = 0;
     this.#b.disk.mend();
     this.#b.disk.capacityBytes = Infinity;
+    this.#worldTroubles.end();
+    this.#restartFailed();
     if (!this.#primary) this.#startPrimary();
     if (!this.#standby) this.#startStandby();
+    // What was in doubt is tried again when a connection begins.
+    if (this.#options.world) this.network.cut();
     const primary = this.#primary;
     if (!primary?.primary) return this.violate('the primary does not start');
-    await this.clock.settle(primary.primary.wait(deadlineMs, new AbortController().signal), deadlineMs);
-    for (const process of [primary, this.#standby])
+    if (this.#options.world) await this.#waitInWorld(primary.primary);
+    else await this.clock.settle(primary.primary.wait(deadlineMs, new AbortController().signal), deadlineMs);
+    const processes = [primary, this.#standby];
+    if (processes.some((process) => process && process.files.openFiles > 0)) await this.clock.runFor(unusedMs);
+    for (const process of processes)
       if (process && process.files.openFiles > 0) this.violate(`${process.files.openFiles} files were left open`);
     // Power is cut right after the confirmation: nothing that was confirmed may depend on luck (I1).
     this.#stopStandby(true);
@@ -169,6 +216,58 @@ export class SimPair {
     this.#checkBounds();
     for (const process of [this.#primary, this.#standby]) if (process) this.#note(process);
     for (const error of this.network.protocolErrors) this.violate(`protocol error: ${error}`);
+  }
+
+  /** `wait` says so when something stays in doubt: that may only be what the standby cannot have. */
+  async #waitInWorld(primary: NonNullable<SimProcess['primary']>): Promise<void> {
+    const end = this.clock.now + deadlineMs;
+    for (;;) {
+      try {
+        return await this.clock.settle(primary.wait(deadlineMs, new AbortController().signal), deadlineMs + 1000);
+      } catch (error) {
+        // The standby tells of a disk that is back with its next heartbeat.
+        const mayPass = error instanceof OperatorError && ['unproven', 'held-place', 'held'].includes(error.code);
+        if (!mayPass || (error.code !== 'unproven' && this.clock.now > end)) throw error;
+        if (error.code !== 'unproven') {
+          await this.clock.runFor(1000);
+          continue;
+        }
+      }
+      const needless = primary.unproven.list().filter(({ root, path }) => {
+        const top = roots.find(({ name }) => name === root)?.path ?? '';
+        return !this.#worldTroubles.mayDiffer(top, path);
+      });
+      if (needless.length === 0) return;
+      if (this.clock.now > end) {
+        for (const { root, path, reason } of needless) this.violate(`in doubt at rest, and it need not be: ${root}/${path}: ${reason}`);
+        return;
+      }
+      await this.clock.runFor(5000);
+    }
+  }
+
+  /** An agent of which a part failed for what it met is started again, as its supervisor does it. */
+  #restartFailed(): void {
+    if (!this.#options.world) return;
+    for (const [process, stop] of [
+      [this.#primary, () => this.#stopPrimary()],
+      [this.#standby, () => this.#stopStandby(false)],
+    ] as const) {
+      if (!process || process.errors.length === 0 || !process.errors.every((error) => this.#isInjected(error))) continue;
+      process.errors.splice(0);
+      this.#count('part-failed');
+      stop();
+    }
+  }
+
+  /** Times are the same as far as both hosts can keep them. */
+  get #timesNs(): bigint {
+    const { a, b } = this.#world.timesNs;
+    return a > b ? a : b;
+  }
+
+  #count(kind: string): void {
+    this.troubles.set(kind, (this.troubles.get(kind) ?? 0) + 1);
   }
 
   // Troubles ----------------------------------------------------------------------------------------------------------
@@ -191,11 +290,14 @@ export class SimPair {
     if (diskTrouble) kinds.push('disk-full', 'disk-error', 'disk-error');
     if (clockJumps) kinds.push('clock', 'clock');
     if (corruption) kinds.push('corrupt', 'corrupt');
+    kinds.push(...this.#worldTroubles.kinds());
     const kind = random.pick(kinds);
-    this.troubles.set(kind, (this.troubles.get(kind) ?? 0) + 1);
-    this.#log.info({ kind }, 'TROUBLE');
-    await this.#suffer(kind);
+    this.#count(kind);
+    const what = this.#worldTroubles.suffer(kind);
+    this.#log.info({ kind, what }, 'TROUBLE');
+    if (what === null) await this.#suffer(kind);
     if (random.chance(0.8)) await this.clock.runFor(random.next() * this.#options.troubleMs);
+    this.#restartFailed();
     if (!this.#primary) this.#startPrimary();
     if (!this.#standby) this.#startStandby();
   }
@@ -222,6 +324,15 @@ export class SimPair {
         const process = this.#standby;
         process?.files.interruptAfter(random.int(200), () => {
           if (this.#standby === process && !this.#resting) this.#stopStandby(true);
+        });
+        return;
+      }
+      // In the midst of whatever the agent does, between any two calls.
+      case 'umount-a-at':
+      case 'umount-b-at': {
+        const process = kind === 'umount-a-at' ? this.#primary : this.#standby;
+        process?.files.interruptAfter(random.int(200), () => {
+          if (!this.#resting && [this.#primary, this.#standby].includes(process)) this.#worldTroubles.suffer(kind.slice(0, -3));
         });
         return;
       }
@@ -254,6 +365,8 @@ export class SimPair {
       }
       case 'clock':
         return this.#jumpClock();
+      case 'letter':
+        return this.#letter();
       case 'corrupt':
         this.#corruptUntil = this.clock.now + random.between(10, 200);
         return;
@@ -278,10 +391,11 @@ export class SimPair {
   /** What `wait` confirmed under load survives an immediate power cut of the standby (I1). */
   async #confirm(): Promise<void> {
     const primary = this.#primary?.primary;
-    if (!primary) return;
+    // What lies where the primary's disk should be is not what `wait` speaks of.
+    if (!primary || this.#worldTroubles.isAway('a')) return;
     const momentsOf = (host: SimHost) => {
       const files = this.#look(host);
-      return roots.map(({ path }) => momentOf(files, path, ignoresOf(path)));
+      return roots.map(({ path }) => momentOf(files, path, ignoresOf(path), this.#timesNs));
     };
     const before = momentsOf(this.#a);
     let confirmed = false;
@@ -294,6 +408,7 @@ export class SimPair {
     this.troubles.set('confirmed', (this.troubles.get('confirmed') ?? 0) + 1);
     this.#stopStandby(true);
     this.#startStandby();
+    this.#worldTroubles.bringBack('b');
     await this.#recovery();
     const now = momentsOf(this.#a);
     const copy = momentsOf(this.#b);
@@ -303,7 +418,32 @@ export class SimPair {
     });
   }
 
+  /** Whatever is wrong with one path, what comes beside it arrives (I20). */
+  async #letter(): Promise<void> {
+    const before = [this.network.connections, this.#primary, this.#standby] as const;
+    const isSound = () =>
+      this.network.connections === before[0] &&
+      this.#primary === before[1] &&
+      this.#standby === before[2] &&
+      this.#standby?.standby?.peer.connected === true &&
+      this.#worldTroubles.isSound('a') &&
+      this.#worldTroubles.isSound('b') &&
+      // An error of the disk as a whole holds all, and longer each time.
+      !this.troubles.has('disk-error');
+    if (!isSound()) return;
+    const path = `${plain}/letter ${this.clock.now}`;
+    this.#a.disk.open(this.#worker).writeFile(path, 'a letter');
+    const [here, there] = [this.#look(this.#a), this.#look(this.#b)];
+    // Others work there as well, and may take it away.
+    const isOpen = () => isSound() && here.lstat(path) !== null;
+    await this.clock.runWhile(() => isOpen() && there.lstat(path) === null, letterMs);
+    if (!isOpen()) return;
+    this.#count('letter-waited-for');
+    if (there.lstat(path) === null) this.violate(`I20: what came beside a path that cannot be had was not there after ${letterMs} ms`);
+  }
+
   #tap(message: Message, from: string): Message {
+    if (message.type === 'ack') this.#worldTroubles.standbyKnowsDisks = true;
     if (from !== 'a' || this.clock.now > this.#corruptUntil || !this.#random.chance(0.3)) return message;
     const corrupted = corruptContent(message, this.#random);
     if (!corrupted) return message;
@@ -339,7 +479,10 @@ export class SimPair {
       } catch (error) {
         clock.kill();
         this.#b.store.kill();
-        if (tries > 20 || !this.#isInjected(error)) throw error;
+        const mayPass = this.#world.errno || this.#world.mounts.b !== null;
+        if (!this.#isInjected(error) || (tries > 20 && !mayPass)) throw error;
+        // Time must pass before a plague is over, or a disk is back.
+        if (tries > 20) return void this.clock.after(50, () => this.#standby ?? this.#startStandby());
       }
     }
     const process = this.#standby;
@@ -395,6 +538,7 @@ export class SimPair {
   #failed(process: SimProcess, error: unknown): void {
     if (process.clock.dead) return;
     if (!this.#isInjected(error)) process.errors.push(error);
+    else this.#count('role-failed');
     if (process !== this.#standby) return;
     this.#stopStandby(false);
     this.clock.after(this.#random.between(1, 100), () => {
@@ -404,11 +548,15 @@ export class SimPair {
 
   #isInjected(error: unknown): boolean {
     const code = errnoCode(error) ?? (error instanceof OperatorError ? error.code : '');
+    if (code !== '' && (this.#worldTroubles.hasPlague('a') || this.#worldTroubles.hasPlague('b'))) return true;
+    if (this.#world.mounts.b !== null && code.startsWith('root-')) return true;
     return this.#options.diskTrouble && ['EIO', 'ENOSPC', 'staging'].includes(code);
   }
 
   #note(process: SimProcess): void {
-    for (const error of process.errors) this.violate(`a process failed: ${textOf(error)}`);
+    for (const error of process.errors)
+      if (this.#isInjected(error)) this.#count('part-failed');
+      else this.violate(`a process failed: ${textOf(error)}`);
     for (const { path, what } of process.standby?.foreign() ?? [])
       this.violate(`a foreign write was reported where nobody else writes: ${path}: ${what}`);
   }
@@ -447,7 +595,7 @@ export class SimPair {
     if (!this.#standby || this.#recovered !== this.#standby || this.#standby.standby?.receiver.position.checksum === '0000000000000000')
       return;
     const files = this.#look(this.#b);
-    for (const line of checkReplicaClosed(files, mail, this.history)) this.violate(`I6 ${when}: ${line}`);
+    for (const line of checkReplicaClosed(files, mail, this.history, this.#doubted)) this.violate(`I6 ${when}: ${line}`);
     for (const line of this.#contents?.strangers(files, plain) ?? []) this.violate(`I7 ${when}: ${line}`);
   }
 
@@ -465,7 +613,9 @@ export class SimPair {
   #checkTrees(): void {
     const [left, right] = [this.#look(this.#a), this.#look(this.#b)];
     for (const { path } of roots) {
-      for (const line of compareTrees(snapshotTree(left, path, ignoresOf(path)), snapshotTree(right, path, ignoresOf(path))))
+      const snapshot = (files: SimFiles) => snapshotTree(files, path, ignoresOf(path), this.#timesNs);
+      const [here, there] = [snapshot(left), snapshot(right)];
+      for (const line of compareTrees(here, there, (each) => this.#worldTroubles.mayDiffer(path, each)))
         this.violate(`trees at rest: ${path}: ${line}`);
     }
   }

@@ -1,6 +1,9 @@
 import { silentLog } from '../../agent/platform/log.ts';
+import { isOwnName } from '../../agent/replicate/staging.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
+import type { SimFiles } from './sim-files.ts';
+import { SimMounts } from './sim-mounts.ts';
 import { SimKvStore } from './sim-kv.ts';
 import { SimNetwork, type SimNetworkOptions } from './sim-network.ts';
 import { startPrimary, startStandby, type SimHost, type SimProcess } from './sim-node.ts';
@@ -14,26 +17,73 @@ const limitMs = 60_000;
 export class PlainPair {
   readonly clock = new SimClock();
   readonly network: SimNetwork;
-  readonly #random = new SimRandom(7);
-  readonly #a = this.#host('a');
-  readonly #b = this.#host('b');
+  readonly #random: SimRandom;
+  readonly #birthTimes: boolean;
+  readonly #reuseInos: boolean;
+  readonly #a: SimHost;
+  readonly #b: SimHost;
   readonly #worker = this.clock.host(wall);
   /** Whoever works on the primary's host. */
-  readonly work = this.#a.disk.open(this.#worker);
+  readonly work: SimFiles;
+  /** The standby's disk, for looking at it. */
+  readonly copy: SimFiles;
   #offMs = 0;
   #primary: SimProcess;
   #standby: SimProcess;
 
-  constructor(options: SimNetworkOptions = {}) {
+  constructor(options: SimNetworkOptions & { birthTimes?: boolean; reuseInos?: boolean; standbyDisk?: string } = {}, seed = 7) {
+    this.#random = new SimRandom(seed);
+    this.#birthTimes = options.birthTimes ?? true;
+    this.#reuseInos = options.reuseInos ?? false;
+    [this.#a, this.#b] = [this.#host('a'), this.#host('b')];
+    this.work = this.#a.disk.open(this.#worker);
+    this.copy = this.#b.disk.open(this.clock.host(wall));
     this.network = new SimNetwork(this.clock, this.#random.fork('network'), options);
     this.work.mkdir('/plain', 0o755);
-    this.#b.disk.open(this.clock.host(wall)).mkdir('/plain', 0o700);
+    this.copy.mkdir('/plain', 0o700);
+    if (options.standbyDisk !== undefined) {
+      this.volume('b', 'disk');
+      const parts = options.standbyDisk.split('/');
+      for (let end = 2; end <= parts.length; end++) {
+        const dir = parts.slice(0, end).join('/');
+        if (!this.copy.lstat(dir)) this.copy.mkdir(dir, 0o755);
+      }
+      this.disk('b').mounts.mount(options.standbyDisk, 'disk');
+    }
     this.#primary = this.#newPrimary();
     this.#standby = this.#newStandby();
   }
 
+  get primaryDisk(): SimDisk {
+    return this.#a.disk;
+  }
+
+  get standbyDisk(): SimDisk {
+    return this.#b.disk;
+  }
+
   get primary(): SimProcess {
     return this.#primary;
+  }
+
+  get standby(): SimProcess {
+    return this.#standby;
+  }
+
+  /** Whoever looks at a host's disk, or works on it, from outside of the agents. */
+  disk(host: 'a' | 'b'): SimDisk {
+    return (host === 'a' ? this.#a : this.#b).disk;
+  }
+
+  filesOf(host: 'a' | 'b'): SimFiles {
+    return this.disk(host).open(this.clock.host(wall + this.clock.now));
+  }
+
+  /** A file system of its own on a host; `mount` shows it at a path. */
+  volume(host: 'a' | 'b', name: string): void {
+    const files = this.filesOf(host);
+    if (!files.lstat(SimMounts.home)) files.mkdir(SimMounts.home, 0o700);
+    files.mkdir(SimMounts.top(name), 0o755);
   }
 
   connect(): void {
@@ -50,7 +100,7 @@ export class PlainPair {
   }
 
   differences(): string[] {
-    const snapshot = ({ disk }: SimHost) => snapshotTree(disk.open(this.clock.host(wall)), '/plain', () => false);
+    const snapshot = ({ disk }: SimHost) => snapshotTree(disk.open(this.clock.host(wall)), '/plain', isOwnName);
     return compareTrees(snapshot(this.#a), snapshot(this.#b));
   }
 
@@ -59,6 +109,11 @@ export class PlainPair {
     this.#offMs += ms;
     this.#worker.jumpWall(ms);
     this.#primary.clock.jumpWall(ms);
+  }
+
+  /** What the configurations leave out, from the next start of each agent. */
+  exclude(patterns: readonly string[]): void {
+    this.#a.exclude = this.#b.exclude = patterns;
   }
 
   killPrimary(): void {
@@ -76,6 +131,11 @@ export class PlainPair {
   async startStandby(): Promise<void> {
     this.#standby = this.#newStandby();
     await this.clock.settle(this.#standby.ready, limitMs);
+  }
+
+  /** The disk of a node's state directory takes nothing, or takes it again. */
+  setStateFull(node: 'primary' | 'standby', full: boolean): void {
+    (node === 'primary' ? this.#a : this.#b).store.full = full;
   }
 
   #end({ clock, files }: SimProcess, { disk, store }: SimHost): void {
@@ -99,6 +159,11 @@ export class PlainPair {
 
   #host(name: string): SimHost {
     const roots = [{ name: 'plain', path: '/plain', format: 'plain' as const }];
-    return { name, disk: new SimDisk(this.#random.fork(name)), store: new SimKvStore(() => 1), roots };
+    return {
+      name,
+      disk: new SimDisk(this.#random.fork(name), { birthTimes: this.#birthTimes, reuseInos: this.#reuseInos }),
+      store: new SimKvStore(() => 1),
+      roots,
+    };
   }
 }

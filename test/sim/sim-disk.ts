@@ -1,4 +1,7 @@
+import type { MetaChange } from '../../agent/platform/files.ts';
 import { FsState, type CrashOptions } from './fs-state.ts';
+import type { Plague } from './plague.ts';
+import { SimMounts } from './sim-mounts.ts';
 import type { HostClock } from './sim-clock.ts';
 import { SimFiles } from './sim-files.ts';
 import type { SimRandom } from './sim-random.ts';
@@ -8,8 +11,18 @@ export interface SimDiskOptions {
   capacityBytes?: number;
   /** Free inode numbers are given out again at once, as ext4 does. */
   reuseInos?: boolean;
+  /** Whether the file system tells birth times; default yes. */
+  birthTimes?: boolean;
   /** Bounds of how long a syncfs takes. */
   syncMs?: readonly [number, number];
+  /** What modification times are cut to, nanoseconds; default 1. */
+  timesNs?: bigint;
+  /** Names with the same value are one name, as where case is folded. Default: each name is its own. */
+  fold?: (name: string) => string;
+  /** The code with which attributes are refused to an agent, or null. */
+  refuses?: (change: MetaChange) => string | null;
+  /** Files can be cloned, as on xfs and btrfs. */
+  makesSnapshots?: boolean;
 }
 
 /** An error that operations are to meet. */
@@ -33,10 +46,20 @@ let deviceNumbers = 0;
 export class SimDisk {
   readonly random: SimRandom;
   readonly device: bigint;
+  readonly mounts = new SimMounts();
+  readonly birthTimes: boolean;
+  timesNs: bigint;
+  readonly fold: ((name: string) => string) | null;
+  /** What agents on this host meet. */
+  plague: Plague | null = null;
   capacityBytes: number;
+  makesSnapshots: boolean;
   state: FsState;
   readonly listeners = new Set<DiskListener>();
+  /** What this file system does not take: the errno name for one thing that is to be set, or null. */
+  refuses: ((set: { what: 'owner' | 'mode' | 'xattrs' | 'time'; change: MetaChange }) => string | null) | null = null;
   readonly #syncMs: readonly [number, number];
+  readonly #refuses: (change: MetaChange) => string | null;
   #faults: Required<Fault>[] = [];
   #processes = new Set<SimFiles>();
 
@@ -44,13 +67,18 @@ export class SimDisk {
     this.random = random;
     this.device = BigInt(64_768 + (++deviceNumbers % 1000));
     this.capacityBytes = options.capacityBytes ?? Infinity;
+    this.birthTimes = options.birthTimes ?? true;
+    this.makesSnapshots = options.makesSnapshots ?? false;
     this.#syncMs = options.syncMs ?? [1, 20];
+    this.timesNs = options.timesNs ?? 1n;
+    this.fold = options.fold ?? null;
+    this.#refuses = options.refuses ?? (() => null);
     this.state = new FsState(options.reuseInos ?? false, 0n);
   }
 
-  /** The disk as a new process of this host sees it. */
-  open(clock: HostClock): SimFiles {
-    const files = new SimFiles(this, this.state, clock);
+  /** The disk as a new process of this host sees it. An agent meets what the disk refuses and the plague; others do not. */
+  open(clock: HostClock, isAgent = false): SimFiles {
+    const files = new SimFiles(this, this.state, clock, isAgent);
     this.#processes.add(files);
     return files;
   }
@@ -73,6 +101,18 @@ export class SimDisk {
     this.state = this.state.afterCrash(this.random, options);
   }
 
+  /** A snapshot of the volume, as it is now. */
+  snapshot(): FsState {
+    return this.state.fork();
+  }
+
+  /** The volume is put back to a snapshot while no process of this host runs. */
+  putBack(snapshot: FsState): void {
+    for (const files of this.#processes) files.detach(this.state.fork());
+    this.#processes.clear();
+    this.state = snapshot.fork();
+  }
+
   fail(fault: Fault): void {
     this.#faults.push({ path: /^/, times: 1, ...fault });
   }
@@ -88,6 +128,10 @@ export class SimDisk {
     if (!fault) return null;
     fault.times--;
     return fault.code;
+  }
+
+  refusalOf(change: MetaChange): string | null {
+    return this.#refuses(change);
   }
 
   drawSyncMs(): number {

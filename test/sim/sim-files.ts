@@ -8,6 +8,7 @@ import {
   type Stat,
   type Xattrs,
 } from '../../agent/platform/files.ts';
+import type { DirectoryId } from '../../agent/platform/directory-id.ts';
 import type { FsState } from './fs-state.ts';
 import type { Inode } from './fs-tree.ts';
 import type { HostClock } from './sim-clock.ts';
@@ -16,6 +17,7 @@ import type { SimDisk } from './sim-disk.ts';
 /** The kernel stamps files with the time of its last timer tick. */
 const tickMs = 4;
 const linkDepthMax = 40;
+const markName = 'trusted.mailtwin';
 
 function failure(code: string, operation: string, path: BytePath): NodeJS.ErrnoException {
   return Object.assign(new Error(`${code}: ${operation} '${path}'`), { code, syscall: operation, path });
@@ -32,12 +34,15 @@ export class SimFiles implements Files {
   readonly #disk: SimDisk;
   readonly #clock: HostClock;
   #state: FsState;
+  readonly #isAgent: boolean;
   #fds = new Map<number, Inode>();
+  readonly #pathOfFd = new Map<number, BytePath>();
   #nextFd = 3;
   #operations = 0;
   #interrupt: { at: number; act: () => void } | null = null;
 
-  constructor(disk: SimDisk, state: FsState, clock: HostClock) {
+  constructor(disk: SimDisk, state: FsState, clock: HostClock, isAgent = false) {
+    this.#isAgent = isAgent;
     this.#disk = disk;
     this.#state = state;
     this.#clock = clock;
@@ -89,40 +94,70 @@ export class SimFiles implements Files {
     const inode = this.#look('readFile', path);
     if (inode?.kind !== 'file') return null;
     if (inode.size > limit) throw failure('E2BIG', 'readFile', path);
-    const xattrs = inode.xattrs.size === 0 ? null : new Map(inode.xattrs);
+    const xattrs = replicable(inode.xattrs);
     return { stat: this.#statOf(inode), data: Buffer.from(inode.data.subarray(0, inode.size)), xattrs };
   }
 
   openRead(path: BytePath): number | null {
     this.#begin('openRead', path);
     const inode = this.#look('openRead', path);
-    return inode?.kind === 'file' ? this.#open(inode) : null;
+    return inode?.kind === 'file' ? this.#open(inode, path) : null;
+  }
+
+  openSnapshot(path: BytePath): number | null {
+    this.#begin('openSnapshot', path);
+    const source = this.#disk.makesSnapshots ? this.#look('openSnapshot', path) : undefined;
+    if (source?.kind !== 'file') return null;
+    const clone = this.#state.newInode('file', 0o600, this.#nowNs(), '');
+    this.#state.write(clone, source.data.subarray(0, source.size), 0);
+    return this.#open(clone, path);
   }
 
   create(path: BytePath): number {
     this.#begin('create', path);
-    return this.#open(this.#make('create', path, 'file', 0o600, ''));
+    return this.#open(this.#make('create', path, 'file', 0o600, ''), path);
   }
 
   fstat(fd: number): Stat {
-    this.#begin('fstat', '');
+    this.#begin('fstat', this.#pathOfFd.get(fd) ?? '');
     return this.#statOf(this.#byFd('fstat', fd));
   }
 
   read(fd: number, into: Buffer, offset: number, length: number, position: number): number {
-    this.#begin('read', '');
+    this.#begin('read', this.#pathOfFd.get(fd) ?? '');
     const inode = this.#byFd('read', fd);
     return inode.data.copy(into, offset, Math.min(position, inode.size), Math.min(position + length, inode.size));
   }
 
   write(fd: number, data: Buffer, position: number): void {
-    this.#begin('write', '');
+    this.#begin('write', this.#pathOfFd.get(fd) ?? '');
     this.#writeTo('write', '', this.#byFd('write', fd), data, position);
+  }
+
+  truncate(fd: number, size: number): void;
+  truncate(path: BytePath, size: number): void;
+  truncate(file: number | BytePath, size: number): void {
+    const path = typeof file === 'string' ? file : '';
+    this.#begin('truncate', typeof file === 'string' ? file : (this.#pathOfFd.get(file) ?? ''));
+    const inode = typeof file === 'string' ? this.#need('truncate', file) : this.#byFd('truncate', file);
+    this.#state.truncate(inode, size);
+    this.#stamp(inode, true);
+    if (path !== '') this.#tell('path', path);
+  }
+
+  /** Takes its time and keeps nothing: whoever relies on it alone is found out by the next power cut. */
+  async fdatasync(fd: number): Promise<void> {
+    this.#begin('fdatasync', this.#pathOfFd.get(fd) ?? '');
+    this.#byFd('fdatasync', fd);
+    return new Promise((resolve) => {
+      this.#clock.after(this.#disk.drawSyncMs(), resolve);
+    });
   }
 
   close(fd: number): void {
     const inode = this.#byFd('close', fd);
     this.#fds.delete(fd);
+    this.#pathOfFd.delete(fd);
     inode.openCount--;
     this.#state.release(inode);
   }
@@ -142,19 +177,18 @@ export class SimFiles implements Files {
 
   setMeta(path: BytePath, change: MetaChange): void {
     this.#begin('setMeta', path);
-    this.#setMeta(this.#need('setMeta', path), change);
+    this.#setMeta(this.#need('setMeta', path), change, path);
     this.#tell('path', path);
   }
 
   setMetaOpen(fd: number, change: MetaChange): void {
-    this.#begin('setMetaOpen', '');
-    this.#setMeta(this.#byFd('setMetaOpen', fd), change);
+    this.#begin('setMetaOpen', this.#pathOfFd.get(fd) ?? '');
+    this.#setMeta(this.#byFd('setMetaOpen', fd), change, this.#pathOfFd.get(fd) ?? '');
   }
 
   xattrs(path: BytePath): Xattrs | null {
     this.#begin('xattrs', path);
-    const { xattrs } = this.#need('xattrs', path);
-    return xattrs.size === 0 ? null : new Map(xattrs);
+    return replicable(this.#need('xattrs', path).xattrs);
   }
 
   mkdir(path: BytePath, mode: number): void {
@@ -192,6 +226,7 @@ export class SimFiles implements Files {
     if (!inode) throw failure('ENOENT', 'rename', from);
     checkLength('rename', target.name, to);
     if (inode === target.inode) return;
+    this.#checkMounts('rename', from, to);
     if (inode.kind === 'dir' && isBelow(inode, target.dir)) throw failure('EINVAL', 'rename', to);
     if (target.inode) {
       if (inode.kind === 'dir' && target.inode.kind !== 'dir') throw failure('ENOTDIR', 'rename', to);
@@ -219,6 +254,7 @@ export class SimFiles implements Files {
     const inode = this.#need('link', existing);
     const { dir, name, inode: there } = this.#find('link', path);
     if (there) throw failure('EEXIST', 'link', path);
+    if (this.#disk.mounts.pointOf(existing) !== this.#disk.mounts.pointOf(path)) throw failure('EXDEV', 'link', path);
     if (inode.kind === 'dir') throw failure('EPERM', 'link', existing);
     this.#state.changeNames([{ dir, name, child: inode }]);
     inode.nlink++;
@@ -259,6 +295,53 @@ export class SimFiles implements Files {
     return { freeBytes: Math.max(0, total - this.#state.usedBytes), totalBytes: total, freeInodes: Infinity };
   }
 
+  identity(path: BytePath): DirectoryId | null {
+    this.#begin('identity', path);
+    const inode = this.#look('identity', `${path}/.`);
+    if (inode?.kind !== 'dir') return null;
+    const { mounts, birthTimes, device } = this.#disk;
+    return {
+      type: 'sim',
+      fs: `uuid:${mounts.volumeOf(inode) ?? 'first'}`,
+      device: `0:${mounts.deviceOf(inode, device)}`,
+      ino: String(mounts.inoOf(inode)),
+      btimeNs: birthTimes ? String(inode.btimeNs) : '0',
+      mark: inode.xattrs.get(markName)?.toString() ?? null,
+    };
+  }
+
+  /** Which file a path is and how often it was touched in any way, however coarse the times are; null when there is none. */
+  touchesOf(path: BytePath): string | null {
+    const inode = this.#look('lstat', path);
+    return inode ? `${inode.id}:${inode.version}` : null;
+  }
+
+  mark(path: BytePath, value: string): boolean {
+    this.#begin('mark', path);
+    const inode = this.#need('mark', path);
+    inode.xattrs = new Map([...inode.xattrs, [markName, Buffer.from(value)]]);
+    this.#stamp(inode, false);
+    this.#state.beginSync()();
+    return true;
+  }
+
+  mountPoints(dir: BytePath): BytePath[] {
+    this.#begin('mountPoints', dir);
+    const below = this.#disk.mounts.points.filter((point) => point.startsWith(`${dir}/`));
+    return below.filter((point) => this.#look('mountPoints', point)?.kind === 'dir').map((point) => point.slice(dir.length + 1));
+  }
+
+  renameRegion(dir: BytePath): string | null {
+    return this.mountId(dir);
+  }
+
+  mountId(dir: BytePath): string | null {
+    this.#begin('mountId', dir);
+    if (this.#look('mountId', `${dir}/.`)?.kind !== 'dir') return null;
+    const { mounts } = this.#disk;
+    return String(mounts.mountId(mounts.pointOf(dir)));
+  }
+
   /** Makes a file, or empties the one that is there, and writes it. */
   writeFile(path: BytePath, data: Buffer | string): void {
     this.#begin('writeFile', path);
@@ -280,12 +363,9 @@ export class SimFiles implements Files {
     this.#writeTo('overwrite', path, this.#need('overwrite', path), Buffer.from(data), position);
   }
 
-  truncate(path: BytePath, size: number): void {
-    this.#begin('truncate', path);
-    const inode = this.#need('truncate', path);
-    this.#state.truncate(inode, size);
-    this.#stamp(inode, true);
-    this.#tell('path', path);
+  /** Bytes of a file's blocks that hold something; the others are holes. */
+  writtenBytes(path: BytePath): number {
+    return this.#state.blocksBytes(this.#need('writtenBytes', path));
   }
 
   /** Makes everything durable at once, as an fsync of a journaling file system does for what came before it. */
@@ -301,7 +381,9 @@ export class SimFiles implements Files {
       act();
     }
     if (!this.#disk.isAlive(this)) return;
-    const code = this.#disk.faultFor(operation, path);
+    const code =
+      this.#disk.faultFor(operation, path) ??
+      (this.#isAgent ? this.#disk.plague?.codeFor(operation, path, this.#clock.monotonicMs()) : null);
     if (code) throw failure(code, operation, path);
   }
 
@@ -310,9 +392,25 @@ export class SimFiles implements Files {
   }
 
   #stamp(inode: Inode, content: boolean): void {
-    inode.ctimeNs = this.#nowNs();
-    if (content) inode.mtimeNs = inode.ctimeNs;
+    inode.ctimeNs = this.#kept(this.#nowNs());
+    if (content) inode.mtimeNs = this.#kept(inode.ctimeNs);
     this.#state.touch(inode);
+  }
+
+  /** A time as the file system keeps it: cut, also before 1970. */
+  #kept(ns: bigint): bigint {
+    const unit = this.#disk.timesNs;
+    return unit === 1n ? ns : ns - (((ns % unit) + unit) % unit);
+  }
+
+  /** What a directory calls this name, and what has it. */
+  #entry(dir: Inode, name: string): { name: string; inode: Inode | undefined } {
+    const inode = dir.entries.get(name);
+    const { fold } = this.#disk;
+    if (inode || fold === null) return { name, inode };
+    const wanted = fold(name);
+    for (const [known, other] of dir.entries) if (fold(known) === wanted) return { name: known, inode: other };
+    return { name, inode: undefined };
   }
 
   #tell(kind: 'path' | 'tree', path: BytePath): void {
@@ -321,12 +419,15 @@ export class SimFiles implements Files {
   }
 
   #statOf(inode: Inode): Stat {
-    const { kind, ino, nlink, size, mode, uid, gid, mtimeNs, ctimeNs, btimeNs } = inode;
-    return { kind, dev: this.#disk.device, ino: BigInt(ino), nlink, size, mode, uid, gid, mtimeNs, ctimeNs, btimeNs };
+    const { kind, nlink, size, mode, uid, gid, mtimeNs, ctimeNs } = inode;
+    const { mounts, birthTimes, device } = this.#disk;
+    const btimeNs = birthTimes ? inode.btimeNs : 0n;
+    return { kind, dev: mounts.deviceOf(inode, device), ino: mounts.inoOf(inode), nlink, size, mode, uid, gid, mtimeNs, ctimeNs, btimeNs };
   }
 
-  #open(inode: Inode): number {
+  #open(inode: Inode, path: BytePath): number {
     inode.openCount++;
+    this.#pathOfFd.set(this.#nextFd, path);
     this.#fds.set(this.#nextFd, inode);
     return this.#nextFd++;
   }
@@ -345,7 +446,10 @@ export class SimFiles implements Files {
 
   /** Finds the last component's directory; throws ENOENT, ENOTDIR or ELOOP. */
   #locate(operation: string, path: BytePath): Found {
-    const parts = path.split('/').filter((part) => part !== '' && part !== '.');
+    const parts = this.#disk.mounts
+      .translate(path.replace(/\/\.$/, ''))
+      .split('/')
+      .filter((part) => part !== '' && part !== '.');
     const trail = [this.#state.root];
     const name = parts.pop();
     if (name === undefined) return { dir: this.#state.root, name: '', inode: this.#state.root };
@@ -356,7 +460,7 @@ export class SimFiles implements Files {
         if (trail.length > 1) trail.pop();
         continue;
       }
-      const next = trail.at(-1)!.entries.get(part);
+      const next = this.#entry(trail.at(-1)!, part).inode;
       if (!next) throw failure('ENOENT', operation, path);
       if (next.kind === 'symlink') {
         if (++links > linkDepthMax) throw failure('ELOOP', operation, path);
@@ -369,7 +473,7 @@ export class SimFiles implements Files {
       }
     }
     const dir = trail.at(-1)!;
-    return { dir, name, inode: dir.entries.get(name) };
+    return { dir, ...this.#entry(dir, name) };
   }
 
   #look(operation: string, path: BytePath): Inode | undefined {
@@ -393,6 +497,7 @@ export class SimFiles implements Files {
     const { dir, name, inode: there } = this.#find(operation, path);
     if (there) throw failure('EEXIST', operation, path);
     const inode = this.#state.newInode(kind, mode, this.#nowNs(), target);
+    this.#disk.mounts.born(inode, dir, path);
     this.#state.changeNames([{ dir, name, child: inode }]);
     inode.nlink = kind === 'dir' ? 2 : 1;
     if (kind === 'dir') dir.nlink++;
@@ -406,11 +511,19 @@ export class SimFiles implements Files {
     if (!inode) throw failure('ENOENT', operation, path);
     if (isDir && inode.kind !== 'dir') throw failure('ENOTDIR', operation, path);
     if (!isDir && inode.kind === 'dir') throw failure('EISDIR', operation, path);
+    if (this.#disk.mounts.has(path)) throw failure('EBUSY', operation, path);
     if (inode.entries.size > 0) throw failure('ENOTEMPTY', operation, path);
     this.#state.changeNames([{ dir, name, child: null }]);
     this.#unname(inode, dir);
     this.#stamp(dir, true);
     this.#tell('path', path);
+  }
+
+  /** A mount point stays where it is, and nothing is renamed from one file system to another. */
+  #checkMounts(operation: string, from: BytePath, to: BytePath): void {
+    const { mounts } = this.#disk;
+    if (mounts.has(from) || mounts.has(to)) throw failure('EBUSY', operation, to);
+    if (mounts.pointOf(from) !== mounts.pointOf(to)) throw failure('EXDEV', operation, to);
   }
 
   #unname(inode: Inode, dir: Inode): void {
@@ -429,14 +542,37 @@ export class SimFiles implements Files {
     if (path !== '') this.#tell('path', path);
   }
 
-  #setMeta(inode: Inode, change: MetaChange): void {
+  #setMeta(inode: Inode, change: MetaChange, path: BytePath): void {
+    const refusal = this.#isAgent && this.#disk.isAlive(this) ? this.#disk.refusalOf(change) : null;
+    if (refusal !== null) throw failure(refusal, 'setMeta', path);
+    const allow = (what: 'owner' | 'mode' | 'xattrs' | 'time') => {
+      const code = this.#disk.isAlive(this) ? this.#disk.refuses?.({ what, change }) : null;
+      if (code) throw failure(code, what, path);
+    };
     this.#stamp(inode, false);
-    if (change.uid !== undefined) inode.uid = change.uid;
-    if (change.gid !== undefined) inode.gid = change.gid;
-    if (change.mode !== undefined && inode.kind !== 'symlink') inode.mode = change.mode;
-    if (change.xattrs !== undefined) inode.xattrs = new Map(change.xattrs);
-    if (change.mtimeNs !== undefined) inode.mtimeNs = change.mtimeNs;
+    const { uid = inode.uid, gid = inode.gid } = change;
+    if (uid !== inode.uid || gid !== inode.gid) allow('owner');
+    [inode.uid, inode.gid] = [uid, gid];
+    if (change.mode !== undefined && inode.kind !== 'symlink') {
+      allow('mode');
+      inode.mode = change.mode;
+    }
+    if (change.xattrs !== undefined) {
+      if (change.xattrs.size > 0) allow('xattrs');
+      const mark = inode.xattrs.get(markName);
+      inode.xattrs = new Map([...change.xattrs, ...(mark ? [[markName, mark] as const] : [])]);
+    }
+    if (change.mtimeNs !== undefined) {
+      allow('time');
+      inode.mtimeNs = this.#kept(change.mtimeNs);
+    }
   }
+}
+
+/** A mark of the agent is this host's business. */
+function replicable(all: Xattrs): Xattrs | null {
+  const xattrs = new Map([...all].filter(([name]) => name !== markName));
+  return xattrs.size === 0 ? null : xattrs;
 }
 
 function checkLength(operation: string, name: string, path: BytePath): void {

@@ -41,6 +41,12 @@ export class SimKvStore {
   /** Commits not yet durable, oldest first. */
   #pending: { number: number; writes: KvWrite[] }[] = [];
   #commits = 0;
+  /** The disk takes nothing. */
+  #full = false;
+  /** While it is full: the number of the last commit that it took. */
+  #written = 0;
+  /** Flushes that wait for room. */
+  #waiting: (() => void)[] = [];
   #table = new Table(new Map());
   readonly #flushMs: () => number;
 
@@ -53,6 +59,7 @@ export class SimKvStore {
     const table = new Table(new Map(this.#table.values));
     this.#table = table;
     const isMine = () => this.#table === table;
+    const isFull = () => this.#full;
     return {
       get: (key) => table.values.get(key.toString('latin1')),
       range: (start, end, options) => walk(table, start, end, options ?? {}),
@@ -64,27 +71,75 @@ export class SimKvStore {
       flushed: () =>
         new Promise((resolve) => {
           const upTo = this.#commits;
-          clock.after(this.#flushMs(), () => {
-            if (isMine()) this.#makeDurable(upTo);
-            resolve();
-          });
+          const flush = () =>
+            void clock.after(this.#flushMs(), () => {
+              if (isMine() && this.#full) return void this.#waiting.push(flush);
+              if (isMine()) this.#makeDurable(upTo);
+              resolve();
+            });
+          flush();
         }),
+      get trouble() {
+        return isFull() && isMine() ? { code: 'state-full' as const, detail: 'the disk of the store is full', remedy: 'make room' } : null;
+      },
       close: async () => {},
     };
   }
 
-  /** The process is killed, the host lives on: every commit is still there, as with a memory map. */
+  /** The role that a power cut would leave; for tests. */
+  get durableRole(): string | null {
+    return this.#durable.get('\x01role')?.toString() ?? null;
+  }
+
+  /** The disk of the store takes nothing until there is room again: what is committed waits in the process. */
+  get full(): boolean {
+    return this.#full;
+  }
+
+  set full(full: boolean) {
+    this.#full = full;
+    if (full) {
+      // What was committed before the disk was full had been written.
+      this.#written = this.#commits;
+      return;
+    }
+    for (const flush of this.#waiting.splice(0)) flush();
+  }
+
+  /** The process is killed, the host lives on: every commit that the disk took is still there. */
   kill(): void {
-    this.#table = new Table(new Map(this.#table.values));
+    if (this.#full) this.#pending = this.#pending.filter(({ number }) => number <= this.#written);
+    this.#waiting = [];
+    this.#table = new Table(this.#full ? this.#valuesOf(this.#pending) : new Map(this.#table.values));
+  }
+
+  #valuesOf(pending: readonly { writes: KvWrite[] }[]): Map<string, Buffer> {
+    const table = new Table(new Map(this.#durable));
+    for (const { writes } of pending) table.apply(writes);
+    return table.values;
   }
 
   /** The power is cut. */
   crash(random: SimRandom): void {
+    if (this.#full) this.#pending = this.#pending.filter(({ number }) => number <= this.#written);
+    this.#waiting = [];
     const survivors = random.int(this.#pending.length + 1);
     const last = this.#pending[survivors - 1];
     if (last) this.#makeDurable(last.number);
     this.#pending = [];
     this.#table = new Table(new Map(this.#durable));
+  }
+
+  /** What a snapshot of the volume holds of this store. */
+  snapshot(): ReadonlyMap<string, Buffer> {
+    return new Map(this.#table.values);
+  }
+
+  /** The volume is put back to a snapshot while no process has the store. */
+  putBack(snapshot: ReadonlyMap<string, Buffer>): void {
+    this.#pending = [];
+    this.#durable = new Map(snapshot);
+    this.#table = new Table(new Map(snapshot));
   }
 
   #makeDurable(upTo: number): void {

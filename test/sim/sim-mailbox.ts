@@ -144,9 +144,10 @@ export class SimMailbox {
 
   /**
    * Takes the mailbox as the disk has it after a power cut, as a restarted server does: locks and temporary files go,
-   * the log is made anew. False when it was never finished.
+   * the log is made anew. False when it was never finished. Of a power cut a server loses no number that it gave; of a
+   * volume that was put back it knows only what that one has.
    */
-  recover(): boolean {
+  recover(isPutBack = false): boolean {
     const { files, history } = this.#host;
     const listed = new Map<string, number>();
     const uidlist = files.readFile(`${this.dir}/dovecot-uidlist`, Infinity)?.data.toString('latin1') ?? '';
@@ -154,7 +155,8 @@ export class SimMailbox {
       listed.set(base!, Number(uid));
       this.uidNext = Math.max(this.uidNext, Number(uid) + 1);
     }
-    this.uidNext = Math.max(this.uidNext, Number(/ N(\d+) /.exec(uidlist)?.[1] ?? 1), history.lastUid(this.uidValidity) + 1);
+    this.uidNext = Math.max(this.uidNext, Number(/ N(\d+) /.exec(uidlist)?.[1] ?? 1));
+    if (!isPutBack) this.uidNext = Math.max(this.uidNext, history.lastUid(this.uidValidity) + 1);
     for (const sub of ['new', 'cur']) {
       for (const { name } of files.readdir(`${this.dir}/${sub}`) ?? []) {
         const base = name.split(':')[0]!;

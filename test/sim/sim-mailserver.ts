@@ -65,8 +65,11 @@ export class SimMailServer {
     await Promise.all(this.#running);
   }
 
-  /** The server comes up again after its host lost power; `host` has the new process's files and clock. */
-  restart(host: MailHost): void {
+  /**
+   * The server comes up again after its host lost power; `host` has the new process's files and clock. On a volume that
+   * was put back it knows no numbers but those that the volume has.
+   */
+  restart(host: MailHost, isPutBack = false): void {
     const { files } = host;
     this.#host = host;
     this.#busy.clear();
@@ -80,7 +83,7 @@ export class SimMailServer {
       const header = /^3 V(\d+) /.exec(files.readFile(`${dir}/dovecot-uidlist`, Infinity)?.data.toString('latin1') ?? '');
       const uidValidity = header ? Number(header[1]) : old.find((b) => b.dir === dir)?.uidValidity;
       const box = uidValidity === undefined ? null : new SimMailbox(host, dir, uidValidity);
-      if (name !== '..DOVECOT-TRASHED' && box?.recover()) this.#mailboxes.push(box);
+      if (name !== '..DOVECOT-TRASHED' && box?.recover(isPutBack)) this.#mailboxes.push(box);
       else if (name !== '') removeTree(files, dir);
     }
   }

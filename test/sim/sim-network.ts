@@ -9,6 +9,8 @@ export interface SimNetworkOptions {
   /** Bounds of one way. */
   latencyMs?: readonly [number, number];
   bytesPerMs?: number;
+  /** Bulk that sockets and routers take before it is on the line; what is sent later stands behind it. Default none. */
+  bufferBytes?: number;
   /** An end that hears nothing notices the loss of the connection within this. */
   noticeMs?: readonly [number, number];
 }
@@ -19,6 +21,7 @@ export class SimNetwork {
   readonly random: SimRandom;
   readonly latencyMs: readonly [number, number];
   readonly bytesPerMs: number;
+  readonly bufferBytes: number;
   readonly noticeMs: readonly [number, number];
   /** Frames that the receiving end refused; a run without a hostile peer must leave this empty. */
   readonly protocolErrors: string[] = [];
@@ -34,6 +37,7 @@ export class SimNetwork {
     this.random = random;
     this.latencyMs = options.latencyMs ?? [0.1, 2];
     this.bytesPerMs = options.bytesPerMs ?? 100_000;
+    this.bufferBytes = options.bufferBytes ?? 0;
     this.noticeMs = options.noticeMs ?? [0, limits.peerSilentMs];
   }
 
@@ -136,6 +140,7 @@ export class SimEnd implements Channel {
     return new Promise((handed, failed) => {
       this.#bulk.push({ frame, handed, failed });
       this.#pump();
+      if (this.#bulk.reduce((sum, waiting) => sum + waiting.frame.length, 0) <= this.#network.bufferBytes) handed();
       this.#network.most.bulkWaiting = Math.max(this.#network.most.bulkWaiting, this.#bulk.length);
     });
   }

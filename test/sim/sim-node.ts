@@ -4,15 +4,20 @@ import { loadHash64, type Hash64 } from '../../agent/delta/xxhash.ts';
 import { HistoryKeeper } from '../../agent/history/keeper.ts';
 import { Changes } from '../../agent/journal/changes.ts';
 import { ReplicaIndex } from '../../agent/journal/replica-index.ts';
+import { excluding } from '../../agent/mailstore/exclude.ts';
 import { silentMeter } from '../../agent/observe/meter.ts';
 import type { Kv } from '../../agent/platform/kv.ts';
 import type { Log } from '../../agent/platform/log.ts';
-import { DeletionGuard } from '../../agent/replicate/primary/guard.ts';
+import { Grants } from '../../agent/replicate/primary/grants.ts';
+import { DeletionGuard, type GuardLimits } from '../../agent/replicate/primary/guard.ts';
+import { HeldPlaces } from '../../agent/replicate/primary/held-places.ts';
 import { RelivedTime } from '../../agent/replicate/primary/relived-time.ts';
 import { PrimaryRole } from '../../agent/replicate/primary/role.ts';
 import { Unproven } from '../../agent/replicate/primary/unproven.ts';
+import { FileSystems, RootAway, toldOf } from '../../agent/replicate/file-systems.ts';
+import { FileSystemHolds } from '../../agent/replicate/primary/file-system-holds.ts';
 import type { Root } from '../../agent/replicate/root.ts';
-import { chooseStaging } from '../../agent/replicate/staging.ts';
+import { chooseStaging, withoutOwnNames } from '../../agent/replicate/staging.ts';
 import { StandbyRole } from '../../agent/replicate/standby/role.ts';
 import type { Breakage } from './history-options.ts';
 import type { HostClock } from './sim-clock.ts';
@@ -29,6 +34,8 @@ export interface SimHost {
   disk: SimDisk;
   store: SimKvStore;
   roots: readonly { name: string; path: string; format: 'maildir' | 'plain' }[];
+  /** Patterns of what is left out of every root; none when absent. */
+  exclude?: readonly string[];
 }
 
 /** One agent process: the real roles on a simulated outside. */
@@ -47,6 +54,8 @@ export interface SimProcess {
 
 export const simHash: Hash64 = await loadHash64(0x1234_5678_9abc_def0n);
 const epoch = 1;
+/** Each file system that a standby sees for the first time gets another mark. */
+let marks = 0;
 
 export interface ProcessOptions {
   watcherRandom: SimRandom;
@@ -54,6 +63,8 @@ export interface ProcessOptions {
   /** Of the primary's hints; the watcher's own bounds when not given. */
   delayMs?: readonly [number, number];
   log: Log;
+  /** Of the primary's guard against mass deletion; nothing is held when not given. */
+  guard?: GuardLimits;
   breakage?: Breakage;
 }
 
@@ -82,7 +93,7 @@ function helloOf(
   };
 }
 
-function heartbeatOf(role: Role, clock: HostClock, phase: string): MessageOf<'heartbeat'> {
+function heartbeatOf(role: Role, clock: HostClock, phase: string, complete = false): MessageOf<'heartbeat'> {
   return {
     type: 'heartbeat',
     wallMs: Math.floor(clock.wallMs()),
@@ -93,37 +104,74 @@ function heartbeatOf(role: Role, clock: HostClock, phase: string): MessageOf<'he
     lagBytes: 0,
     lagMs: 0,
     phase,
+    complete,
+    lossMailboxes: null,
+    lossMessages: null,
+    lossBytes: null,
+    filesTotal: null,
+    appliedMs: 0,
     active: role === 'primary',
     space: [],
     unproven: 0,
+    leftOut: 0,
     warnings: [],
+    doubts: [],
+    laggingCount: 0,
+    lagging: [],
+    fileSystems: [],
+    queue: null,
+    certificate: null,
   };
 }
 
 /** Starts the primary's agent: store, index, watcher, then a scan of what changed while it was away. */
 export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOptions): SimProcess {
-  const files = host.disk.open(clock);
+  const files = host.disk.open(clock, true);
   const kv = host.store.open(clock);
   const errors: unknown[] = [];
   const formatOf = options.breakage?.primaryFormat ?? ((format) => format);
-  const roots: Root[] = host.roots.map(({ name, path, format }) => ({ name, path, format: formatOf(simFormat(format)), staging: '' }));
+  const roots: Root[] = host.roots.map(({ name, path, format }) => ({
+    name,
+    path,
+    format: formatOf(withoutOwnNames(excluding(simFormat(format), host.exclude ?? []))),
+    staging: '',
+  }));
+  const index = new ReplicaIndex(kv, { findByIdentity: true });
+  const fileSystems = new FileSystems({
+    files,
+    kv,
+    index,
+    roots,
+    newMark: null,
+    acceptCommand: (place) => `accept ${place}`,
+    monotonicMs: () => clock.monotonicMs(),
+  });
+  fileSystems.look();
+  const changes = new Changes(kv, clock.monotonicMs());
+  const holds = new HeldPlaces();
   const parts = {
     kv,
-    files,
+    files: fileSystems.files,
     clock,
     log: options.log,
     meter: silentMeter,
-    index: new ReplicaIndex(kv, { findByIdentity: true }),
-    changes: new Changes(kv, clock.monotonicMs()),
-    unproven: new Unproven(kv),
+    index,
+    changes,
+    unproven: new Unproven(kv, clock, options.log),
+    holds,
+    fileSystems,
+    fileSystemHolds: new FileSystemHolds({ fileSystems, holds, changes, clock, log: options.log }),
     relived: new RelivedTime(kv, clock),
-    guard: new DeletionGuard({ share: 0.9, filesMin: 100_000 }),
+    grants: new Grants(kv, clock),
+    guard: new DeletionGuard(options.guard ?? { share: 1, filesMin: 100_000 }),
     hash: simHash,
     roots,
     settleMs: 3,
     restMaxMs: 1000,
   };
-  const primary: PrimaryRole = new PrimaryRole(parts, epoch, () => heartbeatOf('primary', clock, primary.sender.phase));
+  const primary: PrimaryRole = new PrimaryRole(parts, epoch, () =>
+    heartbeatOf('primary', clock, primary.sender.phase, primary.sender.complete),
+  );
   const watcher = new SimWatcher(
     host.disk,
     files,
@@ -138,7 +186,12 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     },
     { overflowShare: options.overflowShare, ...(options.delayMs ? { delayMs: options.delayMs } : {}) },
   );
+  parts.fileSystemHolds.look();
   void watcher.start();
+  parts.fileSystemHolds.onMoved((places) => {
+    watcher.seeMounts();
+    primary.hints(places.map(({ root, path }) => ({ kind: 'tree', root, path })));
+  });
   primary.watch((timeoutMs) => watcher.barrier(timeoutMs));
   primary.start();
   primary.run(new AbortController().signal, 0).catch((error: unknown) => errors.push(error));
@@ -158,28 +211,45 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
 
 /** Starts the standby's agent: does again what a crash may have lost. */
 export function startStandby(host: SimHost, clock: HostClock, options: ProcessOptions): SimProcess {
-  const files = host.disk.open(clock);
+  const files = host.disk.open(clock, true);
   const store = host.store.open(clock);
   const kv = options.breakage?.standbyKv?.(store) ?? store;
   const errors: unknown[] = [];
   const roots: Root[] = host.roots.map(({ name, path, format }) => ({
     name,
     path,
-    format: simFormat(format),
-    staging: chooseStaging(files, { name, path }, `/state-${host.name}`, null),
+    format: withoutOwnNames(excluding(simFormat(format), host.exclude ?? [])),
+    staging: '',
   }));
+  const index = new ReplicaIndex(kv, { findByIdentity: false });
+  const fileSystems = new FileSystems({
+    files,
+    kv,
+    index,
+    roots,
+    newMark: () => String(++marks),
+    monotonicMs: () => clock.monotonicMs(),
+    acceptCommand: (place) => `accept ${place}`,
+  });
+  const away = fileSystems.look().troubles.find(({ path }) => path === '');
+  if (away) throw new RootAway(away);
+  for (const root of roots) root.staging = chooseStaging(files, root, `/state-${host.name}`, null);
   const parts = {
     kv,
-    files,
+    files: fileSystems.files,
+    fileSystems,
     clock,
     log: options.log,
     meter: silentMeter,
-    index: new ReplicaIndex(kv, { findByIdentity: false }),
+    index,
     keeper: new HistoryKeeper(kv, { days: 14, bytesMax: 1e12 }),
     roots,
     freeBytesMin: 0,
   };
-  const standby = new StandbyRole(parts, () => heartbeatOf('standby', clock, 'streaming'));
+  const standby = new StandbyRole(parts, () => ({
+    ...heartbeatOf('standby', clock, 'streaming'),
+    fileSystems: toldOf(fileSystems.troubles),
+  }));
   const ready = standby.start();
   const watcher = new SimWatcher(
     host.disk,
@@ -200,6 +270,7 @@ export function startStandby(host: SimHost, clock: HostClock, options: ProcessOp
     () => watcher.start().then(() => standby.watched('chokidar')),
     () => {},
   );
+  standby.onMoved(() => watcher.seeMounts());
   standby.run(new AbortController().signal).catch((error: unknown) => errors.push(error));
   const process: SimProcess = {
     clock,

@@ -1,4 +1,5 @@
 import { sleep } from '../../agent/platform/clock.ts';
+import { errnoCode } from '../../agent/platform/files.ts';
 import type { HostClock } from './sim-clock.ts';
 import type { SimFiles } from './sim-files.ts';
 import type { SimRandom } from './sim-random.ts';
@@ -12,11 +13,14 @@ export class SimPlainWork {
   readonly #clock: HostClock;
   readonly #random: SimRandom;
   readonly #root: string;
+  readonly #odd: (paths: readonly string[]) => void;
   #counter = 0;
   #stopping = false;
   #running: Promise<void> = Promise.resolve();
 
-  constructor(files: SimFiles, clock: HostClock, random: SimRandom, root: string) {
+  /** `odd` does, now and then, something besides with one of the paths that it gets. */
+  constructor(files: SimFiles, clock: HostClock, random: SimRandom, root: string, odd: (paths: readonly string[]) => void = () => {}) {
+    this.#odd = odd;
     this.#files = files;
     this.#clock = clock;
     this.#random = random;
@@ -29,7 +33,9 @@ export class SimPlainWork {
     this.#running = (async () => {
       while (!this.#stopping) {
         await sleep(this.#clock, this.#random.next() * 2 * pauseMs);
-        if (!this.#stopping) this.change();
+        if (this.#stopping) continue;
+        this.#tryChange();
+        this.#odd(this.#list().map(({ path }) => `${this.#root}/${path}`));
       }
     })();
   }
@@ -37,6 +43,15 @@ export class SimPlainWork {
   async stop(): Promise<void> {
     this.#stopping = true;
     await this.#running;
+  }
+
+  /** A mount point does not move, and nothing is renamed from one disk to another: then nothing changes. */
+  #tryChange(): void {
+    try {
+      this.change();
+    } catch (error) {
+      if (!['EBUSY', 'EXDEV'].includes(errnoCode(error) ?? '')) throw error;
+    }
   }
 
   /** One random change. What is not possible at the moment changes nothing. */

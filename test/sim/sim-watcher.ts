@@ -13,7 +13,10 @@ export interface SimWatcherOptions {
   hearsItself?: boolean;
 }
 
-/** Hints about a simulated disk: late, in order, deaf to its own process, and at times lost, which it says (I10). */
+/**
+ * Hints about a simulated disk: late, in order, deaf to its own process, and at times lost, which it says (I10). What was
+ * mounted after it began, also the same disk at the same place, it does not see.
+ */
 export class SimWatcher implements Watcher {
   readonly kind = 'fanotify';
   readonly #disk: SimDisk;
@@ -24,6 +27,7 @@ export class SimWatcher implements Watcher {
   readonly #delayMs: readonly [number, number];
   readonly #overflowShare: number;
   readonly #hearsItself: boolean;
+  #mounts: ReadonlyMap<string | null, number> = new Map();
   #queue: (Hint | (() => void))[] = [];
   #scheduled = false;
   #running = false;
@@ -47,7 +51,9 @@ export class SimWatcher implements Watcher {
       return;
     }
     if ((event.by === this.#own && !this.#hearsItself) || !this.#disk.isAlive(this.#own)) return;
-    const place = this.#placeOf(event.path);
+    const { mounts } = this.#disk;
+    const point = mounts.pointOf(event.path);
+    const place = this.#mounts.get(point) === mounts.mountId(point) ? this.#placeOf(event.path) : null;
     if (!place) return;
     this.#events++;
     if (this.#random.chance(this.#overflowShare)) this.#overflow();
@@ -56,7 +62,14 @@ export class SimWatcher implements Watcher {
 
   async start(): Promise<void> {
     this.#running = true;
+    this.seeMounts();
     this.#disk.listeners.add(this.#listen);
+  }
+
+  /** File systems came or went: from now on it sees them as they are, as another watcher would that begins now. */
+  seeMounts(): void {
+    const { mounts } = this.#disk;
+    this.#mounts = new Map([null, ...mounts.points].map((point) => [point, mounts.mountId(point)]));
   }
 
   barrier(timeoutMs: number): Promise<void> {

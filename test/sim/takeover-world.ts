@@ -201,6 +201,7 @@ export class SimAgent {
       hook: async () => {},
       audit: async () => {},
       quiesceMaxMs,
+      afterwards: null,
     });
     this.keeper = new RoleKeeper(initialRole(host.name, durable), {
       kv: this.kv,
@@ -250,7 +251,7 @@ export class SimAgent {
 
   hear(word: PeerWord, mark: number | null): void {
     this.#heardMs = this.clock.monotonicMs();
-    this.keeper.handle({ is: 'peerSaid', ...word });
+    this.keeper.handle({ is: 'peerSaid', isPutBack: false, ...word });
     if (mark !== null && this.keeper.role.state === 'passive') {
       const { marks } = this.host.disk;
       marks.push({ atMs: this.clock.monotonicMs(), uidNext: Math.max(marks.at(-1)?.uidNext ?? 1, mark), highestModseq: 1 });
@@ -268,7 +269,7 @@ export class SimAgent {
         if (waitedMs >= startAloneMs) {
           this.#settleFrom = null;
           const isolated = this.host.lanCut ? 'yes' : 'no';
-          this.keeper.handle({ is: 'peerSilentTooLong', waitedMs, startAloneMs, answered: this.#probe(), isolated });
+          this.keeper.handle({ is: 'peerSilentTooLong', waitedMs, startAloneMs, answered: this.#probe(), isolated, isPutBack: false });
         }
       }
       this.#watchSilence();
@@ -431,7 +432,7 @@ export class SimAgent {
         step('raise');
         await this.#delay(10, 200);
         const { marks, uidNext } = host.disk;
-        const { uids } = uidMargin({ history: marks, nowMs: this.clock.monotonicMs(), marginMin });
+        const { uids } = uidMargin({ history: marks, nowMs: this.clock.monotonicMs(), marginMin, storeMessages: 0 });
         if (!this.#world.lacks('raise') && this.alive) host.disk.uidNext = Math.max(uidNext, (marks.at(-1)?.uidNext ?? 1) + uids);
         return 'raised';
       },

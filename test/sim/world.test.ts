@@ -269,7 +269,7 @@ describe('the simulated key-value store', () => {
 });
 
 describe('the simulated network', () => {
-  const data = (id: number, bytes = 1000): Message => ({ type: 'data', id, bytes: Buffer.alloc(bytes) });
+  const data = (id: number, bytes = 1000): Message => ({ type: 'slice', id, pieces: [], bytes: Buffer.alloc(bytes) });
   const credit: Message = { type: 'credit', bytes: 1 };
 
   function pair(seed: number, options: ConstructorParameters<typeof SimNetwork>[2] = {}) {
@@ -284,7 +284,7 @@ describe('the simulated network', () => {
     const { clock, left, right } = pair(1, { bytesPerMs: 100 });
     const got: string[] = [];
     right.onMessage((message, done) => {
-      got.push(message.type === 'data' ? String(message.id) : message.type);
+      got.push(message.type === 'slice' ? String(message.id) : message.type);
       done();
     });
     for (let i = 0; i < 4; i++) void left.sendBulk(data(i));
@@ -301,7 +301,7 @@ describe('the simulated network', () => {
     const count = Math.ceil(limits.creditBytes / 200_000) + 20;
     for (let i = 0; i < count; i++) void left.sendBulk(data(i, 200_000)).then(() => handed++);
     await clock.runFor(10_000);
-    expect(handed).toBe(Math.ceil(limits.creditBytes / 200_017));
+    expect(handed).toBe(Math.ceil(limits.creditBytes / 200_009));
     for (const done of waiting.splice(0)) done();
     await clock.runFor(10_000);
     expect(handed).toBe(count);
@@ -311,7 +311,7 @@ describe('the simulated network', () => {
     const { clock, network, left, right } = pair(5, { latencyMs: [10, 10] });
     const got: number[] = [];
     right.onMessage((message, done) => {
-      if (message.type === 'data') got.push(message.id);
+      if (message.type === 'slice') got.push(message.id);
       done();
     });
     const ends: [string, number][] = [];

@@ -4,11 +4,15 @@ import type { Soak } from './options.ts';
 const usage = `Long runs that look for what the tests do not find. Exit code 1 when anything was wrong.
 
   npm run soak -- --sim [--histories 10000] [--seed 1] [--minutes M]   simulated histories of a pair
+  npm run soak -- --replication [--times 1] [--seed 1]                 live Dovecot stores under load: each watcher, disk and layout (root)
+  npm run soak -- --directory [--times 1]                              200,000 files in one directory
   npm run soak -- --torn [--times 100] [--seed 1]                      the link cut under load, each copy read by a real Dovecot
   npm run soak -- --kill [--times 100] [--seed 1]                      kill -9 of either agent under load
   npm run soak -- --failover [--times 50] [--seed 1]                   whole appliances lose their power or cables under load, fail over, come back (root)
   npm run soak -- --killed [--times 1] [--seed 1]                      an agent killed at every step of switchover and failover, whole appliances (root)
+  npm run soak -- --world [--minutes 30] [--seed 1]                    disks of many kinds that come, go and fill, odd and hot files, kills, under a real Dovecot (root)
   npm run soak -- --systemd                                            the gate of the mail units in a booted Debian (root; debootstrap, systemd-container)
+  npm run soak -- --managers                                           what networkd, netplan and NetworkManager remove from the active node, in a booted Debian (root)
   npm run soak -- --packages                                           the Debian package on two booted Debians: install, pair, upgrade, switch, reboot, fail over, purge (root)
   npm run soak -- --guest                                              VLANs, lights and cables of network cards in an emulated machine with Debian's kernel (root; ten minutes)
   npm run soak -- --npm                                                the npm tarball installed in clean Debian roots, with install scripts and without (root)
@@ -16,15 +20,19 @@ const usage = `Long runs that look for what the tests do not find. Exit code 1 w
   npm run soak -- --arm64                                              the package for arm64 in an emulated Debian (root; the archive of Debian)
   npm run soak -- --pictures                                           records the terminal pictures of README.md anew (root)
 
-Several may be given; they run one after the other. --minutes ends the simulation early.
+Several may be given; they run one after the other. --minutes ends the simulation and the world early.
 `;
 
 /** Every soak under its option, in the order in which they run. */
 const soaks: Record<string, { load: () => Promise<{ run: Soak }>; times: number }> = {
   sim: { load: () => import('./sim.ts'), times: 10_000 },
+  replication: { load: () => import('./replication.ts'), times: 1 },
+  directory: { load: () => import('./directory.ts'), times: 1 },
   torn: { load: () => import('./torn.ts'), times: 100 },
   kill: { load: () => import('./kill.ts'), times: 100 },
+  world: { load: () => import('./world.ts'), times: 1 },
   systemd: { load: () => import('./systemd.ts'), times: 1 },
+  managers: { load: () => import('./network-managers.ts'), times: 1 },
   packages: { load: () => import('./packages.ts'), times: 1 },
   failover: { load: () => import('./failover.ts'), times: 50 },
   killed: { load: () => import('./killed.ts'), times: 1 },

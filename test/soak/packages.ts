@@ -1,4 +1,5 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DebianHost } from '../lab/debian-host.ts';
 import { DebianLab, mainPid, makePackages, service, status, waitMs } from '../lab/debian-lab.ts';
@@ -15,9 +16,10 @@ const gatedUnits = ['dovecot.service', 'postfix@-.service'];
  * are paired, upgraded one after the other while they serve, switched, rebooted, and one loses its power.
  */
 export const run: Soak = async () => {
-  const memory = '/dev/shm';
-  removeAbandoned(memory);
-  const dir = mkdtempSync(join(memory, `${ownerMark()}-packages-`));
+  // On a disk: what lies in memory is another file system after a start of the host.
+  const disk = tmpdir();
+  removeAbandoned(disk);
+  const dir = mkdtempSync(join(disk, `${ownerMark()}-packages-`));
   const proof = new Proof(dir);
   try {
     await proof.prepare();

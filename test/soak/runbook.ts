@@ -1,4 +1,5 @@
 import { mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DebianLab, makePackages } from '../lab/debian-lab.ts';
 import { ownerMark, removeAbandoned } from '../lab/ownership.ts';
@@ -55,9 +56,10 @@ function makeBulk(lab: DebianLab): void {
  * where the text says. A command that the soak does not know, or knows and does not find, makes it fail.
  */
 export const run: Soak = async () => {
-  const memory = '/dev/shm';
-  removeAbandoned(memory);
-  const dir = mkdtempSync(join(memory, `${ownerMark()}-runbook-`));
+  // On a disk: what lies in memory is another file system after a start of the host.
+  const disk = tmpdir();
+  removeAbandoned(disk);
+  const dir = mkdtempSync(join(disk, `${ownerMark()}-runbook-`));
   // The mail of mail-b is on a small file system of its own, to be filled.
   const lab = new DebianLab(dir, [
     { name: 'a' },

@@ -33,7 +33,7 @@ export async function run(options: SoakOptions): Promise<boolean> {
     if (answer.violations.length === 0) return;
     bad.push(answer.seed);
     process.stdout.write(
-      `VIOLATION in seed ${answer.seed} (SIM_SEED=${answer.seed} SIM_COUNT=1 npx vitest run test/sim/history.test.ts)\n`,
+      `VIOLATION in seed ${answer.seed} (SIM_SEED=${answer.seed} SIM_COUNT=1 npx vitest run test/sim/world-history.test.ts)\n`,
     );
     for (const line of answer.violations) process.stdout.write(`  ${line}\n`);
   };

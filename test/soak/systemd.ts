@@ -121,6 +121,7 @@ class Appliance {
         imap: null,
         startTimeoutSeconds: 60,
         stopTimeoutSeconds: 3,
+        queue: 'none',
       },
       exec: (program, args, options) => exec('nsenter', [...this.#inside(), program, ...args], options),
       files: realFiles,

@@ -23,6 +23,9 @@ function network(seen: string[]): NetworkControl {
     clock: systemClock,
     log: silentLog,
     openPort: () => expect.unreachable('no frame is sent'),
+    openRoutes: () => expect.unreachable('nothing is watched'),
+    processName: () => null,
+    managers: { run: async () => null, readText: () => null, list: () => [] },
     ethtool: {
       facts: () => ({ driver: null, slot: null, speedMbits: null }),
       async blink(ifname) {

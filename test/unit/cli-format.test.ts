@@ -120,16 +120,43 @@ describe('status text', () => {
     expect(text()).toBe(
       [
         'mail-a  primary, active, epoch 3  at 2026-01-02T03:04:05.000Z',
+        '  verdict       all is well',
         '  peer          mail-b  connected, standby, epoch 3, 10.0.0.2:7420, heard 500 ms ago',
         '  phase         streaming',
         '  lag           250 ms, 2 changes, 4.1 kB',
-        '  possible loss 250 ms, 2 changes, in 1 mailbox',
+        '  possible loss 250 ms, 2 changes, 2 messages of 4.1 kB in 1 mailbox',
         '  unproven      none',
         '  last verify   clean, 3 h 4 min ago',
         '  watcher       fanotify, 1 watch',
         '  root          mail  /var/vmail (maildir): 5,000 files, 52.4 MB, 10.7 GB free',
       ].join('\n'),
     );
+  });
+
+  it('shows what waits in the queues of both nodes, and where nobody delivers it', () => {
+    const base = sampleStatus();
+    const queue = { mta: 'postfix', messages: 42, more: false, at: base.at, why: '', oldestAt: '2026-01-02T02:04:05.000Z' };
+    const other = { ...queue, node: 'mail-b', messages: 0, oldestAt: null };
+    const lines = (change: object) =>
+      text({ ...base, ...change })
+        .split('\n')
+        .filter((line) => line.includes('mail queue'));
+    expect(lines({ queues: [{ ...queue, node: 'mail-a' }, other] })).toEqual([
+      '  mail queue    42 messages wait in the queue of mail-a, which is not replicated, the oldest came 1 h ago  counted just now',
+      '  mail queue    no messages wait in the queue of mail-b  counted just now',
+    ]);
+    expect(lines({ active: false, queues: [{ ...queue, node: 'mail-a' }, other] })[0]).toContain(
+      '; nobody delivers them, as this node is not active',
+    );
+    expect(
+      lines({
+        active: false,
+        queues: [
+          { ...queue, node: 'mail-a', messages: 0 },
+          { ...queue, node: 'mail-b' },
+        ],
+      }).join(),
+    ).not.toContain('nobody');
   });
 
   it('shows trouble with its remedy', () => {
@@ -147,9 +174,20 @@ describe('status text', () => {
         fill: { filesDone: 50, filesTotal: 100, bytesDone: 500, bytesTotal: 1000 },
         held: { code: 'mass-delete', detail: '900 of 1,000 files' },
       },
-      possibleLoss: { seconds: null, changes: null, mailboxes: null },
-      lastVerify: { at: base.at, result: 'different', deep: true, differences: 3 },
-      skipped: [{ kind: 'socket', count: 2, example: '/var/vmail/s' }],
+      possibleLoss: { seconds: null, changes: null, mailboxes: null, messages: null, bytes: null, complete: true },
+      lastVerify: { at: base.at, result: 'different', deep: true, differences: 3, leftOut: 0 },
+      leftOut: [
+        {
+          reason: 'special',
+          text: 'socket, fifo or device',
+          count: 2,
+          kept: 0,
+          unexpected: 0,
+          examples: ['mail/s'],
+          since: base.at,
+          places: [],
+        },
+      ],
       warnings: [{ code: 'clock-skew', text: 'clocks differ', remedy: 'start NTP' }],
     });
     for (const part of [
@@ -160,10 +198,10 @@ describe('status text', () => {
       'held          mass-delete: 900 of 1,000 files',
       'lag           unknown',
       'possible loss unknown',
-      '7 directories',
+      '7 places',
       'and 2 more',
       '3 differences, just now, deep',
-      'not replicated2 × socket',
+      'left out      2 × socket',
       'warning       clock-skew: clocks differ\n                what to do: start NTP',
     ])
       expect(shown).toContain(part);

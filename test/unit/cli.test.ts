@@ -294,8 +294,18 @@ describe('init, run, doctor, allow-delete', () => {
     expect(seen[0]?.node).toBe('mail-a');
   });
 
-  it('allow-delete says what it released', async () => {
+  it('allow-delete tells what is held and changes nothing; with a place it says what it released', async () => {
     await serve();
-    expect((await runCli(['allow-delete'], entry)).out).toBe('Released the deletion of 1 file.\n');
+    const asked = await runCli(['allow-delete'], entry);
+    expect(asked.code).toBe(3);
+    expect(asked.out).toMatch(/^mail\/u1: the deletion of 1 file is held\nNothing was changed\. Name a place .*--all/);
+    expect((await runCli(['allow-delete', 'mail/u1'], entry)).out).toBe('Released the deletion of 1 file at mail/u1.\n');
+    expect((await runCli(['allow-delete', '--all'], entry)).code).toBe(0);
+  });
+
+  it('accept-root says what it accepted, and wants a name', async () => {
+    await serve();
+    expect((await runCli(['accept-root', 'mail'], entry)).out).toBe('Accepted mail as it is now.\n');
+    expect((await runCli(['accept-root'], entry)).code).toBe(2);
   });
 });

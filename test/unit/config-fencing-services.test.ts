@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { autoUnits } from '../../agent/config/takeover-sections/auto-units.ts';
 import { parseConfig } from '../../agent/config/load.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
 
@@ -54,12 +55,33 @@ describe('the section fencing', () => {
     ]);
   });
 
+  it('takes several devices that must all be off for one level', () => {
+    const { fencing } = parse(
+      `fencing:
+  - all:
+      - { type: agent, agent: fence_apc_snmp, options: { ip: 192.0.2.7, plug: 3 } }
+      - { type: command, name: outlet-b, off: [/usr/local/sbin/pdu, "off"], status: [/usr/local/sbin/pdu, status] }
+`,
+    );
+    expect(fencing).toMatchObject([
+      {
+        type: 'all',
+        name: 'fence_apc_snmp 192.0.2.7 + outlet-b',
+        timeoutSeconds: 90,
+        devices: [
+          { type: 'agent', agent: 'fence_apc_snmp', options: { plug: '3' } },
+          { type: 'command', name: 'outlet-b' },
+        ],
+      },
+    ]);
+  });
+
   const agent = (options: string) => `fencing:\n  - type: agent\n    agent: fence_ipmilan\n    options: ${options}\n`;
   it.each([
     [
       'a type that is none',
       'fencing:\n  - { type: agnet }\n',
-      /^6: fencing\[1\]\.type: "agnet" is not one of: agent, command, cooperative, manual/,
+      /^6: fencing\[1\]\.type: "agnet" is not one of: agent, command, all, cooperative, manual/,
     ],
     ['no type', 'fencing:\n  - { agent: fence_ipmilan }\n', /^6: fencing\[1\]\.type: is missing; it must be one of: agent, command/],
     ['no list', 'fencing: fence_ipmilan\n', /^5: fencing: "fence_ipmilan" is not a list of levels/],
@@ -69,6 +91,9 @@ describe('the section fencing', () => {
       /^6: fencing\[1\]\.timeotSeconds: unknown key; did you mean "timeoutSeconds"/,
     ],
     ['a power cycle', agent('{ method: cycle }'), /^8: fencing\[1\]\.options\.method: "cycle" is not a way to fence/],
+    ['one device that is alone', 'fencing:\n  - all: [{ type: command, off: [a], status: [a] }]\n', /all: .*at least two/],
+    ['a person among devices', 'fencing:\n  - all: [{ type: manual }, { type: manual }]\n', /"manual" is not one of: agent, command/],
+    ['an outlet that is missing as a proof', agent('{ missing_as_off: 1 }'), /missing_as_off: .*proves nothing/],
     ['an action', agent('{ action: reboot }'), /^8: fencing\[1\]\.options\.action: .*mailtwin says off or status/],
     ['an action by its old name', agent('{ Option: reboot }'), /mailtwin says off or status/],
     [
@@ -109,6 +134,7 @@ describe('the section services', () => {
       commands: null,
       configCheck: null,
       imap: null,
+      queue: 'auto',
       startTimeoutSeconds: 30,
       stopTimeoutSeconds: 30,
     });
@@ -118,6 +144,7 @@ describe('the section services', () => {
   commands: { start: [/usr/sbin/dovecot], stop: [/usr/bin/doveadm, stop], status: [/usr/bin/doveadm, status] }
   configCheck: [doveconf, -n]
   imap: { user: probe, passwordFile: /etc/mailtwin/probe.secret, tls: implicit }
+  queue: { exim: /srv/chroot/var/spool/exim4/ }
   stopTimeoutSeconds: 10
 `).services,
     ).toEqual({
@@ -126,9 +153,45 @@ describe('the section services', () => {
       commands: { start: ['/usr/sbin/dovecot'], stop: ['/usr/bin/doveadm', 'stop'], status: ['/usr/bin/doveadm', 'status'] },
       configCheck: ['doveconf', '-n'],
       imap: { host: '127.0.0.1', port: 993, user: 'probe', passwordFile: '/etc/mailtwin/probe.secret', tls: 'implicit' },
+      queue: [{ mta: 'exim', dir: '/srv/chroot/var/spool/exim4' }],
       startTimeoutSeconds: 30,
       stopTimeoutSeconds: 10,
     });
+  });
+
+  it('takes the queue by name, one or several, and says what may stand there', () => {
+    const queue = (value: string) => parse(`services: { units: [dovecot.service], queue: ${value} }\n`).services?.queue;
+    expect(queue('none')).toBe('none');
+    expect(queue('[{ postfix: /var/spool/postfix }, { postfix: /var/spool/postfix-in }]')).toEqual([
+      { mta: 'postfix', dir: '/var/spool/postfix' },
+      { mta: 'postfix', dir: '/var/spool/postfix-in' },
+    ]);
+    for (const wrong of ['sendmail', '[]', '{ sendmail: /var/spool/mqueue }', '{ postfix: /a, exim: /b }'])
+      expect(refusal(`services: { units: [dovecot.service], queue: ${wrong} }\n`)).toMatch(
+        /services\.queue.* is not auto, none, or where the queue lies, for example \{ postfix: \/var\/spool\/postfix \}/s,
+      );
+    expect(refusal('services: { units: [dovecot.service], queue: { postfix: spool } }\n')).toMatch(/services\.queue/);
+  });
+
+  it('finds the units of this node: the mail servers of Debian 12 and 13', () => {
+    const postfix12 = '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n';
+    const postfix13 = '[Unit]\nConflicts=postfix@-.service\n[Service]\nExecStart=postfix debian-systemd-start\n';
+    const on = (files: Record<string, string>) => autoUnits((name) => files[name] ?? null);
+    const common = { 'mailtwin-active.target': '', 'dovecot.service': '', 'opendkim.service': '', 'postfix@.service': '' };
+    expect(on({ ...common, 'postfix.service': postfix12 })).toEqual([
+      'mailtwin-active.target',
+      'dovecot.service',
+      'opendkim.service',
+      'postfix@-.service',
+      'postfix.service',
+    ]);
+    expect(on({ ...common, 'postfix.service': postfix13 })).toEqual([
+      'mailtwin-active.target',
+      'dovecot.service',
+      'opendkim.service',
+      'postfix.service',
+    ]);
+    expect(on({ 'mailtwin-active.target': '' })).toEqual([]);
   });
 
   it.each([

@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { defaultExcludes } from '../../protocol/exclude.ts';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { initNode, parseRootArgument, type InitOptions } from '../../agent/config/init.ts';
 import { loadConfig, parseConfig } from '../../agent/config/load.ts';
@@ -49,7 +50,9 @@ test('a minimal file gets the documented defaults', () => {
     state: '/var/lib/mailtwin',
     listen: { host: '0.0.0.0', port: 7420 },
     peer: { addresses: [] },
-    roots: [{ name: 'mail', path: '/srv/vmail', format: 'maildir', mayBeEmpty: false, staging: null }],
+    roots: [
+      { name: 'mail', path: '/srv/vmail', format: 'maildir', mayBeEmpty: false, exclude: [...defaultExcludes.maildir], staging: null },
+    ],
     capture: { watcher: 'auto', settleMs: 3, restMaxMs: 1000, rescanHours: 24 },
     limits: { bandwidth: [], massDeleteShare: 0.2, massDeleteFilesMin: 1000, freeBytesMin: 256 * 1024 * 1024 },
     history: { days: 14, bytesMax: 20 * 1024 ** 3 },
@@ -59,7 +62,7 @@ test('a minimal file gets the documented defaults', () => {
     services: null,
     network: null,
     notices: null,
-    takeover: { startAloneSeconds: 60, quiesceMaxSeconds: 30, uidMarginMin: 1000, hooks: {}, hookTimeoutSeconds: 30 },
+    takeover: { startAloneSeconds: 60, quiesceMaxSeconds: 30, uidMarginMin: 100_000, hooks: {}, hookTimeoutSeconds: 30 },
   });
 });
 
@@ -279,6 +282,21 @@ describe('files', () => {
     expect(refusal(() => loadConfig(file)).message).toMatch(/lies inside root "mail"/);
   });
 
+  test('a root that is a link is the directory that it leads to', () => {
+    const file = join(dir, 'c.yaml');
+    mkdirSync(join(dir, 'disk/mail'), { recursive: true });
+    symlinkSync(join(dir, 'disk/mail'), join(dir, 'link'));
+    symlinkSync(join(dir, 'not-mounted'), join(dir, 'dangling'));
+    const roots = `${minimal.replace('/srv/vmail', join(dir, 'link'))}  - { name: b, path: ${join(dir, 'dangling')}, format: plain }\n`;
+    writeFileSync(file, roots);
+    expect(loadConfig(file).roots.map(({ path }) => path)).toEqual([join(dir, 'disk/mail'), join(dir, 'dangling')]);
+  });
+
+  test.each([['["a/../b"]'], ['["/"]'], ['[""]'], ['["!"]'], ['[1]'], ['x']])('%s is no list of patterns', (list) => {
+    const text = minimal.replace(/( *)format: maildir/, (all, indent: string) => `${all}\n${indent}exclude: ${list}`);
+    expect(refusal(() => parseConfig('/c.yaml', text, (path) => path)).message).toMatch(/exclude/);
+  });
+
   test('what init writes loads back to the same values', () => {
     const values = {
       node: 'mail-a',
@@ -303,7 +321,13 @@ describe('files', () => {
       listen: { host: '::', port: 7420 },
       metrics: null,
       peer: { addresses: [{ host: '2001:db8::1', port: 7420 }] },
-      roots: values.roots.map((r) => ({ ...r, path: Buffer.from(r.path).toString('latin1'), mayBeEmpty: false, staging: null })),
+      roots: values.roots.map((r) => ({
+        ...r,
+        path: Buffer.from(r.path).toString('latin1'),
+        mayBeEmpty: false,
+        exclude: [...defaultExcludes[r.format]],
+        staging: null,
+      })),
     });
   });
 

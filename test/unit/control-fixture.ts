@@ -1,10 +1,11 @@
 import type { AgentApi } from '../../agent/control/api.ts';
 import type { Status } from '../../protocol/control.ts';
+import { verdictOf } from '../../agent/replicate/verdict.ts';
 import type { SegmentProof } from '../../protocol/nics.ts';
 
 /** A primary that streams to a healthy standby; tests change what they are about. */
 export function sampleStatus(change: Partial<Status> = {}): Status {
-  return {
+  const status: Omit<Status, 'verdict'> = {
     node: 'mail-a',
     pair: 'f3a1',
     role: 'primary',
@@ -23,6 +24,7 @@ export function sampleStatus(change: Partial<Status> = {}): Status {
       mailServer: 'dovecot 2.3.19',
       clockSkewSeconds: 0.02,
       lastError: null,
+      certificate: null,
     },
     replication: {
       phase: 'streaming',
@@ -32,21 +34,33 @@ export function sampleStatus(change: Partial<Status> = {}): Status {
       lagChanges: 2,
       lagBytes: 4096,
       unproven: [],
+      doubts: [],
+      doubtCount: 0,
+      doubtsOfAttributes: 0,
       fill: null,
       held: null,
+      heldPlaces: [],
+      lagging: [],
+      laggingCount: 0,
+      laggingMessages: 0,
       lastDurableAt: '2026-01-02T03:04:04.750Z',
     },
-    possibleLoss: { seconds: 0.25, changes: 2, mailboxes: 1 },
-    roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', files: 5000, bytes: 52_428_800, freeBytes: 10_737_418_240 }],
+    possibleLoss: { seconds: 0.25, changes: 2, mailboxes: 1, messages: 2, bytes: 4096, complete: true },
+    roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', files: 5000, bytes: 52_428_800, freeBytes: 10_737_418_240, missing: 0 }],
+    fileSystems: [],
     capture: { watcher: 'fanotify', watches: 1, overflows: 0 },
-    skipped: [],
+    leftOut: [],
     appliance: null,
+    canTakeOver: null,
     mailServer: 'dovecot 2.3.19',
+    queues: [],
+    certificates: [],
     state: { path: '/var/lib/mailtwin', freeBytes: 5_368_709_120 },
-    lastVerify: { at: '2026-01-02T00:00:00.000Z', result: 'clean', deep: false, differences: 0 },
+    lastVerify: { at: '2026-01-02T00:00:00.000Z', result: 'clean', deep: false, differences: 0, leftOut: 0 },
     warnings: [],
     ...change,
   };
+  return { ...status, verdict: change.verdict ?? verdictOf(status) };
 }
 
 /** A role whose gateway answers. */
@@ -78,7 +92,11 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     async *pairingResult() {
       yield { kind: 'done', summary: 'paired with mail-b', exitCode: 0, facts: {} };
     },
-    allowDelete: () => ({ released: 1, acceptedRoots: [] }),
+    allowDelete: async ({ places, all }) => ({
+      held: [{ place: 'mail/u1', detail: 'the deletion of 1 file is held' }],
+      released: all || places.length > 0 ? [{ place: 'mail/u1', files: 1 }] : [],
+    }),
+    acceptRoots: async ({ names }) => ({ accepted: names, same: [] }),
     async *fenceTest() {
       yield { kind: 'done', summary: '1 of 1 levels can be read', exitCode: 0, facts: { readings: [] } };
     },
@@ -95,6 +113,9 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     takeoverLast: () => ({ report: null, running: false, unfinished: null }),
     async *salvage() {
       yield { kind: 'done', summary: 'nothing is only here', exitCode: 0, facts: {} };
+    },
+    async *keepThisStore() {
+      yield { kind: 'done', summary: 'mail-a goes on with the state that it has', exitCode: 0, facts: {} };
     },
     async *rejoin() {
       yield { kind: 'done', summary: 'mail-a is a standby now', exitCode: 0, facts: {} };

@@ -104,12 +104,13 @@ describe('control socket', () => {
   });
 
   it('passes on operator errors and hides no exit code', async () => {
+    const by = { uid: 0, user: 'root', tty: null, sudoUser: null };
     await serve({
       allowDelete() {
         throw new OperatorError('nothing-held', 'no deletion is held', 'nothing to do', 3);
       },
     });
-    await expect(controlClient(dir).ask('POST /allow-delete', {})).rejects.toMatchObject({
+    await expect(controlClient(dir).ask('POST /allow-delete', { places: ['mail/u1'], all: false, by })).rejects.toMatchObject({
       code: 'nothing-held',
       exitCode: 3,
       remedy: 'nothing to do',

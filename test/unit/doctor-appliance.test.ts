@@ -12,6 +12,7 @@ import {
   networkWith,
   onLan,
   pdu,
+  sampleCertificate,
   serviceOnLan,
   services,
   showUnits,
@@ -23,6 +24,11 @@ const standby = (change: Partial<Status> = {}): Status =>
 const stopped: Partial<NodeReadings> = {
   services: async () => ({ state: 'stopped', units: [{ name: 'dovecot.service', state: 'stopped', detail: 'inactive (dead)' }] }),
 };
+const waiting = (messages: number) => ({
+  is: 'counted' as const,
+  places: [{ mta: 'postfix' as const, dir: '/var/spool/postfix' }],
+  reading: { mta: 'postfix', messages, more: false, oldestMs: null, readMs: 0, why: '' },
+});
 /** A standby: without the service address, its services stopped. */
 const passive = { probe: { addresses: () => [loopback, onLan] }, node: stopped };
 const reading = (change: Partial<LevelReading>): LevelReading => ({
@@ -182,6 +188,20 @@ describe('mail services', () => {
       probe: { run: systemctl((unit) => (unit === 'mailtwin-active.target' ? { load: 'not-found' } : undefined)) },
       finds: [['fail unit', /not-found/, /copy deploy\/systemd\/mailtwin-active\.target/]],
     },
+    {
+      what: 'units of which one stops the other',
+      node: {
+        unitFaults: async () => [
+          {
+            unit: 'postfix@-.service',
+            what: 'postfix@-.service and postfix.service cannot run together: starting one stops the other',
+            evidence: 'one of the unit files names the other in Conflicts=',
+            remedy: 'take postfix@-.service out of `services.units` of this node',
+          },
+        ],
+      },
+      finds: [['fail unit', /names the other/, /take postfix@-\.service out/]],
+    },
     { what: 'a masked unit', probe: onDovecot({ load: 'masked' }), finds: [['fail unit', /masked/, /systemctl unmask dovecot\.service/]] },
     { what: 'a unit file that systemd has not read', probe: onDovecot({ reload: 'yes' }), finds: [['warn unit', /yes/, /daemon-reload/]] },
     {
@@ -259,6 +279,67 @@ describe('mail services', () => {
       what: 'a configuration of the mail server that is not well',
       node: { mailConfig: async () => ({ ok: false, evidence: 'doveconf ended with 89: unknown setting' }) },
       finds: [['fail mail-config', /unknown setting/, /doveconf -n$/]],
+    },
+    {
+      what: 'a certificate that has expired, one that ends soon, and one whose key is missing',
+      node: {
+        certificates: async () => [
+          sampleCertificate({ endsAt: '2026-01-02T03:04:04.000Z' }),
+          sampleCertificate({ name: 'imap.example', endsAt: '2026-01-15T03:04:05.000Z' }),
+          sampleCertificate({ name: 'a.example', problem: 'the key /etc/x.key is missing' }),
+        ],
+      },
+      finds: [
+        ['fail certificate', /for mail\.example, until 2026-01-02/, /renew/],
+        ['warn certificate', /until 2026-01-15/, /renew/],
+        ['fail certificate', /x\.key is missing/, /copy it with its key/],
+      ],
+    },
+    {
+      what: 'a certificate that this user may not read',
+      probe: { userId: () => 1000 },
+      node: { certificates: async () => [sampleCertificate({ problem: 'the key /etc/x.key cannot be read (EACCES)' })] },
+      finds: [['warn certificate', /EACCES/, /as root/]],
+    },
+    {
+      what: 'certificates of the two nodes for different names',
+      status: applianceStatus({
+        peer: { ...peer, certificate: { names: ['imap.example', 'mail.example'], endsAt: '2027-01-02T03:04:05.000Z' } },
+      }),
+      finds: [['warn certificate', /only on mail-a: none; only on mail-b: imap\.example$/, /same names/]],
+    },
+    {
+      what: 'certificates of the two nodes for the same names',
+      status: applianceStatus({ peer: { ...peer, certificate: { names: ['mail.example'], endsAt: '2026-02-02T03:04:05.000Z' } } }),
+      finds: [],
+    },
+    {
+      what: 'a certificate that holds for a fortnight, and a mail server whose certificates nobody knows',
+      node: { certificates: async () => [sampleCertificate({ endsAt: '2026-01-16T03:04:05.000Z' })] },
+      finds: [],
+    },
+    {
+      what: 'an MTA that nobody knows of',
+      node: { queue: async () => ({ is: 'none', why: '`services.units` names neither' }) },
+      finds: [['warn mail-queue', /names neither/, /queue: none/]],
+    },
+    {
+      what: 'a queue that cannot be counted',
+      node: { queue: async () => ({ ...waiting(0), reading: { ...waiting(0).reading, messages: null, why: 'EACCES' } }) },
+      finds: [['warn mail-queue', /postfix in \/var\/spool\/postfix: EACCES/, /run the agent as/]],
+    },
+    {
+      what: 'mail that waits on a node that is not active',
+      ...passive,
+      status: standby(),
+      config: { role: 'standby' },
+      node: { ...stopped, queue: async () => waiting(3) },
+      finds: [['warn mail-queue', /^postfix in/, /runbook/]],
+    },
+    {
+      what: 'mail that waits on the active node, which delivers it',
+      node: { queue: async () => waiting(3) },
+      finds: [],
     },
     {
       what: 'a login that fails',
@@ -384,6 +465,18 @@ describe('network', () => {
       finds: [['fail boot-addresses', /line 2$/, /./]],
     },
     {
+      what: 'a service that configures the port of a role, and keeps nothing of others',
+      probe: {
+        async run(command, args) {
+          if (command === 'networkctl')
+            return { exitCode: 0, out: 'Network File: /etc/systemd/network/lan.network\nState: routable (configured)\n' };
+          if (args[0] === 'is-active') return { exitCode: 3, out: 'active\ninactive\ninactive\n' };
+          return healthyProbe().run(command, args);
+        },
+      },
+      finds: [['warn network-manager', /lan\.network: without KeepConfiguration/, /lan\.network\.d\/mailtwin\.conf/]],
+    },
+    {
       what: 'an alarm, told once',
       status: applianceStatus(
         { warnings: [{ code: 'address-conflict', text: 'somebody else answers', remedy: 'find it' }] },
@@ -468,6 +561,15 @@ describe('role and versions', () => {
       config: { role: 'standby' },
       status: standby({ mailServer: 'dovecot 2.3.16', peer: { ...peer, role: 'primary' } }),
       finds: [['fail mail-server-versions', /here dovecot 2\.3\.16/, /update this node/]],
+    },
+    {
+      what: 'a standby whose mail server is of an older release that was seen to serve what the newer one writes',
+      ...passive,
+      config: { role: 'standby' },
+      status: standby({ mailServer: 'dovecot 2.3.19.1', peer: { ...peer, role: 'primary', mailServer: 'dovecot 2.4.1' } }),
+      finds: [
+        ['warn mail-server-versions', /seen for maildir with dovecot_storage_version 2\.3\.0 and 2\.4\.0/, /must tell 2\.3\.0 or 2\.4\.0/],
+      ],
     },
     {
       what: 'no mail server on the standby',

@@ -353,6 +353,41 @@ userdb {
     expect(later).toEqual([{ setting: 'mail_path', what: 'mail', driver: 'sdbox', prefix: '/srv/', isWhole: false }]);
   });
 
+  it('of 2.4 is read with the INBOX of Debian 13, homes in fields, scripts, attributes, and drivers of namespaces', () => {
+    const { places } = dovecotFacts(`# 2.4.1-4: /etc/dovecot/dovecot.conf
+mail_driver = maildir
+mail_inbox_path = /var/mail/%{user}
+mail_path = %{home}/Maildir
+namespace archive {
+  mail_driver = mdbox
+  mail_path = /srv/archive/%{user}
+}
+userdb static {
+  fields {
+    gid = vmail
+    home = /var/vmail/%{user | domain}/%{user | username}
+  }
+}
+sieve_script personal {
+  active_path = ~/.dovecot.sieve
+  path = /srv/sieve/%{user}
+}
+mail_attribute {
+  dict file {
+    path = /srv/attributes/%{user}
+  }
+}
+`);
+    expect(places.map(({ setting, what, driver, prefix }) => [setting, what, driver, prefix])).toEqual([
+      ['mail_path', 'mail', 'maildir', '/var/vmail/'],
+      ['namespace archive mail_path', 'mail', 'mdbox', '/srv/archive/'],
+      ['mail_inbox_path', 'mail', 'maildir', '/var/mail/'],
+      ['sieve_script personal active_path', 'sieve', null, '/var/vmail/'],
+      ['sieve_script personal path', 'sieve', null, '/srv/sieve/'],
+      ['mail_attribute dict file path', 'attributes', null, '/srv/attributes/'],
+    ]);
+  });
+
   it.each([
     ['/var/vmail/', false, true],
     ['/var/vmail', true, true],

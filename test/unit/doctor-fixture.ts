@@ -6,6 +6,7 @@ import type { FenceLevelConfig } from '../../agent/config/takeover-sections/fenc
 import type { Config } from '../../agent/config/config.ts';
 import type { DoctorProbe, NodeReadings, SecretFile } from '../../agent/observe/doctor/probe.ts';
 import { runDoctor } from '../../agent/observe/doctor/doctor.ts';
+import type { CertificateStatus } from '../../protocol/certificate.ts';
 import type { ApplianceStatus, DoctorFinding, Status } from '../../protocol/control.ts';
 import { sampleStatus } from './control-fixture.ts';
 
@@ -21,7 +22,7 @@ export function sampleConfig(change: Partial<Config> = {}): Config {
     state: '/var/lib/mailtwin',
     listen: { host: '0.0.0.0', port: 7420 },
     peer: { addresses: [{ host: '10.0.0.2', port: 7420 }] },
-    roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', mayBeEmpty: false, staging: null }],
+    roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', mayBeEmpty: false, exclude: [], staging: null }],
     capture: { watcher: 'auto', settleMs: 5, restMaxMs: 1000, rescanHours: 24 },
     limits: { bandwidth: [], massDeleteShare: 0.2, massDeleteFilesMin: 100, freeBytesMin: 1e9 },
     history: { days: 14, bytesMax: 1e10 },
@@ -104,15 +105,34 @@ export function showUnits(units: { load?: string; active?: string; file?: string
     .join('\n');
 }
 
+/** A certificate that holds for a year. */
+export function sampleCertificate(change: Partial<CertificateStatus> = {}): CertificateStatus {
+  return {
+    name: 'default',
+    file: '/etc/dovecot/private/dovecot.pem',
+    names: ['mail.example'],
+    endsAt: '2027-01-02T03:04:05.000Z',
+    problem: null,
+    ...change,
+  };
+}
+
 /** A node whose rooms have nothing to complain of. */
 export function healthyNode(change: Partial<NodeReadings> = {}): NodeReadings {
   return {
     fencing: async (levels) =>
       levels.map((level) => ({ level, type: 'command', name: 'pdu', state: 'on', evidence: 'pdu reads on', at, ms: 20, error: null })),
     gate: async () => [{ unit: 'dovecot.service', file: '/etc/systemd/system/dovecot.service.d/10-mailtwin.conf', state: 'gated' }],
+    unitFaults: async () => [],
     services: async () => ({ state: 'running', units: [{ name: 'dovecot.service', state: 'running', detail: 'active (running)' }] }),
     mailConfig: async () => ({ ok: true, evidence: 'doveconf ended with 0' }),
     login: async () => ({ ok: true, evidence: 'probe at 127.0.0.1:143 logged in' }),
+    queue: async () => ({
+      is: 'counted',
+      places: [{ mta: 'postfix', dir: '/var/spool/postfix' }],
+      reading: { mta: 'postfix', messages: 0, more: false, oldestMs: null, readMs: 0, why: '' },
+    }),
+    certificates: async () => [sampleCertificate()],
     historyDirs: () => ['/var/lib/mailtwin/staging/mail/history', '/var/.mailtwin-vmail/history'],
     networkRoles: async () => [
       { role: 'lan', port: 'eth0', carrier: true, proof: { level: 'pass', code: null, evidence: '10.0.0.254 answers on eth0' } },

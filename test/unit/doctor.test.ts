@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Config } from '../../agent/config/config.ts';
 import { agentBounds, hostProbe } from '../../agent/observe/doctor/host-probe.ts';
-import { readMounts } from '../../agent/observe/doctor/mounts.ts';
 import type { DoctorProbe } from '../../agent/observe/doctor/probe.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
 import type { Status } from '../../protocol/control.ts';
@@ -121,7 +120,7 @@ describe('doctor', () => {
           dev: path === '/stage' ? '2' : '1',
         }),
       },
-      sampleConfig({ roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', mayBeEmpty: false, staging: '/stage' }] }),
+      sampleConfig({ roots: [{ name: 'mail', path: '/var/vmail', format: 'maildir', mayBeEmpty: false, exclude: [], staging: '/stage' }] }),
       undefined,
       ['fail staging'],
     ],
@@ -248,7 +247,10 @@ describe('doctor', () => {
       'unproven',
       {},
       sampleConfig(),
-      { ...base, replication: { ...base.replication, unproven: [{ root: 'mail', path: 'a', reason: 'overflow' }] } },
+      {
+        ...base,
+        replication: { ...base.replication, doubts: [{ root: 'mail', path: 'a', reason: 'overflow', since: base.at }], doubtCount: 1 },
+      },
       ['warn unproven'],
     ],
     [
@@ -263,15 +265,36 @@ describe('doctor', () => {
       'verified long ago',
       {},
       sampleConfig(),
-      { ...base, lastVerify: { at: '2025-12-01T00:00:00Z', result: 'clean', deep: false, differences: 0 } },
+      { ...base, lastVerify: { at: '2025-12-01T00:00:00Z', result: 'clean', deep: false, differences: 0, leftOut: 0 } },
       ['warn verify'],
     ],
     [
       'verify found differences',
       {},
       sampleConfig(),
-      { ...base, lastVerify: { at: base.at, result: 'different', deep: false, differences: 2 } },
+      { ...base, lastVerify: { at: base.at, result: 'different', deep: false, differences: 2, leftOut: 0 } },
       ['fail verify'],
+    ],
+    [
+      'a link that leads out to mail',
+      { list: (path) => (path === '/disk2/example.com/u1' ? ['cur', 'new', 'tmp'] : path === '/disk2/example.com' ? ['u1'] : []) },
+      sampleConfig(),
+      {
+        ...base,
+        leftOut: [
+          {
+            reason: 'link-out',
+            text: 'symbolic link that leads out of its root',
+            count: 1,
+            kept: 1,
+            unexpected: 1,
+            examples: ['mail/example.com -> /disk2/example.com'],
+            since: base.at,
+            places: [{ root: 'mail', path: 'example.com', detail: '/disk2/example.com', kept: true }],
+          },
+        ],
+      },
+      ['warn left-out'],
     ],
     ['agent warns', {}, sampleConfig(), { ...base, warnings: [{ code: 'x', text: 'y', remedy: 'z' }] }, ['warn warnings']],
   ];
@@ -349,24 +372,5 @@ describe('host probe', () => {
     await once(server, 'close');
     expect(await probe().connect('127.0.0.1', port)).toBe('ECONNREFUSED');
     expect(await probe().bind('127.0.0.1', port)).toBeNull();
-  });
-});
-
-describe('the mounts of a host', () => {
-  it('are each writable or not by its own line, also where several bear one name or hide each other', () => {
-    const mounts = readMounts(
-      [
-        'tmpfs / tmpfs rw,relatime 0 0',
-        'tmpfs /run/host tmpfs ro,nosuid 0 0',
-        'tmpfs /var/vmail tmpfs rw,size=10m 0 0',
-        '/dev/sda2 /srv/with\\040blank btrfs rw 0 0',
-        '/dev/sda2 /srv/with\\040blank btrfs ro,subvol=/copy 0 0',
-        '',
-      ].join('\n'),
-    );
-    const at = (path: string) => mounts.find((mount) => mount.at === path);
-    expect(mounts).toHaveLength(5);
-    expect([at('/')?.writable, at('/run/host')?.writable, at('/var/vmail')?.writable]).toEqual([true, false, true]);
-    expect(at('/srv/with blank')).toEqual({ at: '/srv/with blank', type: 'btrfs', writable: false });
   });
 });

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { FenceLevelConfig } from '../../agent/config/takeover-sections/fencing.ts';
+import type { FenceLevelConfig, PowerLevelConfig } from '../../agent/config/takeover-sections/fencing.ts';
 import { parseMetadata, whyUnfit } from '../../agent/fencing/agent-metadata.ts';
 import { evidenceOf, masked } from '../../agent/fencing/evidence.ts';
 import { createFencing, type FenceAsk, type Fencing, type FenceReceipt } from '../../agent/fencing/fencing.ts';
@@ -111,7 +111,8 @@ const agent = (name: string, change: Partial<FenceLevelConfig & { type: 'agent' 
   timeoutSeconds: 60,
   ...change,
 });
-const command = (name: string): FenceLevelConfig => ({
+const command = (name: string): FenceLevelConfig => device(name);
+const device = (name: string): PowerLevelConfig => ({
   type: 'command',
   name,
   off: [name, 'off'],
@@ -160,6 +161,41 @@ describe('fencing', () => {
     expect(tried[0]?.ms).toBeGreaterThan(59_000);
     expect(tried[0]?.ms).toBeLessThan(61_000);
     expect(receipt).toMatchObject({ level: 2, type: 'command', name: 'pdu' });
+  });
+
+  it('takes two outlets for a proof only when both read off, at the same time', async () => {
+    const both: FenceLevelConfig = { type: 'all', name: 'both', devices: [device('one'), device('two')], timeoutSeconds: 60 };
+    const states = { one: true, two: true } as Record<string, boolean>;
+    const stuck = new Set<string>();
+    const bench = new Bench();
+    const fencing = bench.fencing([both], (program, what) => {
+      if (what === 'off' && !stuck.has(program)) states[program] = false;
+      return what === 'status' ? { code: states[program] ? 0 : 2 } : {};
+    });
+    const done = await bench.fence(fencing);
+    expect(done.receipt).toMatchObject({ level: 1, type: 'all', name: 'both' });
+    expect(done.receipt?.evidence).toMatch(/one: status ended with 2.*two: status ended with 2.*read once more/);
+
+    states['one'] = states['two'] = true;
+    stuck.add('two');
+    const half = await bench.fence(fencing);
+    expect(half.receipt).toBeNull();
+    expect(half.tried).toMatchObject([{ state: 'on', error: { code: 'fence-still-on' } }]);
+    const [reading] = await bench.settle(all(fencing.test(new AbortController().signal)));
+    expect(reading).toMatchObject({ state: 'on', type: 'all' });
+    expect(reading?.evidence).toMatch(/one: status ended with 2.*two: status ended with 0/);
+  });
+
+  it('does not take a level of several for off when one came on again, or cannot be read', async () => {
+    const both: FenceLevelConfig = { type: 'all', name: 'both', devices: [device('one'), device('two')], timeoutSeconds: 60 };
+    let reads = 0;
+    const bench = new Bench();
+    const back = bench.fencing([both], (program, what) => (what === 'status' ? { code: program === 'one' && ++reads > 1 ? 0 : 2 } : {}));
+    expect((await bench.fence(back)).receipt).toBeNull();
+    const mute = bench.fencing([both], (program, what) => (what === 'status' ? { code: program === 'one' ? 1 : 2 } : {}));
+    const { receipt, tried } = await bench.fence(mute);
+    expect(receipt).toBeNull();
+    expect(tried).toMatchObject([{ state: 'unknown', error: { code: 'fence-unreadable' } }]);
   });
 
   it('waits for a host that takes its time to go off', async () => {
@@ -426,7 +462,7 @@ describe('the probe', () => {
     const fencing = bench.fencing([command('pdu')], () => answer);
     const probe = new FenceProbe({ fencing, clock: bench.clock, log: silentLog });
     const failures: unknown[] = [];
-    probe.start((error) => failures.push(error));
+    probe.run().catch((error: unknown) => failures.push(error));
     await bench.sim.runFor(1000);
     expect(probe.readings()).toMatchObject([{ level: 1, state: 'on' }]);
     answer = { code: 1 };

@@ -54,6 +54,9 @@ async function seen(
     roots: [root],
     record: to,
     isUnderWay: underWay,
+    isAway: () => false,
+    isAwayNow: () => false,
+    arrivals: () => 0,
     hintsAreForeign: () => foreign,
   });
   const stop = new AbortController();

@@ -35,7 +35,7 @@ const outsideRooms = new Set(['platform', 'link', 'control', 'observe', 'config'
 
 /** Single files that may, too. In capture these are the watchers; whatever decides what a hint means is not among them. */
 const outsideFiles =
-  /^agent\/(main\.ts|services\/imap-login\.ts|capture\/(barrier-markers|choose-watcher|directory-watches|mount-points|(fanotify|chokidar)[a-z-]*)\.ts)$/;
+  /^agent\/(main\.ts|services\/imap-login\.ts|capture\/(barrier-markers|choose-watcher|directory-watches|(fanotify|chokidar)[a-z-]*)\.ts)$/;
 
 /** Rooms that import nothing of the outside but may keep time: a watcher works in slices, and gives up after a while. */
 const keepsTime = new Set(['agent/capture']);

@@ -85,13 +85,26 @@ const heartbeat: Message = {
   lagBytes: 0,
   lagMs: 0,
   phase: 'x',
+  lossMailboxes: null,
+  lossMessages: null,
+  lossBytes: null,
+  filesTotal: null,
+  appliedMs: 0,
   active: true,
   space: [],
   unproven: 0,
+  leftOut: 0,
   warnings: [],
+  doubts: [],
+  complete: false,
+  laggingCount: 0,
+  lagging: [],
+  fileSystems: [],
+  queue: null,
+  certificate: null,
 };
-const data = (id: number, bytes = limits.dataFrameBytesMax): Message => ({ type: 'data', id, bytes: Buffer.alloc(bytes) });
-const kinds = (socket: FakeSocket) => socket.sent.map((m) => (m.type === 'data' ? `data${m.id}` : m.type));
+const data = (id: number, bytes = limits.dataFrameBytesMax): Message => ({ type: 'slice', id, pieces: [], bytes: Buffer.alloc(bytes) });
+const kinds = (socket: FakeSocket) => socket.sent.map((m) => (m.type === 'slice' ? `data${m.id}` : m.type));
 
 test('while the socket is full bulk waits, and a heartbeat passes it', async () => {
   const { socket, channel } = channelOn();
@@ -139,7 +152,7 @@ test('messages that come before there is a handler are kept in order', () => {
   const got: string[] = [];
   channel.onMessage((message) => got.push(message.type));
   socket.emit('message', encode(heartbeat), true);
-  expect(got).toEqual(['batch', 'data', 'heartbeat']);
+  expect(got).toEqual(['batch', 'slice', 'heartbeat']);
 });
 
 test("a batch's directory table grows message by message, and bounds what ops may name (I11)", async () => {
@@ -200,7 +213,7 @@ test('throttled bulk keeps to the rate, control does not wait for it', async () 
   channel.sendControl(heartbeat);
   const seen: number[] = [];
   for (let second = 0; second < 5; second++) {
-    seen.push(socket.sent.filter((m) => m.type === 'data').length);
+    seen.push(socket.sent.filter((m) => m.type === 'slice').length);
     socket.bytesRead++;
     await clock.advance(1000);
   }

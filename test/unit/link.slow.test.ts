@@ -69,13 +69,26 @@ const heartbeat: Message = {
   lagBytes: 0,
   lagMs: 0,
   phase: 'streaming',
+  lossMailboxes: null,
+  lossMessages: null,
+  lossBytes: null,
+  filesTotal: null,
+  appliedMs: 0,
   active: true,
   space: [],
   unproven: 0,
+  leftOut: 0,
   warnings: [],
+  doubts: [],
+  complete: false,
+  laggingCount: 0,
+  lagging: [],
+  fileSystems: [],
+  queue: null,
+  certificate: null,
 };
 const batch = (id: number): Message => ({ type: 'batch', id, from: emptyPosition });
-const data = (id: number, bytes: number): Message => ({ type: 'data', id, bytes: Buffer.alloc(bytes, id) });
+const data = (id: number, bytes: number): Message => ({ type: 'slice', id, pieces: [], bytes: Buffer.alloc(bytes, id) });
 
 /** A stranger's or traitor's way in: TLS with whatever key, then WebSocket. */
 function raw(port: number, identity: Identity): Promise<{ ws: WebSocket; socket: TLSSocket }> {
@@ -235,7 +248,7 @@ describe('first messages', () => {
   const theirs = hello(b);
 
   test.each([
-    ['version', { oldest: 7, newest: 9 }, /mail-a\) has version 1, .*mail-b\) has versions 7 to 9/],
+    ['version', { oldest: 7, newest: 9 }, /mail-a\) has version 2, .*mail-b\) has versions 7 to 9/],
     ['wrong-pair', { pair: 'pair-9' }, /has pair pair-1, .*has pair pair-9/],
     ['same-node', { node: 'mail-a' }, /both nodes are called mail-a/],
     ['same-role', { role: 'primary' as const }, /has role primary, .*has role primary/],
@@ -275,7 +288,7 @@ describe('first messages', () => {
     await until('refusal', () => pair.a.listener?.lastError);
     expect(pair.a.listener?.lastError).toMatchObject({
       code: 'version',
-      detail: expect.stringMatching(/version 1, the other has versions 8 to 9/),
+      detail: expect.stringMatching(/version 2, the other has versions 8 to 9/),
     });
   });
 
@@ -355,7 +368,7 @@ describe('an established connection', () => {
     b.consumes = true;
     for (const { done } of onB.got) done();
     await sending;
-    await until('all to arrive', () => onB.got.filter(({ message }) => message.type === 'data').length === total);
+    await until('all to arrive', () => onB.got.filter(({ message }) => message.type === 'slice').length === total);
     expect(a.channels.length + b.channels.length).toBe(2);
   });
 
@@ -363,9 +376,9 @@ describe('an established connection', () => {
     const { b, onA, onB } = await connected();
     b.consumes = false;
     await onA.channel.sendBulk(batch(1));
-    for (let i = 0; i < 100; i++) await onA.channel.sendBulk({ type: 'data', id: i, bytes: Buffer.alloc(50_000) });
+    for (let i = 0; i < 100; i++) await onA.channel.sendBulk({ type: 'slice', id: i, pieces: [], bytes: Buffer.alloc(50_000) });
     await until('all', () => onB.got.length === 101);
-    expect(onB.got.slice(1).map(({ message }) => (message.type === 'data' ? message.id : -1))).toEqual(
+    expect(onB.got.slice(1).map(({ message }) => (message.type === 'slice' ? message.id : -1))).toEqual(
       Array.from({ length: 100 }, (_, i) => i),
     );
     for (const { done } of onB.got) {
@@ -389,7 +402,7 @@ describe('an established connection', () => {
     const at = await until('heartbeat', () => onB.got.findIndex(({ message }) => message.type === 'heartbeat') + 1 || null, 15_000);
     // Of the 15 MB that waited, only what the socket and the proxy had already taken came first.
     expect(at - before).toBeLessThan(50);
-    expect(onB.got.filter(({ message }) => message.type === 'data').length).toBeLessThan(60);
+    expect(onB.got.filter(({ message }) => message.type === 'slice').length).toBeLessThan(60);
     onA.channel.close({ code: 'test', detail: 'enough' });
     await settled;
   });

@@ -18,6 +18,7 @@ function memoryKv(): Kv {
         else data.delete(key.toString('latin1'));
       }
     },
+    trouble: null,
     flushed: async () => {},
     close: async () => {},
   };

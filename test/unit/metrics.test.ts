@@ -32,7 +32,7 @@ describe('metrics', () => {
     expect(seen.get('mailtwin_root_free_bytes{root="mail"}')).toBe(10_737_418_240);
     expect(seen.get('mailtwin_last_verify_clean')).toBe(1);
     expect(seen.get('mailtwin_watcher_info{watcher="fanotify"}')).toBe(1);
-    expect([...seen.keys()].filter((key) => key.startsWith('mailtwin_held'))).toEqual([]);
+    expect([...seen.keys()].filter((key) => key.startsWith('mailtwin_held{'))).toEqual([]);
   });
 
   it('leaves out what is not known any more, and does not turn it into 0 (I18)', async () => {
@@ -44,6 +44,25 @@ describe('metrics', () => {
     expect(seen.has('mailtwin_lag_seconds')).toBe(false);
     expect(seen.has('mailtwin_last_verify_clean')).toBe(false);
     expect(seen.has('mailtwin_epoch')).toBe(true);
+  });
+
+  it('shows the queue of each node, and none where its messages could not be counted (I18)', async () => {
+    const queue = { mta: 'postfix', more: false, at: sampleStatus().at, why: '' };
+    const seen = await samples(
+      metricsOf(() =>
+        sampleStatus({
+          queues: [
+            { ...queue, node: 'mail-a', messages: 42, oldestAt: '2026-01-02T03:04:00.000Z' },
+            { ...queue, node: 'mail-b', messages: null, oldestAt: null },
+          ],
+        }),
+      ),
+    );
+    expect(seen.get('mailtwin_mta_queue_messages{node="mail-a"}')).toBe(42);
+    expect(seen.get('mailtwin_mta_queue_oldest_timestamp_seconds{node="mail-a"}')).toBe(now / 1000 - 5);
+    expect(seen.get('mailtwin_mta_queue_reading_timestamp_seconds{node="mail-b"}')).toBe(now / 1000);
+    expect(seen.has('mailtwin_mta_queue_messages{node="mail-b"}')).toBe(false);
+    expect(seen.has('mailtwin_mta_queue_oldest_timestamp_seconds{node="mail-b"}')).toBe(false);
   });
 
   it('shows no reading that is old or cannot be made (I18)', async () => {

@@ -111,10 +111,13 @@ describe('what take would run', () => {
     const places = placed(config, there);
     const v4 = (...more: object[]) =>
       parseRoutes(JSON.stringify([{ dst: 'default', gateway: '192.0.2.1', dev: 'eno1', protocol: 'dhcp' }, ...more]), 4);
-    const v6 = parseRoutes(JSON.stringify([{ dst: 'default', gateway: '2001:db8::1', dev: 'eno1', protocol: '77' }]), 6);
+    const v6 = parseRoutes(
+      JSON.stringify([{ dst: 'default', gateway: '2001:db8::1', dev: 'eno1', protocol: '77', prefsrc: '2001:db8::10' }]),
+      6,
+    );
     const ours = [
-      { dst: 'default', gateway: '192.0.2.1', dev: 'eno1', protocol: '77' },
-      { dst: '203.0.113.7', gateway: '192.0.2.9', dev: 'eno1', protocol: '77' },
+      { dst: 'default', gateway: '192.0.2.1', dev: 'eno1', protocol: '77', prefsrc: '192.0.2.10' },
+      { dst: '203.0.113.7', gateway: '192.0.2.9', dev: 'eno1', protocol: '77', prefsrc: '192.0.2.10' },
     ];
     expect(takeSteps(config, places, there, [...v4(...ours), ...v6])).toEqual([]);
     expect(lines(takeSteps(config, places, there, [...v4(ours[0]!), ...v6]))).toEqual([
@@ -125,6 +128,8 @@ describe('what take would run', () => {
       '-4 route prepend 203.0.113.7/32 via 192.0.2.9 dev eno1 protocol 77 src 192.0.2.10',
     ]);
     expect(releaseSteps(config, [], v4())).toEqual([]);
+    // The kernel forgets the source of an IPv6 route when that address goes, and does not learn it when it comes back.
+    expect(takeSteps(config, places, there, [...v4(...ours), ...v6.map((route) => ({ ...route, source: null }))])).not.toEqual([]);
   });
 });
 

@@ -165,9 +165,9 @@ describe('what changed', () => {
 
   it('tells a held deletion, differences, a dead fence path, a full disk and a takeover', () => {
     const held = { warnings: [{ code: 'mass-delete', text: 'held', remedy: 'allow-delete' }] };
-    const roots = [{ name: 'mail', path: '/m', format: 'maildir', files: 1, bytes: 1, freeBytes: 1 }];
+    const roots = [{ name: 'mail', path: '/m', format: 'maildir', files: 1, bytes: 1, freeBytes: 1, missing: 0 }];
     const bad = reading(
-      { ...held, roots, lastVerify: { at: '2026-01-03T00:00:00.000Z', result: 'different', deep: true, differences: 3 } },
+      { ...held, roots, lastVerify: { at: '2026-01-03T00:00:00.000Z', result: 'different', deep: true, differences: 3, leftOut: 0 } },
       {
         fence: { broken: 1, total: 1, detail: 'BMC: silent' },
         takeover: { id: 't1', kind: 'failover', outcome: 'done', summary: 'serves' },
@@ -217,11 +217,17 @@ describe('the daily digest', () => {
   });
 
   it('tells roles, lag, verification, disk and services', () => {
-    const { isWell, lines } = digestOf({ status: sampleStatus(), services: 'running', fence: 'bmc: reads on', findings: null, told: 2 });
+    const status = sampleStatus({
+      queues: [{ node: 'mail-a', mta: 'postfix', messages: 42, more: false, oldestAt: null, at: sampleStatus().at, why: '' }],
+      certificates: [{ name: 'default', file: '/etc/x.pem', names: ['mail.example'], endsAt: '2026-09-03T03:04:05.000Z', problem: null }],
+    });
+    const { isWell, lines } = digestOf({ status, services: 'running', fence: 'bmc: reads on', findings: null, told: 2 });
     const text = lines.join('\n');
     expect(text).toMatch(/node +mail-a: primary/);
     for (const word of ['lag', 'verify', 'disk', 'services   running', 'fencing    bmc: reads on', 'notices    2'])
       expect(text).toContain(word);
+    expect(text).toContain('mail queue 42 messages wait in the queue of mail-a, which is not replicated');
+    expect(text).toContain('certificate default: until 2026-09-03');
     expect(isWell).toBe(sampleStatus().warnings.length === 0);
   });
 });

@@ -22,7 +22,7 @@ afterEach(async () => {
 });
 
 async function raised(): Promise<number> {
-  const root = { name: 'mail', path: join(dir, 'mail'), format: 'maildir', mayBeEmpty: false, staging: null };
+  const root = { name: 'mail', path: join(dir, 'mail'), format: 'maildir', mayBeEmpty: false, exclude: [], staging: null };
   await raiseAll({ kv, config: { roots: [root], state: join(dir, 'state') } as unknown as Config, marginMin: 1000 });
   return Number(/ N(\d+) /.exec(readFileSync(join(dir, 'mail/anna/dovecot-uidlist'), 'latin1'))?.[1]);
 }

@@ -3,6 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { defaultExcludes } from '../../protocol/exclude.ts';
+import { excluding } from '../../agent/mailstore/exclude.ts';
+import { formatByName } from '../../agent/mailstore/format-by-name.ts';
 import { readIndexLog } from '../../agent/mailstore/index-log.ts';
 import { appendToLog, freshLog } from '../../agent/mailstore/index-log-write.ts';
 import { raiseRoot } from '../../agent/mailstore/raise.ts';
@@ -39,6 +42,22 @@ const raise = (marks: (mailbox: string) => MailboxMarks | null = () => null) =>
   });
 
 describe('raising the numbers of a root (I5)', () => {
+  it('leaves what the root excludes alone: a snapshot holds old mailboxes that nobody can write', async () => {
+    mailbox('anna', { 'dovecot-uidlist': '3 V77 N5\n4 :a\n' });
+    const old = mailbox('.snapshots/1/anna', { 'dovecot-uidlist': '3 V77 N2\n1 :a\n' });
+    const { excluded } = excluding(formatByName('maildir'), defaultExcludes.maildir);
+    const reports = await raiseRoot(
+      realFiles,
+      { name: 'mail', path: root, staging, excluded },
+      () => null,
+      () => ({ uids: 1000, modseqs: 2000 }),
+      { nowSeconds: 1_800_000_000, breathe: async () => {} },
+    );
+    expect(reports.map((each) => each.mailbox)).toEqual(['anna']);
+    expect(readFileSync(join(old, 'dovecot-uidlist'), 'latin1')).toBe('3 V77 N2\n1 :a\n');
+    expect([...survey(realFiles, root, excluded)].map((each) => each.mailbox)).toEqual(['anna']);
+  });
+
   it('goes above the watermark and above what is here, with UIDVALIDITY, lines, owner and mode as they are', async () => {
     const anna = mailbox('anna', { 'dovecot-uidlist': '3 V77 N5 G00112233445566778899aabbccddeeff\n4 :a\n9 :b\n' });
     chmodSync(join(anna, 'dovecot-uidlist'), 0o640);
@@ -112,6 +131,37 @@ describe('raising the numbers of a root (I5)', () => {
     expect(reports.get('never')?.skipped).toContain('no uidlist');
     expect(reports.get('torn')?.uidNext?.after).toBe(1002);
     expect(reports.get('broken')?.skipped).toContain('cannot be read');
+  });
+
+  it('never goes near the end of the UIDs, and says so where few are left', async () => {
+    mailbox('anna', { 'dovecot-uidlist': '3 V7 N4294960000\n' });
+    mailbox('bert', { 'dovecot-uidlist': '3 V7 N4294967295\n' });
+    const reports = new Map((await raise()).map((each) => [each.mailbox, each]));
+    expect(reports.get('anna')).toMatchObject({ uidNext: { before: 4294960000, after: 4294960455 } });
+    expect(reports.get('anna')?.skipped).toContain('few UIDs left');
+    expect(reports.get('bert')).toMatchObject({ uidNext: null, skipped: 'the mailbox has no UIDs left' });
+  });
+
+  it('ends for no damaged file: a counter that is none, a mark that cannot be, a log that tells a wild number', async () => {
+    const list = '3 V7 N20 G00112233445566778899aabbccddeeff\n19 :a\n';
+    mailbox('counter', { 'dovecot-uidlist': list, 'dovecot-uidvalidity': 'x'.repeat(500), 'dovecot-uidvalidity.6b065737': '' });
+    mailbox('mark', { 'dovecot-uidlist': list });
+    const wild = appendToLog(freshLog(9, 5), { nextUid: 4_000_000_000, highestModseq: 2 ** 44 })!;
+    const dir = mailbox('wild', { 'dovecot-uidlist': list, 'dovecot.index.log': wild });
+    const reports = new Map(
+      (await raise((path) => (path === 'mark' ? { uidValidity: 7, uidNext: 2 ** 32 - 1, highestModseq: 9 } : null))).map((each) => [
+        each.mailbox,
+        each,
+      ]),
+    );
+    for (const name of ['counter', 'mark', 'wild']) expect(reports.get(name)?.uidNext).toEqual({ before: 20, after: 1020 });
+    expect(reports.get('mark')?.skipped).toContain('4294967295');
+    expect(readdirSync(join(root, 'counter'))).toContain('dovecot-uidvalidity.6b065b1f');
+    // What clients may have seen in the log itself does not fall.
+    expect(readIndexLog(readFileSync(join(dir, 'dovecot.index.log')))).toMatchObject({
+      uidNextAtLeast: 4_000_000_000,
+      highestModseq: 2 ** 44 + 2000,
+    });
   });
 
   it("raises Courier's list", async () => {

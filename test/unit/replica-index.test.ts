@@ -24,6 +24,7 @@ function memoryKv(): Kv & { gets: number } {
         else values.set(key.toString('latin1'), value);
       }
     },
+    trouble: null,
     flushed: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };

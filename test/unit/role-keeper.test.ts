@@ -10,12 +10,13 @@ import { SimRandom } from '../sim/sim-random.ts';
 
 const flushMs = 100;
 const boot: EventOf<'boot'> = { is: 'boot', stillActive: false, gated: true, unfinishedTakeover: false };
-const agreeing = { is: 'peerSaid', node: 'mail-b', role: 'standby', epoch: 3, active: false } as const;
+const agreeing = { is: 'peerSaid', node: 'mail-b', role: 'standby', epoch: 3, active: false, isPutBack: false } as const;
 const proof = { kind: 'receipt', id: 'r', epoch: 4, evidence: '' } as const;
 
 let clock: SimClock;
 let store: SimKvStore;
 let did: string[];
+let told: string[];
 let broken: Set<string>;
 let takeover: boolean;
 let failures: unknown[];
@@ -24,6 +25,7 @@ beforeEach(() => {
   clock = new SimClock();
   store = new SimKvStore(() => flushMs);
   did = [];
+  told = [];
   broken = new Set();
   takeover = false;
   failures = [];
@@ -61,6 +63,7 @@ function start(durable: DurableRole, event: EventOf<'boot'> = boot): RoleKeeper 
     takeoverRuns: () => takeover,
     quiesceMaxMs: 30_000,
     retryMs: 5000,
+    tell: ({ role, epoch }) => void told.push(`tells ${role} ${epoch}, has flushed ${store.durableRole}`),
   });
   keeper.handle(event);
   return keeper;
@@ -77,6 +80,17 @@ async function active(): Promise<RoleKeeper> {
   did.length = 0;
   return keeper;
 }
+
+describe('the copy of role and epoch outside of the store', () => {
+  it('never claims more than the store: coming up is told when it is durable, going down before that (I3)', async () => {
+    const keeper = start(standby);
+    await clock.runFor(5000);
+    await clock.settle(keeper.ask({ is: 'takeOver', takeover: 't', epoch: 4, proof }, 10_000), 10_000);
+    keeper.handle({ ...agreeing, role: 'primary', epoch: 5, active: true });
+    await clock.runFor(5000);
+    expect(told).toEqual(['tells primary 4, has flushed primary', 'tells fenced 5, has flushed primary']);
+  });
+});
 
 describe('what the other node is told', () => {
   it('is only what is durable: a role that a power cut could take back is not told (I3)', async () => {

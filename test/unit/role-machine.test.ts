@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { initialRole, transition } from '../../agent/failover/role-machine.ts';
+import { initialRole, mayTakeAgain, transition } from '../../agent/failover/role-machine.ts';
 import {
   roleStates,
   type Effect,
@@ -35,8 +35,8 @@ const proof = { kind: 'receipt', id: 'r', epoch: 6, evidence: 'status read off' 
 /** The usual form of each event; what differs is tested by name below. */
 const events: { [E in RoleEventName]: EventOf<E> } = {
   boot: { is: 'boot', stillActive: false, gated: true, unfinishedTakeover: false },
-  peerSaid: { is: 'peerSaid', node: 'mail-a', role: 'standby', epoch: 5, active: false },
-  peerSilentTooLong: { is: 'peerSilentTooLong', waitedMs: 60_000, startAloneMs: 60_000, answered: [], isolated: 'no' },
+  peerSaid: { is: 'peerSaid', node: 'mail-a', role: 'standby', epoch: 5, active: false, isPutBack: false },
+  peerSilentTooLong: { is: 'peerSilentTooLong', waitedMs: 60_000, startAloneMs: 60_000, answered: [], isolated: 'no', isPutBack: false },
   addressAnswered: { is: 'addressAnswered', address: '192.0.2.10', by: '02:00:00:00:00:01' },
   quiesce: { is: 'quiesce', ask: 1, takeover: 't', epoch: 6 },
   quiesceExpired: { is: 'quiesceExpired' },
@@ -252,6 +252,33 @@ const table: Record<RoleState, Record<RoleEventName, string>> = {
   },
 };
 
+const putBackSaid = { ...events.peerSaid, isPutBack: true };
+
+describe('a primary whose store was put back to an older state (I21)', () => {
+  it('does not go into service when the other node, which has more, agrees', () => {
+    expect(cell(at('settling'), putBackSaid)).toBe('held say retryLater');
+  });
+
+  it('does not start alone when the other node falls silent after it was asked', () => {
+    expect(cell(at('settling'), { ...events.peerSilentTooLong, isPutBack: true })).toBe('held say retryLater');
+  });
+
+  it('goes on serving when it is in service already: whoever took the disk away under it has to be told, not the users', () => {
+    expect(cell(at('active'), putBackSaid)).toBe('active');
+  });
+
+  it('steps down for the other node, and is fenced by a higher epoch', () => {
+    expect(cell(at('held'), events.yieldTo)).toBe('steppingDown say persist stopServices releaseAddresses deactivated');
+    expect(cell(at('settling'), { ...putBackSaid, epoch: 6 })).toBe('steppingDown say persist stopServices releaseAddresses deactivated');
+  });
+
+  it('goes into service once a person has decided for its state', () => {
+    const { next } = transition(at('settling'), putBackSaid);
+    const again = transition(next, events.retry).next;
+    expect(cell(again, events.peerSaid)).toBe('activating takeAddresses startServices activationDone');
+  });
+});
+
 describe('the table of roles', () => {
   const cells = roleStates.flatMap((state) => (Object.keys(events) as RoleEventName[]).map((event) => [state, event] as const));
 
@@ -404,6 +431,7 @@ describe('whatever happens', () => {
       role: fc.constantFrom('primary', 'standby', 'fenced'),
       epoch,
       active: flag,
+      isPutBack: flag,
     }),
     fc.record({ is: fc.constant('quiesce' as const), ask, takeover, epoch }),
     fc.record({ is: fc.constant('abort' as const), ask, takeover }),
@@ -439,5 +467,21 @@ describe('whatever happens', () => {
       ),
       { numRuns: 3000 },
     );
+  });
+});
+
+describe('what others removed of the service addresses', () => {
+  const durable = { role: 'primary', epoch: 5, seenEpoch: 5 } as const;
+
+  it('is set again in service alone', () => {
+    expect(roleStates.filter((state) => mayTakeAgain(at(state), { ...durable, role: roleOf[state] }, false))).toEqual(['active']);
+  });
+
+  it('is not set again when the durable state says something else, or a takeover is under way', () => {
+    expect(mayTakeAgain(at('active'), { ...durable, role: 'standby' }, false)).toBe(false);
+    expect(mayTakeAgain(at('active'), { ...durable, role: 'fenced' }, false)).toBe(false);
+    expect(mayTakeAgain(at('active'), { ...durable, epoch: 4 }, false)).toBe(false);
+    expect(mayTakeAgain(at('active', { seenEpoch: 6 }), durable, false)).toBe(false);
+    expect(mayTakeAgain(at('active'), durable, true)).toBe(false);
   });
 });

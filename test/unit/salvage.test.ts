@@ -51,7 +51,7 @@ describe('what an active node takes of a salvage', () => {
     ask: 'put',
     root: 'mail',
     id: createHash('sha256').update(JSON.stringify(change)).digest(),
-    target: { kind: 'message', mailbox: 'user', flags: '', keywords: [], virtualSize: null },
+    target: { kind: 'message', mailbox: 'user', flags: '', keywords: [], messageSize: null, virtualSize: null },
     mtimeNs: '1700000000000000000',
     mode: 0o600,
     ...me,
@@ -67,7 +67,10 @@ describe('what an active node takes of a salvage', () => {
     await expect(placer().put(root, file('../outside'))).rejects.toThrow('not a file name');
     await expect(placer().put(root, file('link/outside'))).rejects.toMatchObject({ code: 'salvage-path' });
     await expect(
-      placer().put(root, put({ target: { kind: 'message', mailbox: 'link', flags: '', keywords: [], virtualSize: null } })),
+      placer().put(
+        root,
+        put({ target: { kind: 'message', mailbox: 'link', flags: '', keywords: [], messageSize: null, virtualSize: null } }),
+      ),
     ).rejects.toMatchObject({
       code: 'salvage-path',
     });
@@ -84,6 +87,14 @@ describe('what an active node takes of a salvage', () => {
     await expect(placer().put(root, put({ sha256: Buffer.alloc(32) }))).rejects.toMatchObject({ code: 'salvage-content' });
     await expect(placer().put(root, put({ offset: 1 }))).rejects.toMatchObject({ code: 'salvage-order' });
     expect(['new', 'cur', 'tmp'].flatMap((place) => readdirSync(join(dir, 'user', place)))).toEqual([]);
+  });
+
+  it("bears the server's sizes of the message, never those of the file", async () => {
+    const named = (messageSize: number | null, virtualSize: number | null) =>
+      placer().put(root, put({ target: { kind: 'message', mailbox: 'user', flags: '', keywords: [], messageSize, virtualSize } }));
+    expect((await named(4711, 4800)).path).toMatch(/\.mailtwin,S=4711,W=4800$/);
+    expect((await named(4711, null)).path).toMatch(/\.mailtwin,S=4711$/);
+    expect((await named(null, null)).path).toMatch(/\.mailtwin$/);
   });
 
   it('makes a folder as Maildir++ has it, once', async () => {

@@ -8,6 +8,7 @@ import { sleep } from '../../agent/platform/clock.ts';
 import { silentLog } from '../../agent/platform/log.ts';
 import { realFiles } from '../../agent/platform/real-files.ts';
 import { createServices, type Services } from '../../agent/services/services.ts';
+import { failedConditions, judgeUnits } from '../../agent/services/judge-units.ts';
 import { parseShow } from '../../agent/services/systemd-services.ts';
 import { SimClock } from '../sim/sim-clock.ts';
 
@@ -16,6 +17,16 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const show = (active: string, sub: string, tasks = '[not set]', load = 'loaded') =>
   `Id=x.service\nLoadState=${load}\nActiveState=${active}\nSubState=${sub}\nTasksCurrent=${tasks}\n`;
+
+const base = {
+  units: [],
+  commands: null,
+  configCheck: null,
+  imap: null,
+  queue: 'none' as const,
+  startTimeoutSeconds: 30,
+  stopTimeoutSeconds: 30,
+};
 
 /** A systemd, or commands, of one service each; `answer` says what a call does. */
 class Bench {
@@ -31,16 +42,7 @@ class Bench {
       return { code: 0, signal: null, timedOut: false, stdout: '', stderr: '', truncated: false, ...(await answer([program, ...args])) };
     };
     this.services = createServices({
-      config: {
-        gate: this.gate,
-        units: [],
-        commands: null,
-        configCheck: null,
-        imap: null,
-        startTimeoutSeconds: 30,
-        stopTimeoutSeconds: 30,
-        ...change,
-      },
+      config: { ...base, gate: this.gate, ...change },
       exec,
       files: realFiles,
       clock: this.sim.host(0),
@@ -226,5 +228,86 @@ describe('the checks of the mail server', () => {
     expect(none).toMatchObject({ configured: false, gate: null });
     expect(await none.checkConfig()).toMatchObject({ ok: true });
     expect(await none.checkLogin(new AbortController().signal)).toMatchObject({ ok: true });
+  });
+});
+
+describe('units that are judged before they are started', () => {
+  const gate = '/run/mailtwin/active';
+  const unit = (id: string, conflicts = '', load = 'loaded') =>
+    `Id=${id}\nLoadState=${load}\nConflicts=shutdown.target ${conflicts}\nConflictedBy=\n`;
+  const judge = (shown: string[], said: Record<string, string> = {}) => {
+    const units = shown.map((text) => /^Id=(.*)$/m.exec(text)?.[1] ?? '');
+    const exec: Exec = async (program, args) => {
+      const stdout = program === 'systemctl' ? shown.join('\n') : '';
+      const stderr = said[args[1]?.replace('--unit=', '') ?? ''] ?? '';
+      return { code: 0, signal: null, timedOut: false, stdout, stderr, truncated: false };
+    };
+    return judgeUnits(units, gate, exec);
+  };
+
+  it('are well where nothing but the gate is missing', async () => {
+    const said = `dovecot.service: ConditionPathExists=${gate} failed.\nConditions failed.\n`;
+    expect(await judge([unit('dovecot.service'), unit('postfix.service', 'exim4.service')], { 'dovecot.service': said })).toEqual([]);
+  });
+
+  it('as on Debian 13: the instance conflicts with the service, and has no files of its own', async () => {
+    const said = 'postfix@-.service: AssertPathExists=/etc/postfix-/main.cf failed.\nAsserts failed.\n';
+    expect(await judge([unit('postfix.service', 'postfix@-.service'), unit('postfix@-.service')], { 'postfix@-.service': said })).toEqual([
+      expect.objectContaining({ what: expect.stringContaining('postfix.service and postfix@-.service cannot run together') as string }),
+      expect.objectContaining({ unit: 'postfix@-.service', evidence: 'AssertPathExists=/etc/postfix-/main.cf failed' }),
+    ]);
+  });
+
+  it('name what is masked, missing, or cannot be loaded', async () => {
+    const found = await judge([unit('a.service', '', 'masked'), unit('b.service', '', 'not-found'), unit('c.service', '', 'bad-setting')]);
+    expect(found?.map(({ what }) => what)).toEqual([
+      'a.service is masked, so it cannot be started',
+      'there is no unit b.service on this node',
+      'c.service cannot be loaded',
+    ]);
+    expect(await judgeUnits(['a.service'], gate, () => Promise.reject(new Error('no such program')))).toBeNull();
+  });
+
+  it('hold where one of several alternatives does', () => {
+    const line = (value: string, end: string) => `x.service: ConditionPathExists=|${value} ${end}.`;
+    expect(failedConditions(`${line('/a', 'failed')}\n${line('/b', 'succeeded')}`, gate)).toEqual([]);
+    expect(failedConditions(`${line('/a', 'failed')}\n${line('/b', 'failed')}`, gate)).toHaveLength(2);
+    // A condition that is turned round is another one, also with the gate's own path.
+    expect(failedConditions(`x.service: ConditionPathExists=!${gate} failed.`, gate)).toHaveLength(1);
+  });
+
+  it('start from the list as it is in the file now, and what an earlier list started is stopped too', async () => {
+    const running = new Set<string>();
+    let units = ['dovecot.service', 'postfix@-.service'];
+    const section = () => ({ ...base, gate: join(dir, 'reread', 'active'), units });
+    const sim = new SimClock();
+    const exec: Exec = async (_program, [verb = '', ...args]) => {
+      const named = args.filter((each) => each.endsWith('.service'));
+      for (const each of named) {
+        if (verb === 'start' && !each.includes('@')) running.add(each);
+        if (verb === 'stop') running.delete(each);
+      }
+      const stdout = verb === 'show' ? named.map((each) => show(running.has(each) ? 'active' : 'failed', 'x')).join('\n') : '';
+      return { code: 0, signal: null, timedOut: false, stdout, stderr: '', truncated: false };
+    };
+    const login = async () => ({ ok: true, evidence: '' });
+    const services = createServices({
+      config: section(),
+      exec,
+      files: realFiles,
+      clock: sim.host(0),
+      log: silentLog,
+      login,
+      reread: section,
+    });
+    await expect(services.start()).rejects.toMatchObject({
+      message: expect.stringMatching(/do not run: postfix@-\.service;/) as string,
+      remedy: expect.stringContaining('systemctl status postfix@-.service') as string,
+    });
+    units = ['postfix.service'];
+    await services.start();
+    expect([...running]).toEqual(['dovecot.service', 'postfix.service']);
+    await services.stop();
+    expect([...running]).toEqual([]);
   });
 });

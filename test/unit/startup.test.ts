@@ -10,7 +10,7 @@ import { openLmdbKv } from '../../agent/platform/lmdb-kv.ts';
 import { realFiles } from '../../agent/platform/real-files.ts';
 import type { Root } from '../../agent/replicate/root.ts';
 import { checkParents } from '../../agent/replicate/standby/confine.ts';
-import { checkForeign, type ForeignPolicy } from '../../agent/replicate/standby/startup.ts';
+import { checkForeign, noteForeign, type ForeignPolicy } from '../../agent/replicate/standby/startup.ts';
 import { StepBlocked } from '../../agent/replicate/standby/steps.ts';
 
 let dir: string;
@@ -41,6 +41,21 @@ describe('a standby', () => {
     fs.writeFileSync(`${dir}/mail/cur/1.x:2,S`, 'the only copy of a message');
     await expect(check('refuse')).rejects.toMatchObject({ code: 'foreign-files', exitCode: 3 });
     expect(fs.readFileSync(`${dir}/mail/cur/1.x:2,S`, 'utf8')).toBe('the only copy of a message');
+  });
+
+  it('that has batches of its primary starts all the same, and notes each of them (I2)', async () => {
+    expect((await check('adopt')).adopted).toBe(0);
+    fs.mkdirSync(`${dir}/mail/cur`);
+    fs.writeFileSync(`${dir}/mail/cur/1.x:2,S`, 'ours');
+    await check('adopt');
+    fs.writeFileSync(`${dir}/mail/cur/2.x:2,S`, 'of a server that came up first');
+    fs.mkdirSync(`${dir}/mail/new`);
+    const noted: string[] = [];
+    const index = new ReplicaIndex(kv, { findByIdentity: false });
+    const parts = { files: realFiles, kv, clock: systemClock, index, roots: [root] };
+    expect(await noteForeign(parts, (path) => void noted.push(path))).toBe(2);
+    expect(noted.toSorted()).toEqual([`${dir}/mail/cur/2.x:2,S`, `${dir}/mail/new`]);
+    expect(fs.readFileSync(`${dir}/mail/cur/2.x:2,S`, 'utf8')).toBe('of a server that came up first');
   });
 
   it('moves them aside when told to, with their paths', async () => {

@@ -143,15 +143,15 @@ describe('the margin of UIDs (I5)', () => {
   const mark = (atMs: number, uidNext: number, highestModseq = uidNext * 2) => ({ atMs, uidNext, highestModseq });
 
   it('is the least one without history, and grows with rate and silence', () => {
-    expect(uidMargin({ history: [], nowMs: 0, marginMin: 1000 })).toEqual({ uids: 1000, modseqs: 1000 });
+    expect(uidMargin({ history: [], nowMs: 0, marginMin: 1000, storeMessages: 0 })).toEqual({ uids: 1000, modseqs: 10_000 });
     // 100 UIDs a second, 60 s of silence: twice what that makes.
     const history = [mark(0, 1), mark(10_000, 1001)];
-    expect(uidMargin({ history, nowMs: 70_000, marginMin: 1000 })).toEqual({ uids: 12_000, modseqs: 24_000 });
+    expect(uidMargin({ history, nowMs: 70_000, marginMin: 1000, storeMessages: 0 })).toEqual({ uids: 12_000, modseqs: 240_000 });
   });
 
   it('takes the fastest stretch, not the mean: a quiet night does not hide a busy minute', () => {
     const history = [mark(0, 1), mark(36_000_000, 1), mark(36_001_000, 1001)];
-    expect(uidMargin({ history, nowMs: 36_011_000, marginMin: 1 }).uids).toBe(20_000);
+    expect(uidMargin({ history, nowMs: 36_011_000, marginMin: 1, storeMessages: 0 }).uids).toBe(20_000);
   });
 
   it('covers whatever was issued in the silence at up to twice the fastest rate seen, and is bounded', () => {
@@ -159,7 +159,7 @@ describe('the margin of UIDs (I5)', () => {
       fc.property(fc.array(fc.nat(500), { minLength: 1, maxLength: 20 }), fc.nat(600), (steps, silence) => {
         let uidNext = 1;
         const history = [mark(0, uidNext), ...steps.map((more, i) => mark((i + 1) * 1000, (uidNext += more)))];
-        const { uids } = uidMargin({ history, nowMs: (steps.length + silence) * 1000, marginMin: 1000 });
+        const { uids } = uidMargin({ history, nowMs: (steps.length + silence) * 1000, marginMin: 1000, storeMessages: 0 });
         expect(uids).toBeGreaterThanOrEqual(Math.min(marginMax, Math.max(1000, 2 * Math.max(...steps) * silence)));
         expect(uids).toBeLessThanOrEqual(marginMax);
       }),
@@ -167,7 +167,17 @@ describe('the margin of UIDs (I5)', () => {
   });
 
   it('never falls below the least when the clock or the marks go back', () => {
-    expect(uidMargin({ history: [mark(9000, 100), mark(8000, 50)], nowMs: 0, marginMin: 1000 })).toEqual({ uids: 1000, modseqs: 1000 });
+    expect(uidMargin({ history: [mark(9000, 100), mark(8000, 50)], nowMs: 0, marginMin: 1000, storeMessages: 0 })).toEqual({
+      uids: 1000,
+      modseqs: 10_000,
+    });
+  });
+
+  it('covers a copy of the whole store into a mailbox that was quiet, however short nobody heard of the primary', () => {
+    const history = [mark(0, 2), mark(1000, 2)];
+    const { uids, modseqs } = uidMargin({ history, nowMs: 1000, marginMin: 100_000, storeMessages: 400_000 });
+    expect(uids).toBeGreaterThan(400_000);
+    expect(modseqs).toBeGreaterThan(400_000);
   });
 });
 

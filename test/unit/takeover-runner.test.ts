@@ -4,6 +4,7 @@ import { decideResume } from '../../agent/failover/resume.ts';
 import type { DurableRole } from '../../agent/failover/role-store.ts';
 import { TakeoverRunner, type TakeoverActions, type TakeoverOrder } from '../../agent/failover/runner.ts';
 import { isUnfinished, newJournal, readJournal, type TakeoverJournal } from '../../agent/failover/takeover-journal.ts';
+import type { Did } from '../../agent/failover/takeover-actions.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
 import type { PeerWord, Plan, StepId, StepState, TakeoverKind, TakeoverLine, TakeoverReport } from '../../protocol/takeover.ts';
 import { SimClock } from '../sim/sim-clock.ts';
@@ -51,6 +52,9 @@ class Lab {
   own: DurableRole = { role: 'standby', epoch: 3, seenEpoch: 3 };
   peer: PeerWord | null = { node: 'mail-a', role: 'primary', epoch: 3, active: true, state: 'active' };
   lifeMs = 60_000;
+  /** What steps say they came to, where it is more than their evidence. */
+  readonly came: Partial<Record<'confirmFenced' | 'raise' | 'addresses' | 'services' | 'check', Did>> = {};
+  fenceTitle: string | undefined;
   /** Called in every step, hook and undo; may throw. */
   on: (what: string) => void | Promise<void> = () => {};
   readonly runner: TakeoverRunner;
@@ -78,6 +82,7 @@ class Lab {
       fence: async ({ plan: { epoch } }) => ({
         proof: { kind: 'receipt', id: 'r', epoch, evidence: await act('fence') },
         lifeMs: this.lifeMs,
+        ...(this.fenceTitle === undefined ? {} : { title: this.fenceTitle }),
       }),
       confirmFenced: () => act('confirm-fenced'),
       epoch: async ({ plan: { epoch } }) => {
@@ -87,9 +92,9 @@ class Lab {
       },
       apply: () => act('apply'),
       raise: () => act('raise'),
-      addresses: () => act('addresses'),
-      services: () => act('services'),
-      check: () => act('check'),
+      addresses: async () => (await act('addresses')) && (this.came.addresses ?? 'addresses is done'),
+      services: async () => (await act('services')) && (this.came.services ?? 'services is done'),
+      check: async () => (await act('check')) && (this.came.check ?? 'check is done'),
       abort: () => act('abort'),
     };
     this.runner = new TakeoverRunner({
@@ -99,6 +104,7 @@ class Lab {
       hook: async (point) => this.on(point),
       audit: async (what) => void this.audited.push(what),
       quiesceMaxMs: 30_000,
+      afterwards: 'have the full-text indexes made anew',
     });
   }
 
@@ -122,7 +128,29 @@ class Lab {
   }
 }
 
+const stepsWords = (kind: TakeoverKind): string[] => plan(kind).steps.map(({ title }) => title);
 const stepsOf = (kind: TakeoverKind): StepId[] => plan(kind).steps.map(({ id }) => id);
+
+describe('what a takeover says that it did', () => {
+  it('is what happened: what was not done is skipped, and a person’s word is no reading of the power', async () => {
+    const lab = new Lab();
+    lab.fenceTitle = 'mail-a is off, stated by root: pulled both cords';
+    lab.came.services = { skipped: 'no mail services are configured' };
+    lab.came.check = { skipped: 'no login is configured' };
+    const report = await lab.run('failover');
+    const said = lab.lines.flatMap((line) =>
+      line.kind === 'step' && line.state !== 'begun' ? [[line.id, line.state, line.title, line.text]] : [],
+    );
+    expect(said.find(([id]) => id === 'fence')).toEqual(['fence', 'done', lab.fenceTitle, 'fence is done']);
+    expect(said.find(([id]) => id === 'services')?.[1]).toBe('skipped');
+    expect(said.find(([id]) => id === 'services')?.[3]).toBe('no mail services are configured');
+    expect(report.outcome).toBe('done');
+    expect(report.steps.filter(({ state }) => state === 'skipped').map(({ id }) => id)).toEqual(['services', 'check']);
+    // Before it happens nobody says by what it will be proved.
+    expect(stepsWords('failover').join()).not.toContain('reading');
+    expect(lab.audited.filter((what) => what === 'step-skipped')).toHaveLength(2);
+  });
+});
 
 describe('a takeover that goes well', () => {
   it.each(['switchover', 'failover'] as const)('%s does each step once, in order, and says so', async (kind) => {

@@ -49,7 +49,11 @@ test('a batch that is durable and not in place is finished before a standby beco
       throw error;
     };
     const word = () => ({ role: 'primary' as const, epoch: 2, active: true });
-    const running = await enterRole({ config, log: silentLog, kv, meter: silentMeter, word, failed }, 'primary', 'refuse');
+    const running = await enterRole(
+      { config, log: silentLog, kv, meter: silentMeter, queue: () => null, certificate: () => null, word, failed },
+      'primary',
+      'refuse',
+    );
     try {
       expect(readFileSync(join(root, 'came'), 'utf8')).toBe('acknowledged or not, it is durable');
       expect(existsSync(join(staged, '1'))).toBe(false);

@@ -28,6 +28,7 @@ export async function follow(
     onDifference?(line: StreamLine & { kind: 'difference' }, reporter: ProgressReporter): void;
     onPort?(event: PortEvent): void;
     onTail?(item: TailItem, reporter: ProgressReporter): void;
+    onCheck?(line: StreamLine & { kind: 'check' }, reporter: ProgressReporter): void;
   },
 ): Promise<Outcome> {
   const reporter = new ProgressReporter(context.terminal, context.monotonicMs);
@@ -46,6 +47,9 @@ export async function follow(
           break;
         case 'tail':
           options.onTail?.(line.item, reporter);
+          break;
+        case 'check':
+          options.onCheck?.(line, reporter);
           break;
         case 'guard':
         case 'step':

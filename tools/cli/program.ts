@@ -3,7 +3,7 @@ import { exitCodes } from '../../protocol/control.ts';
 import { takeoverKinds, type TakeoverKind } from '../../protocol/takeover.ts';
 import { factsOf, type CommandFacts } from './command-facts.ts';
 import { asControlError, errorText } from './command-error.ts';
-import { allowDelete } from './commands/allow-delete.ts';
+import { acceptRoot, allowDelete } from './commands/allow-delete.ts';
 import { demo } from './commands/demo.ts';
 import { doctor } from './commands/doctor.ts';
 import { fenceTest } from './commands/fence.ts';
@@ -13,6 +13,8 @@ import { migrateReport, migrateSnapshot, migrateStatus } from './commands/migrat
 import { nicsAssign, nicsIdentify, nicsShow, nicsSwap } from './commands/nics.ts';
 import { notifyTest } from './commands/notify.ts';
 import { joinPair, offerPair } from './commands/pair.ts';
+import { keepThisStore, type KeepFlags } from './commands/keep-this-store.ts';
+import { repairStore } from './commands/repair-store.ts';
 import { rejoin, salvage, type RejoinFlags } from './commands/salvage.ts';
 import { status } from './commands/status.ts';
 import { showPlan, takeover, type TakeoverFlags } from './commands/takeover.ts';
@@ -159,7 +161,7 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
 
   add(
     'wait',
-    'Waits until all that changed before the call is durable on the standby; exit 0 then.',
+    'Waits until all that changed before the call is durable on the standby, and nothing is known against that; exit 0 then.',
     ['mailtwin wait', 'mailtwin wait --timeout 600'],
     { json: true },
   )
@@ -273,11 +275,16 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     const command = add(
       kind,
       takeovers[kind],
-      [`mailtwin ${kind} --dry-run`, `mailtwin ${kind}`, `mailtwin ${kind} --apply mailtwin-${kind}.plan.json --confirm mail-a`],
+      [
+        `mailtwin ${kind} --dry-run`,
+        `mailtwin ${kind}`,
+        `mailtwin ${kind} --dry-run --plan ${kind}.json`,
+        `mailtwin ${kind} --apply ${kind}.json --confirm mail-a`,
+      ],
       { json: true },
     )
-      .option('--dry-run', 'check and show the plan, write it to a file, change nothing', false)
-      .option('--plan <file>', 'where --dry-run writes the plan')
+      .option('--dry-run', 'check and show the plan, change nothing', false)
+      .option('--plan <file>', 'a file to which --dry-run writes the plan')
       .option('--apply <file>', 'run exactly this plan, or refuse because the state has moved')
       .option(
         '--override <guard>',
@@ -294,12 +301,21 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
   }
   add(
     'salvage',
-    'On a node that was replaced: shows what only it has; with --apply brings it to the active node as new messages, each exactly once.',
+    'On a node that was replaced, or a standby whose newer mail was undone by keep-this-store: shows what only it has; with --apply brings it to the active node as new messages, each exactly once.',
     ['mailtwin salvage', 'mailtwin salvage --apply', 'mailtwin salvage --json'],
     { json: true },
   )
     .option('--apply', 'bring it to the active node; nothing that is there is touched', false)
     .action(ends((flags: CommonOptions & { apply: boolean }) => salvage(context, flags)));
+  add(
+    'keep-this-store',
+    'On a primary whose store was put back to an older state: goes on with that state. UIDs are raised first; the newer mail of the standby goes to its history, from where `mailtwin salvage` brings it back.',
+    ['mailtwin keep-this-store', 'mailtwin keep-this-store --confirm mail-a', 'mailtwin keep-this-store --confirm mail-a --server-stopped'],
+    { json: true },
+  )
+    .option('--confirm <node>', 'name of this node, instead of typing it')
+    .option('--server-stopped', 'the mail server of this node, which the agent does not run, is stopped', false)
+    .action(ends((flags: KeepFlags) => keepThisStore(context, flags)));
   add(
     'rejoin',
     'Makes a node that was replaced the standby: only differences are sent, and what they replace goes to history.',
@@ -365,9 +381,32 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .addHelpText('after', '\nExamples:\n  mailtwin notify test')
     .action(ends((flags: CommonOptions) => notifyTest(context, flags)));
 
-  add('allow-delete', 'Lets a held mass deletion go to the standby.', ['mailtwin status', 'mailtwin allow-delete'], { json: true }).action(
-    ends((flags: CommonOptions) => allowDelete(context, flags)),
-  );
+  add(
+    'allow-delete',
+    'Lets held mass deletions go to the standby, and copies that it keeps of what is left out; without a place it tells what is held.',
+    ['mailtwin allow-delete', 'mailtwin allow-delete mail/example.com/jo/.Trash'],
+    { json: true },
+  )
+    .argument('[places...]', 'as `mailtwin status` names them; what is held there now goes, for ten minutes, and nothing else')
+    .option('--all', 'let all mass deletions go that are held now; a copy that is kept goes by its name alone', false)
+    .action(ends((places: string[], flags: CommonOptions & { all: boolean }) => allowDelete(context, places, flags)));
+  add(
+    'repair-store',
+    'Puts the damaged store of a stopped agent aside and begins a new one with the same role and epoch; mail is not touched.',
+    ['mailtwin repair-store', 'mailtwin repair-store --as standby'],
+    { json: true },
+  )
+    .addOption(new Option('--as <role>', 'what this node is, where that is not known any more').choices(['standby', 'fenced']))
+    .action(ends((flags: CommonOptions & { as?: 'standby' | 'fenced' }) => repairStore(context, flags)));
+
+  add(
+    'accept-root',
+    'Takes a root, or a file system below one, for right although it is another one than before, or does not come back.',
+    ['mailtwin accept-root mail', 'mailtwin accept-root mail/example.com'],
+    { json: true },
+  )
+    .argument('<names...>', 'a root by its name, a file system below it as ROOT/PATH')
+    .action(ends((names: string[], flags: CommonOptions) => acceptRoot(context, names, flags)));
 
   program
     .command('demo')

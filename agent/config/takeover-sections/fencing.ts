@@ -18,14 +18,22 @@ export type FenceLevelConfig = {
       secrets: Record<string, string>;
     }
   | { type: 'command'; off: string[]; status: string[] }
+  /** All of them must read off at the same time. */
+  | { type: 'all'; devices: PowerLevelConfig[] }
   | { type: 'cooperative' }
   | { type: 'manual' }
 );
 
+/** A level that works and reads one switch. */
+export type PowerLevelConfig = Extract<FenceLevelConfig, { type: 'agent' | 'command' }>;
+
 const levelsMax = 16;
+const devicesMax = 8;
 
 /** Options that choose what a fence agent does: that is the agent's own to say, and never a power cycle. */
 const ownOptions = new Set(['action', 'option']);
+/** Options by which an outlet that the device does not know counts as off: a wrong name would be a proof. */
+const falseProofs = new Set(['missing_as_off', 'missing-as-off']);
 /** A secret in the configuration file would be in every backup of it. The scripts that print a secret are none themselves. */
 const secretOption = /passw|secret|token|private_key$/i;
 
@@ -33,6 +41,8 @@ const timeout = (otherwise: number) => whole(1, 3600).default(otherwise);
 /** Why this cannot be the name of an option; null when it can. */
 function keyFault(key: string): string | null {
   if (!/^[^\s=#\p{C}][^\s=\p{C}]{0,63}$/u.test(key)) return 'is not the name of an option of a fence agent';
+  if (falseProofs.has(key.toLowerCase()))
+    return 'would take an outlet that is not found for one that is off, which proves nothing: leave it out';
   return ownOptions.has(key.toLowerCase()) ? 'is not yours to set: mailtwin says off or status' : null;
 }
 
@@ -77,7 +87,7 @@ export const argv = z
       `${shown((issue.input as unknown[])[0])} is not a program; program and arguments stand apart: [/usr/local/sbin/pdu, "off"]`,
   });
 
-const shape = {
+const device = {
   agent: z.strictObject(
     {
       type: z.literal('agent'),
@@ -97,18 +107,47 @@ const shape = {
     { type: z.literal('command'), name: name.optional(), off: argv, status: argv, timeoutSeconds: timeout(30) },
     section,
   ),
+};
+
+const types = ['agent', 'command', 'all', 'cooperative', 'manual'] as const;
+
+const shape = {
+  ...device,
+  all: z.strictObject(
+    {
+      type: z.literal('all'),
+      name: name.optional(),
+      all: z
+        .array(
+          z
+            .looseObject({ type: oneOf(['agent', 'command'] as const) }, section)
+            .pipe(z.discriminatedUnion('type', [device.agent, device.command])),
+          list('a list of devices, each of type agent or command'),
+        )
+        .min(2, 'a level of several devices has at least two')
+        .max(devicesMax, `at most ${devicesMax} devices`),
+      timeoutSeconds: timeout(90),
+    },
+    section,
+  ),
   cooperative: z.strictObject({ type: z.literal('cooperative'), name: name.optional(), timeoutSeconds: timeout(15) }, section),
   manual: z.strictObject({ type: z.literal('manual'), name: name.optional() }, section),
 };
 
-const types = ['agent', 'command', 'cooperative', 'manual'] as const;
+/** `all: [...]` says what it is by itself. */
+function withType(level: unknown): unknown {
+  return typeof level === 'object' && level !== null && 'all' in level && !('type' in level) ? { ...level, type: 'all' } : level;
+}
 
 export const fencingSection = z
   .array(
     // The type alone first, so that a wrong one is named and not only that nothing fits.
-    z
-      .looseObject({ type: oneOf(types) }, section)
-      .pipe(z.discriminatedUnion('type', [shape.agent, shape.command, shape.cooperative, shape.manual])),
+    z.preprocess(
+      withType,
+      z
+        .looseObject({ type: oneOf(types) }, section)
+        .pipe(z.discriminatedUnion('type', [shape.agent, shape.command, shape.all, shape.cooperative, shape.manual])),
+    ),
     list('a list of levels, each with its type'),
   )
   .max(levelsMax, `at most ${levelsMax} levels`);
@@ -122,13 +161,22 @@ export function toFencingConfig(form: z.output<typeof fencingSection>): FenceLev
   return form.map((level): FenceLevelConfig => {
     switch (level.type) {
       case 'agent':
-        return { ...level, name: level.name ?? [level.agent.replace(/^.*\//, ''), level.options['ip']].filter(Boolean).join(' ') };
       case 'command':
-        return { ...level, name: level.name ?? level.off[0]?.replace(/^.*\//, '') ?? 'command' };
+        return toDevice(level);
+      case 'all': {
+        const { all, ...rest } = level;
+        const devices = all.map(toDevice);
+        return { ...rest, devices, name: level.name ?? devices.map((each) => each.name).join(' + ') };
+      }
       case 'cooperative':
         return { ...level, name: level.name ?? 'step-down' };
       case 'manual':
         return { ...level, name: level.name ?? 'by hand', timeoutSeconds: 1 };
     }
   });
+}
+
+function toDevice(level: z.output<typeof device.agent> | z.output<typeof device.command>): PowerLevelConfig {
+  if (level.type === 'command') return { ...level, name: level.name ?? level.off[0]?.replace(/^.*\//, '') ?? 'command' };
+  return { ...level, name: level.name ?? [level.agent.replace(/^.*\//, ''), level.options['ip']].filter(Boolean).join(' ') };
 }

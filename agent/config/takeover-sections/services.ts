@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { absolutePath, list, oneOf, section, shown, whole } from '../schema-parts.ts';
+import { autoUnits } from './auto-units.ts';
 import { argv } from './fencing.ts';
 
 /** The section `services` after reading and checking: the mail services, which run on the active node alone. */
@@ -12,8 +13,16 @@ export interface ServicesConfig {
   /** Exit code 0 = the mail server's configuration is well. */
   configCheck: string[] | null;
   imap: ImapCheckConfig | null;
+  /** Where accepted mail waits: `auto` finds the queue of the MTA among the units. */
+  queue: 'auto' | 'none' | QueueConfig[];
   startTimeoutSeconds: number;
   stopTimeoutSeconds: number;
+}
+
+/** The queue of an MTA; `dir` is absolute. */
+export interface QueueConfig {
+  mta: 'postfix' | 'exim';
+  dir: string;
 }
 
 /** A login that proves that the mail server serves. */
@@ -50,14 +59,39 @@ const imap = z.strictObject(
   section,
 );
 
+const queueForm = 'auto, none, or where the queue lies, for example { postfix: /var/spool/postfix }';
+const queuePlace = z.union(
+  [
+    z.strictObject({ postfix: absolutePath }).transform(({ postfix }): QueueConfig => ({ mta: 'postfix', dir: trimmed(postfix) })),
+    z.strictObject({ exim: absolutePath }).transform(({ exim }): QueueConfig => ({ mta: 'exim', dir: trimmed(exim) })),
+  ],
+  list(queueForm),
+);
+/** One place stands for a list of one: several instances of Postfix have a queue each. */
+const queue = z.preprocess(
+  (value) => (typeof value === 'object' && value !== null && !Array.isArray(value) ? [value] : value),
+  z.union([z.enum(['auto', 'none']), z.array(queuePlace).min(1, list(queueForm)).max(8, 'at most 8 queues')], list(queueForm)),
+);
+
+function trimmed(dir: string): string {
+  return dir.replace(/(?<=.)\/+$/, '');
+}
+
 export const servicesSection = z
   .strictObject(
     {
       gate: absolutePath.default('/run/mailtwin/active'),
-      units: z.array(unitName, list('a list of systemd units, for example [dovecot.service]')).max(32, 'at most 32 units').default([]),
+      // `auto` stands for what this node has, so that both nodes may have the same file and other releases.
+      units: z
+        .preprocess(
+          (value) => (value === 'auto' ? autoUnits() : value),
+          z.array(unitName, list('auto, or a list of systemd units, for example [dovecot.service]')).max(32, 'at most 32 units'),
+        )
+        .default([]),
       commands: commands.optional(),
       configCheck: argv.optional(),
       imap: imap.optional(),
+      queue: queue.default('auto'),
       startTimeoutSeconds: whole(1, 3600).default(30),
       stopTimeoutSeconds: whole(1, 3600).default(30),
     },
@@ -67,7 +101,11 @@ export const servicesSection = z
     if (form.units.length > 0 && form.commands)
       context.addIssue({ code: 'custom', path: ['commands'], message: 'either `units` or `commands`, not both' });
     if (form.units.length === 0 && !form.commands)
-      context.addIssue({ code: 'custom', path: [], message: 'names no service: add `units: [dovecot.service]` or `commands`' });
+      context.addIssue({
+        code: 'custom',
+        path: [],
+        message: 'names no service: add `units: [dovecot.service]` or `commands`; `units: auto` finds those that this node has',
+      });
   });
 
 /** The keys of each part, for "did you mean". */

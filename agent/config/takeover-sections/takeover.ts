@@ -29,7 +29,7 @@ export const takeoverSection = z.strictObject(
     startAloneSeconds: whole(5, 86_400).default(60),
     quiesceMaxSeconds: whole(5, 600).default(30),
     // RFC 9051 2.3.1.1: a UID has 32 bits; a margin must leave room for many takeovers.
-    uidMarginMin: whole(1, 10_000_000).default(1000),
+    uidMarginMin: whole(1, 10_000_000).default(100_000),
     hooks: hooks.prefault({}),
     hookTimeoutSeconds: whole(1, 3600).default(30),
   },

@@ -5,7 +5,10 @@ import { fail, pass, warn, type Check, type Facts } from './finding.ts';
 import { fencingChecks } from './fencing-checks.ts';
 import { hostChecks } from './host-checks.ts';
 import { networkChecks } from './network-checks.ts';
+import { leftOutChecks } from './left-out-checks.ts';
 import { pairChecks } from './pair-checks.ts';
+import { certificateChecks } from './certificate-checks.ts';
+import { queueChecks } from './queue-checks.ts';
 import type { DoctorProbe } from './probe.ts';
 import { secretChecks } from './secret-checks.ts';
 import { serviceChecks } from './service-checks.ts';
@@ -22,10 +25,13 @@ const checks: readonly Check[] = [
   ...hostChecks,
   ...storeChecks,
   ...pairChecks,
+  ...leftOutChecks,
   ...takeoverChecks,
   ...networkChecks,
   ...fencingChecks,
   ...serviceChecks,
+  ...certificateChecks,
+  ...queueChecks,
   ...tellingChecks,
 ];
 

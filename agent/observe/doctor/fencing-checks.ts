@@ -1,5 +1,6 @@
 import type { DoctorFinding, LevelReading } from '../../../protocol/control.ts';
-import type { FenceLevelConfig } from '../../config/takeover-sections/fencing.ts';
+import type { FenceLevelConfig, PowerLevelConfig } from '../../config/takeover-sections/fencing.ts';
+import { fenceAgentPackages } from '../../platform/debian-package.ts';
 import { isLoopback, parseIp, sameIp } from '../../platform/ip-address.ts';
 import { fail, isGated, pass, warn, type Check, type Facts } from './finding.ts';
 
@@ -68,22 +69,32 @@ export const fencingChecks: Check[] = [
     id: 'fence-target',
     async run(facts) {
       const own = await bmcOfThisNode(facts);
-      return facts.config.fencing.flatMap((level, i) => (level.type === 'agent' ? misdirected(level, i, own, facts) : []));
+      return facts.config.fencing.flatMap((level, i) =>
+        devicesOf(level).flatMap((device) => (device.type === 'agent' ? misdirected(device, i, own, facts) : [])),
+      );
     },
   },
 ];
 
+/** The devices that a level works: its own, or each of those that must all be off. */
+export function devicesOf(level: FenceLevelConfig): readonly PowerLevelConfig[] {
+  if (level.type === 'all') return level.devices;
+  return level.type === 'agent' || level.type === 'command' ? [level] : [];
+}
+
 function isPower(level: FenceLevelConfig): boolean {
-  return level.type === 'agent' || level.type === 'command';
+  return devicesOf(level).length > 0;
 }
 
 function remedyOf({ error }: Reading, level: FenceLevelConfig): string {
   const test = 'then `mailtwin fence test`';
-  if (error?.code === 'fence-agent-missing' && level.type === 'agent' && !level.agent.includes('/'))
-    return `apt-get install fence-agents, or correct its name; ${test}`;
+  const missing =
+    error?.code === 'fence-agent-missing' ? devicesOf(level).find((each) => each.type === 'agent' && !each.agent.includes('/')) : null;
+  if (missing?.type === 'agent') return `${fenceAgentPackages(missing.agent)}; or correct its name; ${test}`;
   if (error?.code === 'secret-file') return `write the secret as the finding \`secrets\` says; ${test}`;
   if (level.type === 'command') return `run \`${level.status.join(' ')}\` by hand: it ends with 0 = on, 2 = off; ${test}`;
   const at = level.type === 'agent' ? addressOf(level) : null;
+  if (level.type === 'all') return `look at address, user and password file of each device of the level; ${test}`;
   return `look at address${at === null ? '' : ` (ping ${at})`}, user and password file of the level; ${test}`;
 }
 
@@ -97,7 +108,7 @@ function addressOf(level: FenceLevelConfig & { type: 'agent' }): string | null {
 
 /** The address of the BMC in this very machine, as it tells over its local interface; null where that cannot be told. */
 async function bmcOfThisNode({ probe, config }: Facts): Promise<string | null> {
-  const uses = config.fencing.some((level) => level.type === 'agent' && /ipmi/i.test(level.agent));
+  const uses = config.fencing.some((level) => devicesOf(level).some((device) => device.type === 'agent' && /ipmi/i.test(device.agent)));
   if (!uses || probe.stat('/dev/ipmi0') === null) return null;
   const shown = await probe.run('ipmitool', ['lan', 'print']);
   const address = shown?.exitCode === 0 ? /^IP Address\s*:\s*(\S+)/m.exec(shown.out)?.[1] : undefined;

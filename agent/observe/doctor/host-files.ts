@@ -1,4 +1,3 @@
-import { X509Certificate, createPrivateKey } from 'node:crypto';
 import { accessSync, constants, lstatSync, opendirSync, readFileSync, statSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
 import { errnoCode, joinPath, type BytePath } from '../../platform/files.ts';
@@ -143,19 +142,4 @@ export function secretFile(path: string): SecretFile {
 /** Everybody may put another file there. Where the sticky bit stands (/tmp) only an owner can replace a file. */
 function isOpen(mode: number): boolean {
   return (mode & 0o002) !== 0 && (mode & 0o1000) === 0;
-}
-
-export function certificate(cert: string, key: string): { endsMs: number | null; fits: boolean | null } {
-  let read: X509Certificate;
-  try {
-    read = new X509Certificate(readFileSync(cert));
-  } catch {
-    return { endsMs: null, fits: null };
-  }
-  const endsMs = Date.parse(read.validTo);
-  try {
-    return { endsMs, fits: read.checkPrivateKey(createPrivateKey(readFileSync(key))) };
-  } catch {
-    return { endsMs, fits: null };
-  }
 }

@@ -9,8 +9,9 @@ import si from 'systeminformation';
 import type { Config } from '../../config/config.ts';
 import { errnoCode } from '../../platform/files.ts';
 import { keepsXattrs } from '../../platform/xattrs.ts';
-import { bytes, certificate, ownersOf, secretFile, surveyTree, treeBytes } from './host-files.ts';
-import { readMounts } from './mounts.ts';
+import { readCertificate } from '../../platform/certificate-file.ts';
+import { bytes, ownersOf, secretFile, surveyTree, treeBytes } from './host-files.ts';
+import { parseMountInfo } from '../../platform/mounts.ts';
 import type { DoctorProbe, NodeReadings, Survey } from './probe.ts';
 
 const connectMs = 3000;
@@ -58,7 +59,7 @@ export function hostProbe(
       const fs = statfsSync(bytes(path));
       return { freeBytes: fs.bavail * fs.bsize, freeInodes: fs.ffree, totalInodes: fs.files };
     },
-    mounts: async () => readMounts(readFileSync('/proc/self/mounts', 'utf8')),
+    mounts: async () => parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8')),
     addresses: () =>
       Object.entries(networkInterfaces()).flatMap(([device, all]) =>
         (all ?? []).map(({ address, cidr }) => ({ device, address, length: Number(cidr?.split('/')[1] ?? Number.NaN) })),
@@ -112,7 +113,7 @@ export function hostProbe(
     owners: (path) => ownersOf(path, bounds.ownersMs),
     keepsXattrs,
     secretFile,
-    certificate,
+    certificate: readCertificate,
   };
 }
 

@@ -1,5 +1,6 @@
 import type { DoctorFinding } from '../../../protocol/control.ts';
 import { parseIp, sameIp, whyNoHost, type IpAddress } from '../../platform/ip-address.ts';
+import { managersOf } from '../../platform/network-managers.ts';
 import { fail, isGated, pass, serves, warn, type Check, type Facts } from './finding.ts';
 import { configuredAtBoot } from './host-network.ts';
 import type { NetworkRoleReading } from './probe.ts';
@@ -116,6 +117,7 @@ export const networkChecks: Check[] = [
     },
   },
   { id: 'service-addresses', run: judgeHeld },
+  { id: 'network-manager', run: judgeManagers },
   {
     id: 'boot-addresses',
     run(facts) {
@@ -163,6 +165,23 @@ function judgeRole({ role, port, carrier, proof }: NetworkRoleReading): DoctorFi
       `name a gateway of the segment in \`network.roles\` (\`gateways\` or \`proof\`)`,
     );
   return pass('network-role', `role ${role} is on ${port}, and its segment is proven`, proof.evidence);
+}
+
+/** Who configures the ports of the roles, and would remove what the agent sets there. */
+async function judgeManagers({ config, node, probe }: Facts): Promise<DoctorFinding[]> {
+  if (!config.network) return [];
+  const ports = [...new Set((await node.networkRoles()).flatMap(({ port }) => (port === null ? [] : [port])))];
+  const managed = await managersOf(ports, probe);
+  return managed.map(({ manager, port, keeps, evidence, remedy }) =>
+    keeps
+      ? pass('network-manager', `${manager} manages ${port}, and leaves what others set there`, evidence)
+      : warn(
+          'network-manager',
+          `${manager} manages ${port}, and may remove the service addresses and routes that the agent sets there`,
+          `${evidence}; what is removed is set again within a second`,
+          remedy,
+        ),
+  );
 }
 
 function judgeHeld(facts: Facts): DoctorFinding[] {

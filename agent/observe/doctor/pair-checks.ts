@@ -6,7 +6,7 @@ const skewFailSeconds = 60;
 const verifyDaysMax = 7;
 const dayMs = 86_400_000;
 /** Warnings of the agent that are findings of their own here. */
-const toldByOthers = ['unpaired', 'peer-lost', 'clock-skew', 'unproven'];
+const toldByOthers = ['unpaired', 'peer-lost', 'clock-skew', 'unproven', 'doubt', 'left-out'];
 const unspecified = new Set(['0.0.0.0', '::', '*']);
 
 /** How this node stands to the other one, and what the running agent says. */
@@ -142,18 +142,18 @@ export const pairChecks: Check[] = [
     id: 'unproven',
     run({ status }) {
       if (!status) return [];
-      const { unproven } = status.replication;
-      if (unproven.length === 0) return [pass('unproven', 'no directory is in doubt')];
-      const evidence = unproven
+      const { doubts, doubtCount } = status.replication;
+      if (doubts.length === 0) return [pass('unproven', 'nothing is in doubt')];
+      const evidence = doubts
         .slice(0, 5)
         .map(({ root, path, reason }) => `${root}:${displayPath(path)} (${reason})`)
         .join(', ');
       return [
         warn(
           'unproven',
-          `${unproven.length} directories may differ on the standby`,
+          `${doubtCount} places may differ on the standby`,
           evidence,
-          'it settles by itself; if it does not, mend the reason and run `mailtwin verify`',
+          'mend the reason; each place is tried again by itself, with pauses of up to an hour',
         ),
       ];
     },
@@ -163,16 +163,35 @@ export const pairChecks: Check[] = [
     run({ status }) {
       const held = status?.replication.held;
       if (!held) return [];
+      return [fail('held', 'replication stands still', `${held.code}: ${held.detail}`, 'see `mailtwin status`')];
+    },
+  },
+  {
+    id: 'held-places',
+    run({ status }) {
+      const places = status?.replication.heldPlaces ?? [];
+      const [first] = places;
+      if (!first) return [];
+      const shown = places
+        .slice(0, 5)
+        .map(({ root, path, code, detail }) => `${path === '' ? root : `${root}/${path}`}: ${code}: ${detail}`);
       return [
         fail(
-          'held',
-          'replication stands still',
-          `${held.code}: ${held.detail}`,
-          held.code === 'mass-delete'
-            ? 'if the deletion was meant, `mailtwin allow-delete`; if not, find out what deleted'
-            : 'see `mailtwin status`',
+          'held-places',
+          `${places.length} ${places.length === 1 ? 'place is' : 'places are'} held on the standby`,
+          shown.join('; '),
+          first.remedy,
         ),
       ];
+    },
+  },
+  {
+    id: 'file-systems',
+    run({ status }) {
+      if (!status?.peer.connected) return [];
+      const { fileSystems } = status;
+      if (fileSystems.length === 0) return [pass('file-systems', 'the standby can keep all that the primary has')];
+      return fileSystems.map(({ code, text, remedy }) => warn('file-systems', text, code, remedy));
     },
   },
   {
@@ -183,6 +202,15 @@ export const pairChecks: Check[] = [
       if (!last) return [warn('verify', 'it was never verified that both nodes hold the same', '', 'run `mailtwin verify`')];
       const days = (probe.wallMs() - Date.parse(last.at)) / dayMs;
       const evidence = `${last.result}, ${last.differences} differences, ${last.at}`;
+      if (last.result === 'incomplete')
+        return [
+          warn(
+            'verify',
+            `the last verification found no difference, except ${last.leftOut} places that are left out or held`,
+            evidence,
+            'see the findings `left-out`, or `mailtwin status` on the primary, which names them',
+          ),
+        ];
       if (last.result !== 'clean')
         return [
           fail(

@@ -1,8 +1,12 @@
 import type { GatedUnit, LevelReading } from '../../../protocol/control.ts';
+import type { CertificateStatus } from '../../../protocol/certificate.ts';
+import type { QueueReading } from '../../../protocol/queue.ts';
+import type { QueueConfig } from '../../config/takeover-sections/services.ts';
 import type { SegmentProof } from '../../../protocol/nics.ts';
-import type { Mount } from './mounts.ts';
+import type { Mount } from '../../platform/mounts.ts';
 import type { Config } from '../../config/config.ts';
 import type { BytePath } from '../../platform/files.ts';
+import type { UnitFault } from '../../services/judge-units.ts';
 import type { CheckResult, ServicesState } from '../../services/services.ts';
 
 /** What the checks look at, handed in so that tests can show them any host. Nothing here changes anything. */
@@ -19,7 +23,7 @@ export interface DoctorProbe {
   /** What `stat` says, following links; null when it is missing. */
   stat(path: BytePath): { directory: boolean; mode: number; uid: number; dev: string } | null;
   space(path: BytePath): { freeBytes: number; freeInodes: number; totalInodes: number };
-  mounts(): Promise<Mount[]>;
+  mounts(): Promise<Pick<Mount, 'at' | 'type' | 'writable'>[]>;
   /** Addresses of this host, with their device and prefix length. */
   addresses(): { device: string; address: string; length: number }[];
   /** Addresses that a name stands for; empty when it is not known. */
@@ -54,10 +58,16 @@ export interface NodeReadings {
   /** How the units of `services.units` are gated. @throws OperatorError when there are none to gate. */
   gate(): Promise<GatedUnit[]>;
   services(): Promise<ServicesState>;
+  /** What would keep the units from starting here; null when systemd does not answer. */
+  unitFaults(): Promise<UnitFault[] | null>;
   /** The mail server's own check of its configuration. */
   mailConfig(): Promise<CheckResult>;
   /** A login by `services.imap`. */
   login(): Promise<CheckResult>;
+  /** Mail that waits on this node, counted now; or why no queue is watched. */
+  queue(): Promise<{ is: 'counted'; places: QueueConfig[]; reading: QueueReading } | { is: 'none'; why: string }>;
+  /** Certificates that clients see, or would see after a takeover; null when that is not known here. */
+  certificates(): Promise<CertificateStatus[] | null>;
   /** Where what was replaced may be kept; not all of them exist. */
   historyDirs(): BytePath[];
   networkRoles(): Promise<NetworkRoleReading[]>;

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import type { DoctorFinding } from '../../../protocol/control.ts';
 import type { Config } from '../../config/config.ts';
+import { devicesOf } from './fencing-checks.ts';
 import { fail, octal, pass, quoted, warn, type Check, type Facts } from './finding.ts';
 import type { SecretFile } from './probe.ts';
 
@@ -60,7 +61,11 @@ function secretsOf({ fencing, services, metrics, notices }: Config): Secret[] {
   const secret = (key: string, path: string | null | undefined, is: Secret['is'] = 'secret') => (path ? [{ key, path, is }] : []);
   return [
     ...fencing.flatMap((level, i) =>
-      level.type === 'agent' ? Object.entries(level.secrets).flatMap(([name, path]) => secret(`fencing.${i}.secrets.${name}`, path)) : [],
+      devicesOf(level).flatMap((device) =>
+        device.type === 'agent'
+          ? Object.entries(device.secrets).flatMap(([name, path]) => secret(`fencing.${i}.secrets.${name}`, path))
+          : [],
+      ),
     ),
     ...secret('services.imap.passwordFile', services?.imap?.passwordFile),
     ...secret('metrics.auth.passwordFile', metrics?.auth?.passwordFile),

@@ -14,7 +14,7 @@ export const serviceChecks: Check[] = [
   {
     id: 'unit',
     async run(facts) {
-      const { config, probe } = facts;
+      const { config, probe, node } = facts;
       const units = config.services?.units ?? [];
       if (units.length === 0) return [];
       const read = await readUnits(probe, units);
@@ -28,7 +28,14 @@ export const serviceChecks: Check[] = [
           ),
         ];
       const troubles = read.flatMap((unit) => judgeUnit(unit));
-      return troubles.length > 0 ? troubles : [pass('unit', `the units are there: ${units.join(', ')}`)];
+      if (troubles.some(({ level }) => level === 'fail')) return troubles;
+      // What systemd would find only as it starts them, on the morning of a takeover.
+      const faults = await node.unitFaults();
+      if (faults === null) return [...troubles, pass('unit', `the units are there: ${units.join(', ')}`)];
+      troubles.push(...faults.map(({ what, evidence, remedy }) => fail('unit', what, evidence, remedy)));
+      return troubles.length > 0
+        ? troubles
+        : [pass('unit', `the units are there, and nothing was found that keeps them from starting: ${units.join(', ')}`)];
     },
   },
   {

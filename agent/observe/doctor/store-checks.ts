@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import type { DoctorFinding } from '../../../protocol/control.ts';
 import type { Config } from '../../config/config.ts';
+import { doveconfFile } from '../../platform/doveconf.ts';
 import { displayPath } from '../../platform/files.ts';
 import { dovecotFacts, isWithin, type MailPlace } from './dovecot-places.ts';
 import { fail, gigabytes, pass, quoted, warn, type Check, type Facts } from './finding.ts';
@@ -52,6 +53,27 @@ export const storeChecks: Check[] = [
       return troubles.length > 0 || places.length === 0
         ? troubles
         : [pass('mail-places', 'what Dovecot keeps for its users lies in the roots')];
+    },
+  },
+  {
+    id: 'full-text',
+    async run(facts) {
+      const read = await readDovecot(facts);
+      if (read === null || read.fullText.length === 0) return [];
+      const again = "after a takeover its indexes are made anew: doveadm fts rescan -A, then doveadm index -A -q '*'";
+      const evidence = `${read.command}: mail_plugins has ${read.fullText.join(', ')}`;
+      const open = facts.config.roots.flatMap(({ name, format, exclude }) =>
+        format === 'maildir' && read.fullText.some((plugin) => isCopied(plugin, exclude)) ? [name] : [],
+      );
+      if (open.length === 0) return [pass('full-text', `full-text indexes are left out of the copy; ${again}`, evidence)];
+      return [
+        warn(
+          'full-text',
+          `full-text indexes are copied with root ${open.join(', ')}: they change while they are copied, and are damaged after a takeover`,
+          evidence,
+          `name their directories in \`exclude\` of the root on both nodes (xapian-indexes/, fts-flatcurve/, lucene-indexes/); ${again}`,
+        ),
+      ];
     },
   },
   {
@@ -146,19 +168,33 @@ async function judgeOwners({ config, probe }: Facts): Promise<DoctorFinding[]> {
   ];
 }
 
+const fullTextDirs: Record<string, string> = {
+  fts_xapian: 'xapian-indexes',
+  fts_flatcurve: 'fts-flatcurve',
+  fts_lucene: 'lucene-indexes',
+};
+
+function isCopied(plugin: string, exclude: readonly string[]): boolean {
+  const dir = fullTextDirs[plugin];
+  return dir !== undefined && !exclude.some((pattern) => pattern.replaceAll('/', '') === dir);
+}
+
 /** Which Dovecot is meant is certain only where the configuration names it. */
 async function readDovecot({ config, probe }: Facts): Promise<(ReturnType<typeof dovecotFacts> & { command: string }) | null> {
-  const { services } = config;
-  const [program = '', ...args] = services?.configCheck ?? [];
-  const at = /(^|\/)(doveconf|dovecot|doveadm)$/.test(program) ? args.indexOf('-c') : -1;
-  const file = at < 0 ? undefined : args[at + 1];
-  if (file === undefined && !services?.units.some((unit) => /^dovecot\.(service|socket)$/.test(unit))) return null;
-  const call = ['-n', ...(file === undefined ? [] : ['-c', file])];
+  const file = config.services && doveconfFile(config.services);
+  if (!file) return null;
+  const call = ['-n', ...file];
   const shown = await probe.run('doveconf', call);
   return shown?.exitCode === 0 ? { ...dovecotFacts(shown.out), command: `doveconf ${call.map(quoted).join(' ')}` } : null;
 }
 
-const meant = { mail: 'the mail', control: 'the UIDs (control files)', index: 'the indexes', sieve: 'the filters of users (Sieve)' };
+const meant = {
+  mail: 'the mail',
+  control: 'the UIDs (control files)',
+  index: 'the indexes',
+  sieve: 'the filters of users (Sieve)',
+  attributes: 'the attributes of mailboxes (METADATA)',
+};
 
 function judgePlace(place: MailPlace, command: string, config: Config): DoctorFinding[] {
   const { what, driver, prefix, setting } = place;
@@ -170,7 +206,7 @@ function judgePlace(place: MailPlace, command: string, config: Config): DoctorFi
   const evidence = `${command}: ${setting} leads to ${prefix}`;
   if (!isIn) {
     const dir = place.isWhole || prefix.endsWith('/') ? prefix.replace(/\/+$/, '') : dirname(prefix);
-    const remedy = `name the directory as a root on both nodes: { name: ${what}, path: ${dir}, format: ${what === 'sieve' ? 'plain' : 'maildir'} }`;
+    const remedy = `name the directory as a root on both nodes: { name: ${what}, path: ${dir}, format: ${what === 'sieve' || what === 'attributes' ? 'plain' : 'maildir'} }`;
     const summary = `${meant[what]} lie outside of the roots and are not replicated`;
     // Without indexes and filters the mail is served all the same; without the UIDs every client loads all of it again.
     return [

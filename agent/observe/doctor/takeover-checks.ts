@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { DoctorFinding } from '../../../protocol/control.ts';
+import { isOtherSeries, seenWay } from '../../platform/dovecot-ways.ts';
 import { olderThan, productOf } from '../../platform/version-order.ts';
 import { fail, isGated, pass, warn, type Check, type Facts } from './finding.ts';
 
@@ -33,7 +34,7 @@ export const takeoverChecks: Check[] = [
   },
   {
     id: 'mail-server-versions',
-    run({ status }) {
+    run({ status, config }) {
       if (!status?.peer.connected) return [];
       const [own, theirs] = [status.mailServer, status.peer.mailServer];
       if (own === null && theirs === null) return [];
@@ -46,7 +47,9 @@ export const takeoverChecks: Check[] = [
             `install it on ${own === null ? 'this node' : (status.peer.node ?? 'the other node')}: apt-get install dovecot-imapd`,
           ),
         ];
-      return [compare('mail-server-versions', 'the mail server', own, theirs, status.role)];
+      return [
+        bySeenWays(own, theirs, status.role, config.roots) ?? compare('mail-server-versions', 'the mail server', own, theirs, status.role),
+      ];
     },
   },
 ];
@@ -109,6 +112,19 @@ function judgeRole(facts: Facts): DoctorFinding[] {
       ),
     ];
   return [pass('role', `this node is ${status.role}${status.active ? ' and serves' : ''}, epoch ${status.epoch}`, evidence)];
+}
+
+/** A standby whose older release was seen to serve what the newer one writes may take over; null = nothing of the kind. */
+function bySeenWays(own: string, theirs: string, role: string, roots: readonly { format: string }[]): DoctorFinding | null {
+  const [standby, primary] = role === 'primary' ? [theirs, own] : [own, theirs];
+  const way = isOtherSeries(standby, primary) && olderThan(standby, primary) ? seenWay(primary, standby) : null;
+  if (!way || !roots.some(({ format }) => format === way.format)) return null;
+  return warn(
+    'mail-server-versions',
+    'the mail server of the standby is older than that of the primary; it was seen to serve what that one writes',
+    `here ${own}, on the other node ${theirs}; seen for ${way.format} with dovecot_storage_version ${way.storageVersions.join(' and ')}`,
+    `on the primary, doveconf dovecot_storage_version must tell ${way.storageVersions.join(' or ')}; update the standby when you need no way back`,
+  );
 }
 
 /** The standby must not be the older one: it would not read what the other one wrote. */

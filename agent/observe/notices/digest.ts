@@ -1,4 +1,5 @@
 import type { DoctorFinding, Status } from '../../../protocol/control.ts';
+import { queueText } from '../../../protocol/queue.ts';
 
 /** When the daily digest is due, and what it says. Pure: what the local calendar shows is handed in. */
 
@@ -49,7 +50,8 @@ export interface Digest {
 export function digestOf({ status, services, fence, findings, told }: DigestFacts): Digest {
   const { node, role, active, epoch, peer, replication, lastVerify, roots, warnings } = status;
   const failed = (findings ?? []).filter(({ level }) => level === 'fail');
-  const isWell = warnings.length === 0 && failed.length === 0;
+  const { verdict } = status;
+  const isWell = verdict.level === 'good' && failed.length === 0;
   const lag =
     replication.lagSeconds === null ? 'not known' : `${replication.lagSeconds.toFixed(1)} s, ${replication.lagChanges ?? 0} changes`;
   const lines = [
@@ -58,10 +60,14 @@ export function digestOf({ status, services, fence, findings, told }: DigestFact
     `stream     ${replication.phase}${replication.held ? `, HELD: ${replication.held.detail}` : ''}`,
     `lag        ${lag}`,
     `unproven   ${replication.unproven.length === 0 ? 'none' : `${replication.unproven.length} places`}`,
-    `verify     ${lastVerify ? `${lastVerify.result} at ${lastVerify.at}, ${lastVerify.differences} differences` : 'never'}`,
+    `verify     ${lastVerify ? `${lastVerify.result} at ${lastVerify.at}, ${lastVerify.differences} differences, ${lastVerify.leftOut} places left out` : 'never'}`,
     ...roots.map(
       ({ name, files, bytes, freeBytes }) =>
         `disk       ${name}: ${files} files, ${gigabytes(bytes)}, ${freeBytes === null ? 'free space not known' : `${gigabytes(freeBytes)} free`}`,
+    ),
+    ...status.queues.map((queue) => `mail queue ${queueText(queue.node, queue)}`),
+    ...status.certificates.map(
+      ({ name, endsAt, problem }) => `certificate ${name}: ${problem ?? `until ${endsAt?.slice(0, 10) ?? 'an unknown day'}`}`,
     ),
     `services   ${services ?? 'not run by the agent'}`,
     `fencing    ${fence ?? 'not configured'}`,
@@ -70,7 +76,11 @@ export function digestOf({ status, services, fence, findings, told }: DigestFact
     ...failed.flatMap(({ id, summary, evidence, remedy }) => ['', `DOCTOR ${id}: ${summary} (${evidence})`, `  what to do: ${remedy}`]),
   ];
   const problems = warnings.length + failed.length;
-  return { isWell, headline: isWell ? 'all is well' : `${problems} thing${problems === 1 ? '' : 's'} to look at`, lines };
+  return {
+    isWell,
+    headline: isWell || failed.length === 0 ? verdict.text : `${problems} thing${problems === 1 ? '' : 's'} to look at`,
+    lines,
+  };
 }
 
 function gigabytes(bytes: number): string {

@@ -63,9 +63,12 @@ export class Notifier {
     return this.#outboxes.map(({ name, waiting, lastError }) => ({ way: name, waiting, lastError }));
   }
 
-  start(onFailure: (error: unknown) => void): void {
+  /** Looks and tells until `stop`. Rejects only for a fault of mailtwin itself; it may be called again then. */
+  run(): Promise<void> {
     for (const outbox of this.#outboxes) outbox.start();
-    this.#running ??= this.#run().catch(onFailure);
+    const running = this.#run();
+    this.#running = running.catch(() => {});
+    return running;
   }
 
   async stop(): Promise<void> {

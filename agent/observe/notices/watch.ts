@@ -55,17 +55,26 @@ const diskTimes = 2;
 const notOurs = new Set(['peer']);
 const worst = new Set([
   'mass-delete',
+  'put-back',
   'no-space',
+  'state-full',
+  'state-unwritable',
+  'store-damaged',
   'root-missing',
   'root-changed',
+  'mount-missing',
+  'mount-changed',
   'stuck',
   'fenced',
   'yielded',
   'rival',
   'not-down',
+  'started-by-others',
   'activation-failed',
   'takeover-unfinished',
   'address-conflict',
+  'address-missing',
+  'address-flapping',
 ]);
 
 export function look(
@@ -134,7 +143,14 @@ function tellEvents(
     );
   if (takeover && takeover.id !== before.takeover)
     say(takeover.outcome === 'done' ? 'good' : 'bad', 'takeover', `${takeover.kind}: ${takeover.outcome}. ${takeover.summary}`);
-  if (lastVerify && lastVerify.at !== before.verifyAt && lastVerify.result !== 'clean')
+  if (lastVerify && lastVerify.at !== before.verifyAt && lastVerify.result === 'incomplete')
+    say(
+      'warn',
+      'verify',
+      `a verification found no difference, except ${lastVerify.leftOut} places that are left out or held`,
+      'see `mailtwin status` on the primary, which names them',
+    );
+  else if (lastVerify && lastVerify.at !== before.verifyAt && lastVerify.result !== 'clean')
     say(
       'bad',
       'verify',
@@ -152,6 +168,14 @@ function conditions({ status, fence, alarms }: Reading, freeBytesMin: number): M
   };
   for (const { code, text, remedy } of [...alarms, ...status.warnings])
     if (!notOurs.has(code)) add(code, worst.has(code) ? 'bad' : 'warn', text, remedy);
+  // That the copy is not complete yet is told by itself.
+  if (status.canTakeOver?.can === false && status.role === 'standby' && status.possibleLoss.complete)
+    add(
+      'cannot-take-over',
+      'bad',
+      `${status.node} could not take over now: ${status.canTakeOver.reasons.map(({ guard, text }) => `${guard}: ${text}`).join('; ')}`,
+      status.canTakeOver.reasons.map(({ remedy }) => remedy).join('; '),
+    );
   if (fence && fence.broken > 0)
     add(
       'fence-path',

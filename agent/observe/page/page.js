@@ -81,15 +81,18 @@ function graph() {
 
 function showState(s) {
   const { peer, replication: r, possibleLoss: loss, appliance } = s;
-  const lost = s.role === 'fenced' || (s.pair !== null && !peer.connected);
   const findings = freshFindings();
-  const isIll = s.warnings.length > 0 || (findings?.some(({ level }) => level === 'fail') ?? false);
-  const verdict = !isIll ? 'good' : lost || r.held !== null ? 'bad' : 'warn';
+  const hasFailed = findings?.some(({ level }) => level === 'fail') ?? false;
+  const isIll = s.warnings.length > 0 || hasFailed;
+  const isWell = s.verdict.level === 'good';
+  const isReady = s.canTakeOver === null ? isWell : s.canTakeOver.can;
+  const percent = s.verdict.percent === null ? '' : ` (${number(s.verdict.percent)} %)`;
   say(
-    verdict,
-    `${w(verdict === 'good' ? 'well' : lost && s.role !== 'fenced' ? 'lostPeer' : 'look')} – ${w(s.active ? 'serves' : 'passive')}`,
+    isWell && hasFailed ? 'warn' : s.verdict.level,
+    `${w(`is-${isWell && hasFailed ? 'attention' : s.verdict.code}`)}${percent} – ${w(s.active ? 'serves' : isReady ? 'passive' : 'passiveNotReady')}`,
   );
   const cards = [
+    ...takeOverCards(s),
     card(w('todo'), s.warnings.length === 0 ? el('p', w(isIll ? 'seeDoctor' : 'nothingToDo')) : list(s.warnings), 'wide'),
     doctorCard(findings),
     card(
@@ -120,6 +123,7 @@ function showState(s) {
         [w('lag'), seconds(r.lagSeconds)],
         [w('waiting'), r.lagChanges === null ? w('unknown') : `${number(r.lagChanges)}, ${size(r.lagBytes)}`],
         [w('loss'), lossText(loss)],
+        ...s.queues.map((queue) => [`${w('queueOf')} ${queue.node}`, queueText(queue), queue.messages === 0 ? '' : 'warn']),
         ...(r.fill
           ? [[w('fill'), `${number(r.fill.filesDone)} / ${r.fill.filesTotal === null ? '?' : number(r.fill.filesTotal)} ${w('files')}`]]
           : []),
@@ -134,6 +138,30 @@ function showState(s) {
         el(
           'ul',
           r.unproven.slice(0, 50).map(({ root, path, reason }) => el('li', `${root} ${path}: ${reason}`)),
+        ),
+        'wide',
+      ),
+    );
+  if (r.lagging.length > 0)
+    cards.push(
+      card(
+        `${w('lagging')} (${number(r.laggingCount)})`,
+        el(
+          'ul',
+          r.lagging.slice(0, 50).map(({ root, path, seconds: age, reason }) => el('li', `${root}/${path}, ${seconds(age)}: ${reason}`)),
+        ),
+        'wide',
+      ),
+    );
+  if (s.leftOut.length > 0)
+    cards.push(
+      card(
+        w('leftOut'),
+        el(
+          'ul',
+          s.leftOut.map(({ text, count, unexpected, examples }) =>
+            el('li', el('span', `${number(count)} × ${text}: ${examples.join(', ')}`, unexpected > 0 ? 'warn' : 'dim')),
+          ),
         ),
         'wide',
       ),
@@ -155,7 +183,7 @@ function showState(s) {
             [
               time(s.lastVerify.at),
               `${w(s.lastVerify.result)}${s.lastVerify.deep ? `, ${w('deep')}` : ''}`,
-              s.lastVerify.result === 'clean' ? 'good' : 'bad',
+              { clean: 'good', incomplete: 'warn' }[s.lastVerify.result] ?? 'bad',
             ],
           ])
         : el('p', w('never')),
@@ -195,6 +223,26 @@ function doctorCard(findings) {
   return card(w('doctor'), [el('ul', items, 'findings'), about], 'wide');
 }
 
+/** The one answer to whether this node can take over, and the way when the primary is lost. */
+function takeOverCards({ role, canTakeOver, peer }) {
+  if (canTakeOver === null) return [];
+  const { can, reasons, at } = canTakeOver;
+  const answer = el('p', [el('strong', w(can ? 'canTakeOver' : 'cannotTakeOver'), can ? 'good' : 'bad'), ' ', el('span', time(at), 'dim')]);
+  const lines = reasons.map(({ guard, text, evidence, remedy }) =>
+    el('li', [
+      el('p', [text, ' ', el('span', guard, 'dim')]),
+      ...(evidence === '' ? [] : [el('p', `${w('evidence')}: ${evidence}`, 'dim')]),
+      ...(remedy === '' ? [] : [el('p', [`${w('next')}: `, el('span', remedy, 'remedy')])]),
+    ]),
+  );
+  const content = [answer, ...(lines.length === 0 ? [] : [el('ul', lines, 'findings')])];
+  if (role === 'standby' && !peer.connected) {
+    const link = Object.assign(el('a', w('checklist')), { href: 'checklist' });
+    content.push(el('p', [`${w('primaryLost')} `, link, ' · ', el('code', 'mailtwin failover --dry-run')]));
+  }
+  return [card(w('takeover'), content, 'wide')];
+}
+
 function applianceCards({ services, addresses, nics, fencing, alarms }) {
   const rows = [];
   for (const level of fencing)
@@ -205,7 +253,7 @@ function applianceCards({ services, addresses, nics, fencing, alarms }) {
     ]);
   if (services) rows.push([w('services'), w(services.state), '']);
   if (addresses) rows.push([w('addresses'), addresses.held.length === 0 ? w('none') : addresses.held.join(', '), '']);
-  const cards = rows.length === 0 ? [] : [card(w('takeover'), facts(rows))];
+  const cards = rows.length === 0 ? [] : [card(w('hardware'), facts(rows))];
   if (nics.length > 0)
     cards.push(
       card(
@@ -232,9 +280,22 @@ function list(items) {
   );
 }
 
-function lossText({ seconds: lost, changes }) {
+/** Mail in the queue of an MTA is not replicated. */
+function queueText({ messages, more, at, why }) {
+  if (messages === null) return `${w('unknown')} (${why})`;
+  return `${more ? `${w('atLeast')} ` : ''}${number(messages)} ${w('messages')}, ${w('notReplicated')} (${time(at)})`;
+}
+
+function lossText({ seconds: lost, changes, messages, bytes, mailboxes, complete }) {
   if (lost === null || changes === null) return w('unknown');
-  return changes === 0 ? w('nothing') : `${seconds(lost)}, ${number(changes)} ${w('changes')}`;
+  if (changes === 0 && complete) return messages === null ? w('unknown') : w('nothing');
+  const parts = [seconds(lost), `${number(changes)} ${w('changes')}`];
+  if (messages === null) parts.push(w('messagesUnknown'));
+  else if (messages > 0)
+    parts.push(
+      `${complete ? '' : `${w('about')} `}${number(messages)} ${w('messages')} (${number(mailboxes)} ${w('mailboxes')}, ${size(bytes)})`,
+    );
+  return parts.join(', ');
 }
 
 function showChecklist(plan) {

@@ -22,7 +22,7 @@ export function* allMarks(files: Files, roots: readonly Root[]): Generator<Mark 
   for (const { name, path, format } of roots) {
     if (format.name !== 'maildir') continue;
     try {
-      for (const mailbox of mailboxesBelow(files, path, { unreadable })) {
+      for (const mailbox of mailboxesBelow(files, path, { unreadable, excluded: format.excluded })) {
         let mark: Mark | null = null;
         try {
           const marks = mailbox.isMailbox ? marksOf(files, format, mailbox) : null;

@@ -6,20 +6,23 @@ import type { Channel } from '../../link/channel.ts';
 import { joinPath, type BytePath } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { BatchWriter } from './batch-writer.ts';
-import { Abandoned, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
+import { Abandoned, splitPath, type Making, type Outcome, type SendingParts } from './context.ts';
+import type { Deletions } from './deletions.ts';
+import { freshFirst } from './fresh-first.ts';
 import { Looker } from './look.ts';
 import { scan, type ScanItem } from './scan.ts';
 import { Sealer } from './seal.ts';
-import type { Skipped } from './skipped.ts';
+import type { LeftOut } from './left-out.ts';
+import type { Arrived } from './transfers.ts';
 
 /** A batch that is complete; `to` is null when nothing had to be sent. */
-export interface MadeBatch {
+export interface MadeBatch extends Making {
   id: number;
   to: Position | null;
   layer: Layer;
   writer: BatchWriter;
-  removed: Map<string, number>;
   changes: Change[];
+  transfers: Arrived[];
   /** Monotonic milliseconds. */
   sentAt: number;
   completesFill: boolean;
@@ -34,11 +37,13 @@ interface RunningScan {
   again: ScanItem | null;
   /** Places that could not be settled: their directories are not proven. */
   trouble: Set<BytePath>;
-  /** Places that could not even be looked at: they stay in doubt. */
-  unreadable: Set<BytePath>;
+  /** Of the doubts: those that came later than the scan's beginning are not its to end. */
+  doubtsBefore: number;
   /** Vanished paths by mailbox, for its seal. */
   gone: Map<BytePath, BytePath[]>;
   fill: boolean;
+  /** Of what was left out, to tell what is no longer there. */
+  begun: number;
 }
 
 interface Group {
@@ -50,6 +55,8 @@ interface Group {
 const noChange: Change = { id: 0, seq: 0, root: '', path: '', kind: 'path', at: 0, notBefore: 0, deferrals: 0 };
 const looksAtOnceMax = 4096;
 const sliceMs = 8;
+/** What is held for a disk, or may be held in a moment. */
+const heldRetryMs = 500;
 const busyRetryMs = 3;
 const busyRetryMsMax = 50;
 /** Where no watcher can be asked, the two names of a renamed directory are told within this time of each other. */
@@ -58,16 +65,30 @@ const renameTellMs = 100;
 const barrierMs = 10_000;
 const goneRetryMs = 20;
 const goneMax = 10_000;
+/** What lies on a disk that is missing is looked at again when that is back; until then only now and then. */
+const stoppedRetryMs = 10_000;
 /** Ops of a scan that go with a batch although live changes wait: on a busy machine there are always some. */
 const scanTurnOps = 32;
 const apartRetryMs = 20;
 const sealRoundsMax = 4;
+/** A mailbox whose large messages are on their way is woken when they arrive; this is for what nobody tells. */
+const transferRetryMs = 20;
+const transferRetryMsMax = 1000;
+const awaitedMax = 20_000;
+/** While this many large files wait for their turn, a scan finds no more of them. */
+const scanTransfersMax = 2000;
+/** A file that had to be looked at again this often is told as lagging behind. */
+const restlessLooks = 20;
 
 /** Turns open changes into one batch at a time: live changes first, then the mailboxes that they close, then scans. */
 export class BatchMaker {
-  readonly #p: PrimaryParts;
+  readonly #p: SendingParts;
+  readonly #leftOut: LeftOut;
   readonly #looker: Looker;
   readonly #sealer: Sealer;
+  readonly #deletions: Deletions;
+  /** Looked at, and not allowed to be done yet. */
+  readonly #heldBack = new WeakSet<Change>();
   readonly #scans: RunningScan[] = [];
   #generation = 0;
   #nextId = 1;
@@ -78,20 +99,37 @@ export class BatchMaker {
   /** Directories that are gone here, by root and path: the number of the last change by which all hints from before that was seen had been told. */
   readonly #gone = new Map<string, { toldAt: number | null }>();
   #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
+  /** By root and mailbox: large content that it waits for before it can be closed, and its changes. */
+  readonly #awaited = new Map<string, { paths: readonly BytePath[]; changes: readonly Change[] }>();
 
-  constructor(parts: PrimaryParts, skipped: Skipped) {
+  constructor(parts: SendingParts, leftOut: LeftOut, deletions: Deletions) {
     this.#p = parts;
-    this.#looker = new Looker(parts, skipped);
+    this.#leftOut = leftOut;
+    this.#looker = new Looker(parts, leftOut);
     this.#sealer = new Sealer(parts, this.#looker);
+    this.#deletions = deletions;
+    deletions.isOpen = (seq) => this.#scansUpTo(seq) || this.#arrivalsUpTo(seq) || parts.transfers.isOpenUpTo(seq);
+  }
+
+  /** Large content of this path has arrived, or was given up: whoever waited for it goes on. */
+  arrived(root: string, path: BytePath): void {
+    const mailbox = this.#p.roots.find(({ name }) => name === root)?.format.classify(path, 'file').mailbox;
+    for (const change of this.#awaited.get(`${root}\0${mailbox}`)?.changes ?? []) change.notBefore = 0;
   }
 
   /** Resolves when all changes made before the call have been recorded. */
   watch(barrier: (timeoutMs: number) => Promise<void>): void {
     this.#barrier = barrier;
+    this.#deletions.barrier = barrier;
   }
 
   get scanning(): boolean {
     return this.#scans.length > 0;
+  }
+
+  /** So many large files wait for their turn that scans find no more for now. */
+  get scanWaits(): boolean {
+    return this.#p.transfers.count >= scanTransfersMax;
   }
 
   get busy(): boolean {
@@ -120,6 +158,12 @@ export class BatchMaker {
     return this.#making?.id === id ? this.#making : null;
   }
 
+  /** A directory that moved cannot be renamed on the standby, where its places lie on several file systems: it goes anew. */
+  apart(root: string, from: BytePath, to: BytePath): void {
+    this.#looker.apart(root, from);
+    this.#p.changes.record(root, to, 'scan', this.#p.clock.monotonicMs());
+  }
+
   /** What the standby has at a path did not fit: it gets the whole of it. */
   sendWhole(root: string, path: BytePath): void {
     const { index, kv } = this.#p;
@@ -144,7 +188,8 @@ export class BatchMaker {
     this.#making = null;
     this.#scans.length = 0;
     for (const change of open) changes.giveBack(change);
-    for (const { removed } of batches) for (const [root, files] of removed) this.#p.guard.forgive(root, files);
+    for (const { transfers } of batches) this.#p.transfers.giveBack(transfers);
+    for (const { losses } of batches) for (const loss of losses) this.#p.guard.forgive(loss);
     const oldest = open.toSorted((a, b) => a.seq - b.seq)[0];
     for (const { root, dir, name, from } of batches.flatMap(({ writer }) => writer.places)) {
       changes.record(root, joinPath(dir, name), 'path', clock.monotonicMs(), oldest);
@@ -162,8 +207,11 @@ export class BatchMaker {
       to: null,
       layer: p.index.begin(),
       writer: new BatchWriter(channel, this.#nextId - 1, from),
-      removed: new Map(),
+      losses: [],
+      deletions: this.#deletions,
+      directories: new Set(),
       changes: [],
+      transfers: [],
       sentAt: 0,
       completesFill: false,
     };
@@ -187,9 +235,18 @@ export class BatchMaker {
 
   async #finish(making: MadeBatch, epoch: number, check: () => void): Promise<MadeBatch | null> {
     const p = this.#p;
+    // What was read counts only when every file system stood to the end: half of it may have been read below a mount point.
+    const { root, isSame } = p.fileSystemHolds.look();
+    if (root || !isSame) {
+      this.abandon();
+      p.index.drop(making.layer);
+      return null;
+    }
     for (const change of making.changes) p.changes.send(change);
     if (making.writer.ops > 0) {
-      const to = await making.writer.commit(epoch, p.changes.sentSeq);
+      const grant = await p.grants.take();
+      check();
+      const to = await making.writer.commit(epoch, p.changes.sentSeq, grant);
       check();
       making.to = to;
     }
@@ -207,7 +264,7 @@ export class BatchMaker {
     const groups = new Map<string, Group>();
     const keywords = new Set<string>();
     let stopped = false;
-    const ready = takeSome(p.changes.ready(p.clock.monotonicMs()), looksAtOnceMax);
+    const ready = freshFirst(this.#notStopped(), looksAtOnceMax);
     const first = ready.indexOf(this.#alone ?? noChange);
     if (first > 0) ready.unshift(...ready.splice(first, 1));
     this.#alone = null;
@@ -216,6 +273,7 @@ export class BatchMaker {
       for (const group of groups.values()) this.#giveBack(making, group.changes, 0);
       return true;
     };
+    if (await this.#arrivals(making, check, groups)) return endHere();
     for (const change of this.#removalsLast(ready)) {
       if (making.writer.isFull) {
         stopped = true;
@@ -254,6 +312,35 @@ export class BatchMaker {
       const age = p.clock.monotonicMs() - Math.min(...group.changes.map(({ at }) => at));
       if (stopped && age < 2 * p.restMaxMs) this.#giveBack(making, group.changes, 0);
       else await this.#close(making, group, check);
+      await this.#slice(check);
+    }
+    return false;
+  }
+
+  /** Changes that may be looked at; what lies on a disk that is missing is put off, so that it costs nothing. */
+  #notStopped(): Change[] {
+    const { changes, clock, holds } = this.#p;
+    const ready = [...changes.ready(clock.monotonicMs())];
+    if (!holds.stopped) return ready;
+    return ready.filter((change) => {
+      const isStopped = holds.stopping(change.root, change.path) !== null;
+      if (isStopped) change.notBefore = clock.monotonicMs() + stoppedRetryMs;
+      return !isStopped;
+    });
+  }
+
+  /** Uses what has gone ahead of the batch. True when the batch must end. */
+  async #arrivals(making: MadeBatch, check: () => void, groups: Map<string, Group>): Promise<boolean> {
+    const { transfers, roots } = this.#p;
+    while (!making.writer.isFull) {
+      const change = transfers.shiftReady();
+      if (!change) return false;
+      making.changes.push(change);
+      const root = roots.find(({ name }) => name === change.root);
+      if (!root) continue;
+      const outcome = await this.#looker.look(making, root, change.path);
+      check();
+      if (this.#place(making, root, change, outcome, groups)) return true;
       await this.#slice(check);
     }
     return false;
@@ -323,7 +410,17 @@ export class BatchMaker {
   /** Whether scans of what was told up to a change are still to be done. */
   #scansUpTo(seq: number): boolean {
     if (this.#scans.some(({ change }) => change.seq <= seq)) return true;
-    for (const change of this.#p.changes.waiting()) if (change.kind === 'scan' && change.seq <= seq && !this.#isGone(change)) return true;
+    // Nothing is renamed from one file system to another: a disk that is missing holds no new name.
+    for (const change of this.#p.changes.waiting())
+      if (change.kind === 'scan' && change.seq <= seq && !this.#isGone(change) && !this.#p.holds.stopping(change.root, change.path))
+        return true;
+    return false;
+  }
+
+  /** Whether something that is here, and was told of by then, still waits to be looked at. */
+  #arrivalsUpTo(seq: number): boolean {
+    for (const change of this.#p.changes.waiting())
+      if (change.kind === 'path' && change.seq <= seq && !this.#heldBack.has(change) && !this.#isGone(change)) return true;
     return false;
   }
 
@@ -336,10 +433,20 @@ export class BatchMaker {
         return false;
       case 'later':
         this.#giveBack(making, [change], now + Math.min(2000, 10 * 2 ** Math.min(change.deferrals, 8)));
-        if (++change.deferrals === 20) this.#p.unproven.add(root.name, change.path, 'would not hold still long enough to be read');
+        if (++change.deferrals >= restlessLooks) {
+          const reason = 'it would not hold still long enough to be read';
+          this.#p.lagging.failed({ root: root.name, path: change.path, sinceMs: change.at, reason }, now, 0);
+        }
         return false;
+      case 'transfer': {
+        // The change stays taken: what is told of the file from now on is a change of its own.
+        making.changes.splice(making.changes.indexOf(change), 1);
+        const stat = this.#p.files.lstat(absolute(root, change.path));
+        this.#p.transfers.add(root, change, stat, root.format.classify(change.path, 'file').immutable);
+        return false;
+      }
       case 'held':
-        this.#giveBack(making, [change], now + 1000);
+        this.#holdBack(making, change);
         return false;
       case 'alone':
         this.#giveBack(making, [change], 0);
@@ -365,15 +472,43 @@ export class BatchMaker {
     const p = this.#p;
     const now = p.clock.monotonicMs();
     const oldest = Math.min(...group.changes.map(({ at }) => at));
+    const key = `${group.root.name}\0${group.mailbox}`;
     if (this.#mustWait(group.root, group.mailbox)) return this.#giveBack(making, group.changes, now + apartRetryMs);
+    if (this.#awaited.get(key)?.paths.some((path) => p.transfers.isUnderWay(group.root.name, path)))
+      return this.#awaitTransfers(making, group, this.#awaited.get(key)?.paths ?? []);
+    this.#awaited.delete(key);
     const gone = group.changes.map(({ path }) => path).filter((path) => splitPath(path).dir !== group.mailbox);
     const outcome = await this.#seal(making, group.root, group.mailbox, gone, now - oldest > p.restMaxMs, check);
-    if (outcome === 'sealed') return;
+    // A file that cannot be read is tried again by its doubt, and compares the mailbox then.
+    if (outcome === 'sealed' || outcome === 'doubt') return;
+    if (outcome === 'held') {
+      for (const change of group.changes) this.#holdBack(making, change);
+      return;
+    }
+    if (typeof outcome === 'object') return this.#awaitTransfers(making, group, outcome.awaited);
     for (const change of group.changes) change.deferrals++;
-    const wait = outcome === 'held' ? 1000 : Math.min(busyRetryMsMax, busyRetryMs * (group.changes[0]?.deferrals ?? 1));
+    const wait = Math.min(busyRetryMsMax, busyRetryMs * (group.changes[0]?.deferrals ?? 1));
     this.#giveBack(making, group.changes, p.clock.monotonicMs() + wait);
   }
 
+  /** A change that may not be done now: set aside with a held deletion, or tried again soon. */
+  #holdBack(making: MadeBatch, change: Change): void {
+    this.#heldBack.add(change);
+    if (!this.#deletions.absorb(change)) return this.#giveBack(making, [change], this.#p.clock.monotonicMs() + heldRetryMs);
+    const at = making.changes.indexOf(change);
+    if (at >= 0) making.changes.splice(at, 1);
+  }
+
+  /** Puts off closing a mailbox until large content that it needs has arrived; nothing of it is read before. */
+  #awaitTransfers(making: MadeBatch, group: Group, paths: readonly BytePath[]): void {
+    for (const change of group.changes) change.deferrals++;
+    const waitMs = Math.min(transferRetryMsMax, transferRetryMs * 2 ** Math.min(group.changes[0]?.deferrals ?? 0, 10));
+    this.#giveBack(making, group.changes, this.#p.clock.monotonicMs() + waitMs);
+    if (this.#awaited.size >= awaitedMax) this.#awaited.clear();
+    this.#awaited.set(`${group.root.name}\0${group.mailbox}`, { paths, changes: group.changes });
+  }
+
+  /** `awaited`: large content that has to arrive first. */
   async #seal(
     making: MadeBatch,
     root: Root,
@@ -381,16 +516,22 @@ export class BatchMaker {
     gone: readonly BytePath[],
     force: boolean,
     check: () => void,
-  ): Promise<'sealed' | 'busy' | 'held'> {
+  ): Promise<'sealed' | 'busy' | 'held' | 'doubt' | { awaited: BytePath[] }> {
     for (let round = 0; round < sealRoundsMax && !making.writer.endsHere; round++) {
       const outcome = await this.#sealer.seal(making, root, mailbox, gone, force);
       check();
+      if (outcome.kind === 'transfer') return { awaited: outcome.paths };
       if (outcome.kind !== 'first') return outcome.kind;
+      const awaited: BytePath[] = [];
       for (const path of outcome.paths) {
-        await this.#looker.look(making, root, path);
+        const looked = await this.#looker.look(making, root, path);
         check();
+        if (looked === 'transfer') awaited.push(path);
         await this.#slice(check);
       }
+      for (const path of awaited)
+        if (!this.#p.transfers.isUnderWay(root.name, path)) this.#p.changes.record(root.name, path, 'path', this.#p.clock.monotonicMs());
+      if (awaited.length > 0) return { awaited };
     }
     return 'busy';
   }
@@ -413,17 +554,30 @@ export class BatchMaker {
         wallMs: () => this.#p.clock.wallMs(),
         relived: this.#p.relived,
         thorough: change.deferrals < 0,
+        unread: this.#p.unproven.dirsWithUnread(root.name),
+        wasLeftOut: (name, path) => this.#leftOut.isHeld(name, path),
+        stops: (path) => this.#p.holds.stopping(root.name, path) !== null,
       },
       root,
       change.path,
     );
-    this.#scans.push({ change, root, items, again: null, trouble: new Set(), unreadable: new Set(), gone: new Map(), fill });
+    this.#scans.push({
+      change,
+      root,
+      items,
+      again: null,
+      trouble: new Set(),
+      doubtsBefore: this.#p.unproven.mark(),
+      gone: new Map(),
+      fill,
+      begun: this.#leftOut.beginScan(),
+    });
   }
 
   async #runScans(making: MadeBatch, check: () => void): Promise<void> {
     const p = this.#p;
     const opsBefore = making.writer.ops;
-    while (!making.writer.isFull) {
+    while (!making.writer.isFull && !this.scanWaits) {
       const running = this.#scans[0];
       if (!running) return;
       let item = running.again;
@@ -453,7 +607,6 @@ export class BatchMaker {
     if ('unreadable' in item) {
       p.unproven.add(root.name, item.unreadable, item.reason);
       trouble.add(item.unreadable);
-      running.unreadable.add(item.unreadable);
     } else if ('proven' in item) {
       const at = p.index.at(root.name, item.proven);
       if (at?.entry.kind === 'dir' && at.entry.mtimeNs !== item.mtimeNs && ![...trouble].some((path) => path.startsWith(item.proven))) {
@@ -482,8 +635,8 @@ export class BatchMaker {
         running.gone.set(mailbox, [...(running.gone.get(mailbox) ?? []), item.look]);
       } else if (outcome !== 'done') {
         trouble.add(item.look);
-        if (outcome === 'unreadable') running.unreadable.add(item.look);
-        else p.changes.record(root.name, item.look, 'path', p.clock.monotonicMs(), running.change);
+        if (outcome !== 'unreadable' && (outcome !== 'held' || !this.#deletions.absorbPart(running.change, item.look)))
+          p.changes.record(root.name, item.look, 'path', p.clock.monotonicMs(), running.change);
       }
     }
     return false;
@@ -501,6 +654,8 @@ export class BatchMaker {
     const outcome = this.#mustWait(running.root, mailbox) ? 'busy' : await this.#seal(making, running.root, mailbox, gone, false, check);
     if (outcome === 'sealed') return;
     running.trouble.add(mailbox);
+    if (outcome === 'doubt') return;
+    if (outcome === 'held' && this.#deletions.absorbPart(running.change, joinPath(mailbox, 'cur/x'))) return;
     for (const path of [...gone, ...this.#sealer.files(running.root, mailbox)])
       this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs(), running.change);
   }
@@ -513,8 +668,18 @@ export class BatchMaker {
     this.#scans.shift();
     making.changes.push(running.change);
     // What was put off is recorded as a change of its own and waited for; it is no longer a matter of lost hints.
-    this.#p.unproven.proveBelow(running.root.name, running.change.path, running.unreadable);
+    this.#p.unproven.proveBelow(running.root.name, running.change.path, running.doubtsBefore);
+    this.#leftOut.endScan(running.begun, running.root.name, running.change.path, (path) => this.#isThere(running.root, path));
     if (running.fill && !this.#scans.some(({ fill }) => fill)) making.completesFill = true;
+  }
+
+  /** Directories that cannot have changed are not scanned: what is left out in them is looked for by name. */
+  #isThere(root: Root, path: BytePath): boolean {
+    try {
+      return this.#p.files.lstat(absolute(root, path)) !== null;
+    } catch {
+      return true;
+    }
   }
 
   #giveBack(making: MadeBatch, changes: readonly Change[], notBefore: number): void {
@@ -533,15 +698,6 @@ export class BatchMaker {
     this.#lastYield = this.#p.clock.monotonicMs();
     check();
   }
-}
-
-function takeSome(changes: Iterable<Change>, most: number): Change[] {
-  const some: Change[] = [];
-  for (const change of changes) {
-    some.push(change);
-    if (some.length >= most) break;
-  }
-  return some;
 }
 
 function hasLive(changes: Iterable<Change>): boolean {

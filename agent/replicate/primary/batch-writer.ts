@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { limits } from '../../../protocol/limits.ts';
 import type { Meta, Op } from '../../../protocol/ops.ts';
-import type { Position } from '../../../protocol/position.ts';
+import { checksumOf, type Position } from '../../../protocol/position.ts';
 import type { Channel } from '../../link/channel.ts';
 import type { BytePath } from '../../platform/files.ts';
 
@@ -9,8 +9,7 @@ import type { BytePath } from '../../platform/files.ts';
 const opBytes = 200;
 
 /**
- * Sends one batch while it is being made: ops gather into frames, content of large files is streamed behind its op.
- * Nothing is sent for a batch that stays empty.
+ * Sends one batch while it is being made: ops gather into frames. Nothing is sent for a batch that stays empty.
  */
 export class BatchWriter {
   readonly id: number;
@@ -23,7 +22,7 @@ export class BatchWriter {
   #begun = false;
   readonly #digest = createHash('sha256');
   /** Place of each op, to name what a rejection means. */
-  readonly places: { root: string; dir: BytePath; name: BytePath; from?: { dir: BytePath; name: BytePath } }[] = [];
+  readonly places: { root: string; dir: BytePath; name: BytePath; from?: { dir: BytePath; name: BytePath }; removed?: true }[] = [];
   /** Content sent, in bytes. */
   bytes = 0;
   /** A whole directory moved: nothing else can build on both its names within this batch. */
@@ -56,31 +55,21 @@ export class BatchWriter {
   }
 
   /**
-   * Adds an op. `place` says where, in words of the index. Content that is not inline follows by `stream`.
+   * Adds an op. `place` says where, in words of the index.
    *
    * @throws ChannelClosed
    */
   async add(op: Op, place: { root: string; dir: BytePath; name: BytePath; from?: { dir: BytePath; name: BytePath } }): Promise<void> {
-    this.places.push(place);
+    this.places.push(op.op === 'remove' ? { ...place, removed: true } : place);
     if (op.op === 'move' && op.tree) this.endsHere = true;
     this.#digest.update(`${op.op}\0${place.root}\0${place.dir}\0${place.name}\0`, 'latin1');
     if ('content' in op) this.#digest.update(op.content);
     this.#pending.push(op);
-    const inline = 'bytes' in op && op.bytes ? op.bytes.length : 0;
+    const inline = 'bytes' in op ? op.bytes.length : 0;
     this.bytes += inline;
     this.#pendingBytes +=
       inline + opBytes + ('meta' in op && op.meta ? xattrBytes(op.meta) : 0) + ('pieces' in op ? op.pieces.length * 10 : 0);
     if (this.#pendingBytes >= limits.opsFrameBytesTarget) await this.flush();
-  }
-
-  /** Sends content of the last op. */
-  async stream(bytes: Buffer): Promise<void> {
-    await this.flush();
-    for (let at = 0; at < bytes.length; at += limits.dataFrameBytesMax) {
-      const part = bytes.subarray(at, at + limits.dataFrameBytesMax);
-      this.bytes += part.length;
-      await this.#channel.sendBulk({ type: 'data', id: this.id, bytes: part });
-    }
   }
 
   async flush(): Promise<void> {
@@ -96,16 +85,11 @@ export class BatchWriter {
     await this.#channel.sendBulk(message);
   }
 
-  /** Closes the batch; returns the position that it makes. */
-  async commit(epoch: number, seq: number): Promise<Position> {
+  /** Closes the batch; returns the position that it makes. The grant is durable by now. */
+  async commit(epoch: number, seq: number, grant: number): Promise<Position> {
     await this.flush();
-    const checksum = createHash('sha256')
-      .update(this.from.checksum)
-      .update(this.#digest.digest())
-      .update(String(seq))
-      .digest('hex')
-      .slice(0, 16);
-    const to = { epoch, seq, checksum };
+    const chain = createHash('sha256').update(this.from.checksum).update(this.#digest.digest()).update(String(seq)).digest('hex');
+    const to = { epoch, seq, checksum: checksumOf(grant, chain) };
     await this.#channel.sendBulk({ type: 'commit', id: this.id, ops: this.ops, to });
     return to;
   }

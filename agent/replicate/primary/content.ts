@@ -1,122 +1,164 @@
 import { hash } from 'node:crypto';
 import { limits } from '../../../protocol/limits.ts';
-import type { Op } from '../../../protocol/ops.ts';
-import { chooseDelta, chunkFileBytesMin } from '../../delta/choose.ts';
-import { decodeChunks, encodeChunks } from '../../delta/chunk-code.ts';
-import { ContentScan, scanFile, type ScanResult } from '../../delta/scan.ts';
+import type { Op, Place } from '../../../protocol/ops.ts';
+import { encodeChunks } from '../../delta/chunk-code.ts';
+import { ContentScan, type ScanResult } from '../../delta/scan.ts';
 import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
-import { ChannelClosed } from '../../link/channel.ts';
-import { errnoCode, joinPath, type BytePath, type FileRead, type Stat, type Xattrs } from '../../platform/files.ts';
-import { absolute, type Root } from '../root.ts';
-import { isRacy, metaOf, sameAttributes, type Making, type Outcome, type PrimaryParts } from './context.ts';
+import { errnoCode, type BytePath, type FileRead, type Stat, type Xattrs } from '../../platform/files.ts';
+import { faultOf, whyOf } from '../fault.ts';
+import { absolute } from '../root.ts';
+import { coarseNs } from '../times.ts';
+import { attributesOf, carried } from './bounds.ts';
+import { chooseContent, isSameContent, oldVersion, pathOf, sentBytes, type Choice, type FileAt } from './choose-content.ts';
+import { isRacy, metaOf, sameAttributes, type Making, type Outcome, type SendingParts } from './context.ts';
+import type { Arrived } from './transfers.ts';
 
-/** A file whose content has to reach the standby. */
-export interface FileAt {
-  root: Root;
-  dir: BytePath;
-  name: BytePath;
-  /** Number of the directory in the index. */
-  dirNumber: number;
-  /** What the standby has under this name. */
-  known: Entry | undefined;
-  /** Content never changes under one name: no tail, no patch, no chunk list. */
-  immutable: boolean;
+/** Content that is about to go, and how. */
+interface Sending {
+  at: FileAt;
+  stat: Stat;
+  xattrs: Xattrs | null;
+  scanned: ScanResult;
+  choice: Choice;
+  /** Wall clock when it was read, milliseconds. */
+  readWallMs: number;
 }
 
-const readBytes = 1024 * 1024;
-/** Content at least this long is looked for on the standby before it is sent. */
-const copyBytesMin = 16 * 1024;
+/** A patch of more pieces than this does not go inside a batch. */
+const inlinePiecesMax = 10_000;
 
 /** Reads a file, unless it was just `read`, and sends the least that makes the standby's copy the same. */
-export async function sendFile(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, read: FileRead | null): Promise<Outcome> {
-  const path = absolute(at.root, joinPath(at.dir, at.name));
+export async function sendFile(p: SendingParts, making: Making, at: FileAt, stat: Stat, read: FileRead | null): Promise<Outcome> {
+  const path = absolute(at.root, pathOf(at));
   try {
     if (read) return await sendBytes(p, making, at, read.stat, read.data, read.xattrs);
-    if (stat.size <= limits.inlineFileBytesMax) {
-      const now = p.files.readFile(path, limits.inlineFileBytesMax * 2);
-      if (!now || now.data.length !== now.stat.size) return 'later';
-      return await sendBytes(p, making, at, now.stat, now.data, now.xattrs);
-    }
-    return await sendLarge(p, making, at, path);
+    if (stat.size > limits.inlineFileBytesMax) return await sendLarge(p, making, at, stat);
+    const now = readAtRest(p, at, path);
+    if (!now) return 'later';
+    return await sendBytes(p, making, at, now.stat, now.data, now.xattrs);
   } catch (error) {
-    const code = errnoCode(error);
-    if (code === undefined || error instanceof ChannelClosed) throw error;
-    if (code === 'E2BIG' || code === 'ENOENT') return 'later';
-    p.unproven.add(at.root.name, joinPath(at.dir, at.name), `cannot be read: ${code}`);
-    return 'unreadable';
+    // It grew while it was read.
+    if (errnoCode(error) === 'E2BIG') return 'later';
+    switch (faultOf(error, 'reading')) {
+      case 'us':
+      case 'link':
+        throw error;
+      case 'gone':
+        return 'later';
+      case 'host':
+        p.log.warn({ error: whyOf(error) }, 'files cannot be read now; trying again');
+        return 'held';
+      default:
+        p.unproven.add(at.root.name, pathOf(at), `cannot be read: ${whyOf(error)}`);
+        return 'unreadable';
+    }
   }
+}
+
+/**
+ * A small file as it was at one moment: nobody changed it while it was read, as far as its times can tell; where a change may
+ * hide behind them, it was the same twice. Null when it would not hold still. Messages never change under one name.
+ */
+function readAtRest(p: SendingParts, at: FileAt, path: BytePath): FileRead | null {
+  const read = p.files.readFile(path, limits.inlineFileBytesMax * 2);
+  if (!read || read.data.length !== read.stat.size) return null;
+  if (at.immutable) return read;
+  const { stat } = read;
+  if (isRacy(stat.mtimeNs, p.clock.wallMs())) {
+    const again = p.files.readFile(path, limits.inlineFileBytesMax * 2);
+    return again?.stat.ino === stat.ino && again.data.equals(read.data) ? read : null;
+  }
+  const now = p.files.lstat(path);
+  return now?.ino === stat.ino && now.size === stat.size && now.mtimeNs === stat.mtimeNs && now.ctimeNs === stat.ctimeNs ? read : null;
 }
 
 /** Sends content that is in memory, as read from a file with this stat; its attributes are looked up when they are not given. */
 export async function sendBytes(
-  p: PrimaryParts,
+  p: SendingParts,
   making: Making,
   at: FileAt,
   stat: Stat,
   data: Buffer,
-  xattrs = xattrsAt(p, at),
+  found?: Xattrs | null,
 ): Promise<Outcome> {
+  const path = pathOf(at);
+  const xattrs = found === undefined ? attributesOf(p, at.root, path, stat) : carried(p, at.root, path, stat, found);
   const scanned = at.immutable ? plainScan(data) : scanBytes(p, at, data);
-  const op = chooseOp(p, making, at, stat, xattrs, scanned, (offset, length) => p.hash.of(data.subarray(offset, offset + length)));
-  if (op.op === 'put') op.bytes = data;
-  const literals =
-    op.op === 'patch' ? Buffer.concat(op.literals.map(({ offset, length }) => data.subarray(offset, offset + length))) : data;
-  if (op.op === 'patch') op.bytes = literals;
-  const streamed = 'bytes' in op && op.bytes && op.bytes.length > limits.inlineFileBytesMax;
-  if (streamed) delete op.bytes;
-  await emit(p, making, at, stat, op, scanned);
-  if (streamed) await making.writer.stream(literals);
-  return 'done';
-}
-
-async function sendLarge(p: PrimaryParts, making: Making, at: FileAt, path: BytePath): Promise<Outcome> {
-  const fd = p.files.openRead(path);
-  if (fd === null) return 'later';
-  try {
-    // What is appended while this file is read comes with its next change; what is here now is whole.
-    const stat = p.files.fstat(fd);
-    if (stat.size > limits.fileBytesMax) {
-      p.unproven.add(at.root.name, joinPath(at.dir, at.name), 'is larger than any file that is replicated');
-      return 'unreadable';
-    }
-    const read = (offset: number, length: number) => readRange(p, fd, offset, Math.max(0, Math.min(length, stat.size - offset)));
-    const scanned = await scanFile(read, stat.size, at.immutable ? null : oldVersion(p, at), p.hash, () => p.clock.yield());
-    if (scanned.size !== stat.size) return 'later';
-    const op = chooseOp(p, making, at, stat, xattrsAt(p, at), scanned, (offset, length) => p.hash.of(read(offset, length)));
-    await emit(p, making, at, stat, op, at.immutable ? { ...scanned, chunks: null } : scanned);
-    const ranges = op.op === 'put' ? [{ offset: 0, length: stat.size }] : op.op === 'patch' ? op.literals : [];
-    for (const { offset, length } of ranges) {
-      for (let done = 0; done < length;) {
-        const bytes = read(offset + done, Math.min(limits.dataFrameBytesMax, length - done));
-        // A file that shrank while it was read cannot be made whole: the checksum will tell, and it is sent again.
-        await making.writer.stream(bytes.length === 0 ? Buffer.alloc(Math.min(limits.dataFrameBytesMax, length - done)) : bytes);
-        done += bytes.length === 0 ? Math.min(limits.dataFrameBytesMax, length - done) : bytes.length;
-      }
-    }
-    return 'done';
-  } finally {
-    p.files.close(fd);
+  const choice = chooseBytes(p, at, stat, data, scanned);
+  const sending = { at, stat, xattrs, scanned, choice, readWallMs: p.clock.wallMs() };
+  if (!mayReplace(making, sending)) return 'held';
+  if (choice.kind === 'patch') {
+    const bytes = Buffer.concat(choice.literals.map(({ offset, length }) => data.subarray(offset, offset + length)));
+    return emit(p, making, sending, { ...head(making, sending, 'patch'), base: choice.base, pieces: choice.pieces, bytes });
   }
-}
-
-function readRange(p: PrimaryParts, fd: number, offset: number, length: number): Buffer {
-  const buffer = Buffer.allocUnsafe(length);
-  let got = 0;
-  while (got < length) {
-    const n = p.files.read(fd, buffer, got, Math.min(readBytes, length - got), offset + got);
-    if (n === 0) break;
-    got += n;
+  if (choice.kind === 'copy') {
+    const from = { dir: making.writer.dir(at.root.name, choice.from.dir), name: choice.from.name };
+    return emit(p, making, sending, { ...head(making, sending, 'copy'), from });
   }
-  return buffer.subarray(0, got);
+  return emit(p, making, sending, { ...head(making, sending, 'put'), bytes: data });
 }
 
-function oldVersion(p: PrimaryParts, at: FileAt) {
-  if (at.known?.kind !== 'file' || at.known.content.length === 0) return null;
-  const stored = at.known.size >= chunkFileBytesMin ? p.index.chunksOf(at.dirNumber, at.name) : undefined;
-  return { size: at.known.size, content: at.known.content, chunks: stored ? decodeChunks(stored) : null };
+/**
+ * Whether content in memory is too much for a batch. Then it has to go ahead of it.
+ */
+export function isTooLarge(p: SendingParts, at: FileAt, stat: Stat, data: Buffer): ScannedBytes | null {
+  if (data.length <= limits.inlineFileBytesMax) return null;
+  const scanned = scanBytes(p, at, data);
+  const choice = chooseBytes(p, at, stat, data, scanned);
+  const isSmall = sentBytes(choice, data.length) <= limits.inlineFileBytesMax;
+  return isSmall && (choice.kind !== 'patch' || choice.pieces.length <= inlinePiecesMax) ? null : { scanned, choice };
 }
 
-function scanBytes(p: PrimaryParts, at: FileAt, data: Buffer): ScanResult {
+export interface ScannedBytes {
+  scanned: ScanResult;
+  choice: Choice;
+}
+
+/** Sends a large file whose content has gone ahead; `transfer` when it has not yet. */
+async function sendLarge(p: SendingParts, making: Making, at: FileAt, stat: Stat): Promise<Outcome> {
+  if (stat.size > limits.fileBytesMax) {
+    p.unproven.add(at.root.name, pathOf(at), 'is larger than any file that is replicated');
+    return 'unreadable';
+  }
+  const arrived = p.transfers.arrived(at.root.name, pathOf(at), stat);
+  if (!arrived) return 'transfer';
+  return sendArrived(p, making, at, arrived, stat);
+}
+
+/** Sends content that the standby has staged. `now` is the file as it is, whose content may be another one by now. */
+export async function sendArrived(
+  p: SendingParts,
+  making: Making,
+  at: FileAt,
+  arrived: Arrived,
+  now: Stat,
+  found?: Xattrs | null,
+): Promise<Outcome> {
+  const { content } = arrived;
+  const { scanned, readWallMs } = content;
+  const isAsRead = now.size === content.stat.size && now.mtimeNs === content.stat.mtimeNs;
+  const stat = isAsRead ? now : content.stat;
+  const path = pathOf(at);
+  const xattrs = found === undefined ? attributesOf(p, at.root, path, stat) : carried(p, at.root, path, stat, found);
+  const sending: Sending = { at, stat, xattrs, scanned, choice: content.choice, readWallMs };
+  if (isSameContent(at, sending.stat, scanned.content)) {
+    p.transfers.drop(arrived);
+    sending.choice = { kind: 'same', base: scanned.content.subarray(0, at.known?.content.length) };
+  } else if (arrived.id === null) {
+    // The standby had this content when it was read, and has it no more.
+    p.transfers.drop(arrived);
+    return 'transfer';
+  } else if (!mayReplace(making, sending)) return 'held';
+  else p.transfers.use(arrived, making);
+  if (!isAsRead) {
+    // The change that made it so may have been told under a name or at a time that this one covers.
+    p.changes.record(at.root.name, path, 'path', p.clock.monotonicMs());
+    p.transfers.follows(arrived);
+  }
+  return emit(p, making, sending, { ...head(making, sending, 'put'), transfer: arrived.id ?? 0 });
+}
+
+function scanBytes(p: SendingParts, at: FileAt, data: Buffer): ScanResult {
   const scan = new ContentScan(data.length, oldVersion(p, at), p.hash);
   scan.update(data);
   return scan.finish();
@@ -126,94 +168,47 @@ function plainScan(data: Buffer): ScanResult {
   return { size: data.length, content: hash('sha256', data, 'buffer'), chunks: null, comparable: null, keepsPrefix: false };
 }
 
-function xattrsAt(p: PrimaryParts, at: FileAt): Xattrs | null {
-  return p.files.xattrs(absolute(at.root, joinPath(at.dir, at.name)));
+function chooseBytes(p: SendingParts, at: FileAt, stat: Stat, data: Buffer, scanned: ScanResult): Choice {
+  return chooseContent(p, at, stat, scanned, (offset, length) => p.hash.of(data.subarray(offset, offset + length)));
 }
 
-type ContentOp =
-  | Extract<Op, { op: 'put' | 'copy' }>
-  | (Extract<Op, { op: 'meta' }> & { same: true })
-  | (Extract<Op, { op: 'patch' }> & { literals: { offset: number; length: number }[]; tail: boolean });
-
-function chooseOp(
-  p: PrimaryParts,
-  making: Making,
-  at: FileAt,
-  stat: Stat,
-  xattrs: Xattrs | null,
-  scanned: ScanResult,
-  idOf: (offset: number, length: number) => bigint,
-): ContentOp {
-  const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
-  const meta = metaOf(stat, xattrs);
-  const { content, size } = scanned;
-  const old = at.known?.kind === 'file' && at.known.content.length > 0 ? at.known : null;
-  // Another file of the same content: on the standby the old one may have names that are not this one's.
-  const isSameFile = old !== null && (old.ino === stat.ino || (!old.linked && stat.nlink === 1));
-  if (old && isSameFile && old.content.equals(content.subarray(0, old.content.length)))
-    return { op: 'meta', at: place, meta, base: old.content, same: true };
-  if (size >= copyBytesMin) {
-    const elsewhere = p.index.byContent(content.subarray(0, 16));
-    if (elsewhere && p.index.pathOf(elsewhere.dir).root === p.index.root(at.root.name)) {
-      const from = { dir: making.writer.dir(at.root.name, p.index.pathOf(elsewhere.dir).path), name: elsewhere.name };
-      return { op: 'copy', at: place, from, meta, size, content };
-    }
-  }
-  if (old && !at.immutable) {
-    const delta = chooseDelta(
-      {
-        oldSize: old.size,
-        newSize: size,
-        keepsPrefix: scanned.keepsPrefix,
-        oldChunks: oldVersion(p, at)?.chunks ?? null,
-        newChunks: scanned.comparable,
-      },
-      idOf,
-    );
-    if (delta.kind !== 'whole')
-      return {
-        op: 'patch',
-        at: place,
-        meta,
-        size,
-        content,
-        base: old.content,
-        pieces: delta.pieces,
-        literalBytes: delta.literalBytes,
-        literals: delta.literals,
-        tail: delta.kind === 'tail',
-      };
-  }
-  return { op: 'put', at: place, meta, size, content };
+/** What ops that bring content have in common. */
+function head<K extends 'put' | 'patch' | 'copy'>(making: Making, { at, stat, xattrs, scanned }: Sending, op: K) {
+  return { op, at: placeOf(making, at), meta: metaOf(stat, xattrs), size: scanned.size, content: scanned.content };
 }
 
-async function emit(p: PrimaryParts, making: Making, at: FileAt, stat: Stat, op: ContentOp, scanned: ScanResult): Promise<void> {
-  const xattrs = xattrsDigest(op.meta.xattrs ? new Map(op.meta.xattrs) : null);
+function placeOf(making: Making, at: FileAt): Place {
+  return { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
+}
+
+/** Whether the standby may lose what it has under this name: the guard against mass deletion counts rewrites, too. */
+function mayReplace(making: Making, { at, scanned, choice }: Sending): boolean {
+  if (choice.kind === 'same' || at.known === undefined) return true;
+  const kept = choice.kind === 'patch' ? scanned.size - choice.literalBytes : 0;
+  return making.deletions.mayReplace(making, at, { oldSize: at.known.size, kept, content: scanned.content });
+}
+
+/** Adds the op, or one for the attributes alone where the standby has the content. */
+async function emit(p: SendingParts, making: Making, sending: Sending, contentOp: Op): Promise<Outcome> {
+  const { at, stat, scanned, choice } = sending;
+  const { known } = at;
+  const xattrs = xattrsDigest(sending.xattrs);
   const entry: Entry = {
     ...entryOf(stat, scanned.content, xattrs, 0),
     size: scanned.size,
-    racy: !at.immutable && isRacy(stat.mtimeNs, p.clock.wallMs()),
+    racy: !at.immutable && isRacy(stat.mtimeNs + coarseNs(stat), sending.readWallMs),
   };
   p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
-  if (op.op !== 'meta' && scanned.chunks) p.index.setChunks(making.layer, at.dirNumber, at.name, encodeChunks(scanned.chunks));
-  p.unproven.prove(at.root.name, joinPath(at.dir, at.name));
-  const known = at.known;
+  if (choice.kind !== 'same' && scanned.chunks) p.index.setChunks(making.layer, at.dirNumber, at.name, encodeChunks(scanned.chunks));
+  const isSame = choice.kind === 'same';
+  if (!isSame) making.deletions.losses.arrived(at, scanned.content);
+  p.unproven.prove(at.root.name, pathOf(at));
   // Read again only because of a racy timestamp, and nothing was hiding behind it.
-  if (op.op === 'meta' && known && known.mtimeNs === stat.mtimeNs && sameAttributes(known, stat) && known.xattrs.equals(xattrs)) return;
-  const sent = op.op === 'put' ? scanned.size : op.op === 'patch' ? op.literalBytes : 0;
-  p.meter.sent(op.op === 'put' ? 'whole' : op.op === 'patch' && op.tail ? 'tail' : op.op, 1, sent, scanned.size - sent);
-  await making.writer.add(wireOp(op), { root: at.root.name, dir: at.dir, name: at.name });
-}
-
-/** The op without what only this file needs of it. */
-function wireOp(op: ContentOp): Op {
-  if (op.op === 'patch') {
-    const { literals: _literals, tail: _tail, ...rest } = op;
-    return rest;
-  }
-  if (op.op === 'meta') {
-    const { same: _same, ...rest } = op;
-    return rest;
-  }
-  return op;
+  if (isSame && known && known.mtimeNs === stat.mtimeNs && sameAttributes(known, stat) && known.xattrs.equals(xattrs)) return 'done';
+  const sent = sentBytes(choice, scanned.size);
+  const kind = choice.kind === 'same' ? 'meta' : choice.kind === 'patch' && choice.tail ? 'tail' : choice.kind;
+  p.meter.sent(kind, 1, sent, scanned.size - sent);
+  const op: Op = isSame ? { op: 'meta', at: placeOf(making, at), meta: metaOf(stat, sending.xattrs), base: choice.base } : contentOp;
+  await making.writer.add(op, { root: at.root.name, dir: at.dir, name: at.name });
+  return 'done';
 }

@@ -10,9 +10,16 @@ import type { BytePath, Files, Stat } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import type { Root } from '../root.ts';
+import type { FileSystems } from '../file-systems.ts';
 import type { BatchWriter } from './batch-writer.ts';
-import type { DeletionGuard } from './guard.ts';
+import type { Deletions } from './deletions.ts';
+import type { Grants } from './grants.ts';
+import type { CountedLoss, DeletionGuard } from './guard.ts';
+import type { FileSystemHolds } from './file-system-holds.ts';
+import type { HeldPlaces } from './held-places.ts';
+import type { Lagging } from './lagging.ts';
 import type { RelivedTime } from './relived-time.ts';
+import type { Arrived, Transfers } from './transfers.ts';
 import type { Unproven } from './unproven.ts';
 
 /** What every part of the primary's side works with. */
@@ -26,19 +33,34 @@ export interface PrimaryParts {
   changes: Changes;
   unproven: Unproven;
   guard: DeletionGuard;
+  holds: HeldPlaces;
+  fileSystems: FileSystems;
+  fileSystemHolds: FileSystemHolds;
   relived: RelivedTime;
+  grants: Grants;
   hash: Hash64;
   roots: readonly Root[];
   settleMs: number;
   restMaxMs: number;
 }
 
+/** What those work with who send. */
+export interface SendingParts extends PrimaryParts {
+  transfers: Transfers;
+  lagging: Lagging;
+}
+
 /** The batch that is being made. */
 export interface Making {
   writer: BatchWriter;
   layer: Layer;
-  /** Files that it removes, by root, as the guard against mass deletion has counted them. */
-  removed: Map<string, number>;
+  /** What it takes away, as the guard against mass deletion has counted it. */
+  losses: CountedLoss[];
+  deletions: Deletions;
+  /** Root and path of places whose directories above were seen to be directories, not links. */
+  directories: Set<string>;
+  /** Staged content that its ops use. */
+  transfers: Arrived[];
 }
 
 /**
@@ -46,13 +68,14 @@ export interface Making {
  *
  * - `done`: the standby will have it with this batch, or has it already
  * - `later`: it would not hold still; look again
+ * - `transfer`: its content goes ahead of the batch; looked at again when that is there
  * - `alone`: needs a batch of its own
- * - `held`: the guard against mass deletion holds it
+ * - `held`: it would take away what must stay for now
  * - `scan`: a directory that is new here; compare all below it
  * - `sealed-only`: goes with its mailbox's next seal
  * - `unreadable`: in doubt, and recorded as such
  */
-export type Outcome = 'done' | 'later' | 'alone' | 'held' | 'scan' | 'sealed-only' | 'unreadable';
+export type Outcome = 'done' | 'later' | 'transfer' | 'alone' | 'held' | 'scan' | 'sealed-only' | 'unreadable';
 
 /** A timestamp this close to now may hide a later change in the same tick of the kernel's clock (4 ms and some). */
 export const racyNs = 20_000_000n;

@@ -1,103 +1,232 @@
-/** Removals of this long ago count together with new ones: a deletion that comes in pieces is one deletion. */
-const windowMs = 10 * 60_000;
+import type { BytePath } from '../../platform/files.ts';
 
-/** Root, age of the removal in milliseconds, files. */
-export type GuardWindow = [root: string, ageMs: number, files: number][];
+/** Losses of this long ago count together with new ones: a deletion that comes in pieces is one deletion. */
+export const guardWindowMs = 10 * 60_000;
+/** Losses of one place this close together are one entry of the window. */
+const togetherMs = 1000;
+/** When the limit is reached, places that lose few files may still do so, up to this multiple of it in all. */
+const fewTogether = 1.5;
+/** Few files of one place: this share of the least number. */
+const fewShare = 0.01;
+
+const sizeEveryMs = 15_000;
+/** So few files are no mass deletion in any root. */
+const anyMin = 30;
+/** Of a root with so few files that `filesMin` would let most of it go: losses in several places, and in one alone, which a user may empty. */
+const mostOfSmall = 0.5;
+const mostInOnePlace = 0.8;
+/** So few files beside the place that loses most make no second place. */
+const besideMax = 10;
 
 export interface GuardLimits {
-  /** Share (0..1) of a root's files. */
+  /** Share (0..1) of a root's files; 1 = nothing is ever held. */
   share: number;
-  /** Fewer files than this are never held. */
+  /** Fewer files than this are held only when they are most of a small root. */
   filesMin: number;
 }
 
+/** How content is lost: its file goes, or gets another content. */
+export type LossKind = 'gone' | 'rewritten';
+
+/** Files of one place that were lost within the window. */
+interface Lost {
+  place: BytePath;
+  kind: LossKind;
+  /** Monotonic milliseconds. */
+  at: number;
+  files: number;
+}
+
+/** What a person has allowed to go: so many files at a place, until a moment. */
+interface Allowance {
+  root: string;
+  place: BytePath;
+  /** All below the place, too. */
+  deep: boolean;
+  files: number;
+  /** Monotonic milliseconds. */
+  until: number;
+}
+
+/** What was counted for one removal, to be given back when its batch is given up. */
+export interface CountedLoss {
+  root: string;
+  counted: Lost | null;
+  files: number;
+  allowance: Allowance | null;
+  allowed: number;
+}
+
+/** The numbers that tripped the guard. */
+export interface Tripped {
+  /** Lost within the window, with what is held now. */
+  files: number;
+  /** Files of the root before the window. */
+  of: number;
+  /** Most files that may go. */
+  limit: number;
+  /** Why so many: `GuardLimits.share`, `GuardLimits.filesMin`, or because the root is small. */
+  by: 'share' | 'least' | 'small' | 'small-place';
+}
+
+export type Verdict = { goes: true; loss: CountedLoss } | { goes: false; tripped: Tripped };
+
+/** What outlives a restart. Times are ages, or what is left, in milliseconds. */
+export interface GuardRecord {
+  lost: [root: string, place: BytePath, kind: LossKind, ageMs: number, files: number][];
+  allowed: [root: string, place: BytePath, deep: boolean, leftMs: number, files: number][];
+}
+
 /**
- * The guard against mass deletion: a wiped or wrong store must not wipe its copy. Pure; time in monotonic milliseconds.
+ * The guard against mass deletion: a wiped, wrong or rewritten store must not wipe its copy. It counts files whose
+ * content would be lost, by root and place (a mailbox or a directory). Pure; time in monotonic milliseconds.
  */
 export class DeletionGuard {
-  readonly #limits: GuardLimits;
-  readonly #removed = new Map<string, { at: number; files: number }[]>();
-  #held: { root: string; files: number; of: number } | null = null;
-  /** Files that a person has allowed to go. */
-  #allowance = 0;
+  readonly limits: GuardLimits;
+  readonly #lost = new Map<string, Lost[]>();
+  readonly #sizes = new Map<string, { at: number; files: number }[]>();
+  #allowances: Allowance[] = [];
 
   constructor(limits: GuardLimits) {
-    this.#limits = limits;
+    this.limits = limits;
   }
 
-  /** The removals of the window, for a restart: otherwise each start would let as much go again. Ages in milliseconds. */
-  window(now: number): GuardWindow {
-    return [...this.#removed].flatMap(([root, removed]) =>
-      removed.filter((r) => now - r.at < windowMs).map((r): GuardWindow[number] => [root, now - r.at, r.files]),
-    );
-  }
-
-  /** Takes up the window of the last run, `awayMs` after it was saved. */
-  restore(window: GuardWindow, awayMs: number, now: number): void {
-    for (const [root, ageMs, files] of window)
-      this.#removed.set(root, [...(this.#removed.get(root) ?? []), { at: now - ageMs - Math.max(0, awayMs), files }]);
-  }
-
-  /** What is held now; null when nothing is. */
-  get held(): { root: string; files: number; of: number } | null {
-    return this.#held;
-  }
-
-  /** Asks to remove files of a root that has `of` files. Counts them when it is allowed. */
-  ask(root: string, files: number, of: number, now: number): boolean {
-    if (!this.allows(root, files, of, now)) return false;
+  /**
+   * Asks whether files of a place of a root that has `of` files may be lost. Counts them when they may. While a root is filled,
+   * nobody knows how small it is.
+   */
+  ask(root: string, place: BytePath, kind: LossKind, files: number, of: number, now: number, isFilling = false): Verdict {
+    const allowance = this.#allowanceFor(root, place, now);
+    const allowed = Math.min(files, allowance?.files ?? 0);
+    const rest = files - allowed;
     const recent = this.#recent(root, now);
-    if (this.#isTooMuch(root, files, of, now)) this.#allowance -= files;
-    else {
-      const last = recent.at(-1);
-      if (last && now - last.at < 1000) last.files += files;
-      else recent.push({ at: now, files });
-    }
-    this.#removed.set(root, recent);
-    return true;
+    const before = sum(recent);
+    // The root as it was before the window's losses.
+    const ofBefore = Math.min(of + goneOf(recent), this.#sizeMin(root, now));
+    const { limit, by } = this.#limit(mostAtOnePlace(recent, place, rest), before + rest, ofBefore, isFilling);
+    if (rest > 0 && before + rest > limit && !this.#isFew(recent, place, before, rest, limit))
+      return { goes: false, tripped: { files: before + rest, of: ofBefore, limit, by } };
+    if (allowance) allowance.files -= allowed;
+    return {
+      goes: true,
+      loss: { root, counted: rest > 0 ? this.#count(root, place, kind, rest, now) : null, files: rest, allowance, allowed },
+    };
   }
 
-  /** Whether files may be removed, without counting them; when not, they are held. */
-  allows(root: string, files: number, of: number, now: number): boolean {
-    if (!this.#isTooMuch(root, files, of, now) || this.#allowance >= files) return true;
-    this.#held = { root, files: Math.max(files, this.#held?.root === root ? this.#held.files : 0), of };
-    return false;
+  /** Most files that may go. `most`: files of the place that loses most, of `all`. */
+  #limit(most: number, all: number, of: number, isFilling: boolean): Pick<Tripped, 'limit' | 'by'> {
+    const { share, filesMin } = this.limits;
+    if (share >= 1) return { limit: Infinity, by: 'share' };
+    const byShare = Math.floor(share * of);
+    const inOne = all - most <= besideMax;
+    const bySize = isFilling ? Infinity : Math.max(anyMin, Math.floor((inOne ? mostInOnePlace : mostOfSmall) * of));
+    if (byShare >= Math.min(filesMin, bySize)) return { limit: byShare, by: 'share' };
+    return filesMin <= bySize ? { limit: filesMin, by: 'least' } : { limit: bySize, by: inOne ? 'small-place' : 'small' };
+  }
+
+  /** A user who deletes a letter is not held because somebody else's folder was emptied a minute ago. */
+  #isFew(recent: readonly Lost[], place: BytePath, before: number, files: number, limit: number): boolean {
+    const here = sum(recent.filter((lost) => lost.place === place));
+    return here + files <= this.limits.filesMin * fewShare && before + files <= limit * fewTogether;
+  }
+
+  /** How many files a root has, every now and then: what arrives beside a deletion must not raise its limit. */
+  noteSize(root: string, of: number, now: number): void {
+    const sizes = (this.#sizes.get(root) ?? []).filter(({ at }) => now - at < guardWindowMs);
+    const last = sizes.at(-1);
+    if (!last || now - last.at >= sizeEveryMs) sizes.push({ at: now, files: of + goneOf(this.#recent(root, now)) });
+    this.#sizes.set(root, sizes);
+  }
+
+  #sizeMin(root: string, now: number): number {
+    return Math.min(...(this.#sizes.get(root) ?? []).filter(({ at }) => now - at < guardWindowMs).map(({ files }) => files));
+  }
+
+  #count(root: string, place: BytePath, kind: LossKind, files: number, now: number): Lost {
+    const recent = this.#recent(root, now);
+    this.#lost.set(root, recent);
+    const last = recent.at(-1);
+    if (last && last.place === place && last.kind === kind && now - last.at < togetherMs) {
+      last.files += files;
+      return last;
+    }
+    const lost = { place, kind, at: now, files };
+    recent.push(lost);
+    return lost;
   }
 
   /** What was counted was given up with its batch, and will be asked for again. */
-  forgive(root: string, files: number): void {
-    const recent = this.#removed.get(root) ?? [];
-    for (let left = files; left > 0;) {
-      const last = recent.at(-1);
-      if (!last) return;
-      const taken = Math.min(left, last.files);
-      last.files -= taken;
-      left -= taken;
-      if (last.files === 0) recent.pop();
+  forgive({ counted, files, allowance, allowed }: CountedLoss): void {
+    if (counted) counted.files = Math.max(0, counted.files - files);
+    if (allowance) allowance.files += allowed;
+  }
+
+  /** The content of a file that was counted has come back under another name: it was moved. */
+  giveBack(root: string, files: number): void {
+    for (const lost of (this.#lost.get(root) ?? []).toReversed()) {
+      const back = Math.min(files, lost.files);
+      lost.files -= back;
+      files -= back;
     }
   }
 
-  #recent(root: string, now: number): { at: number; files: number }[] {
-    return (this.#removed.get(root) ?? []).filter((r) => now - r.at < windowMs);
+  /** A person has looked and wants these files to go. */
+  allow(root: string, place: BytePath, deep: boolean, files: number, forMs: number, now: number): void {
+    this.#allowances = this.#allowances.filter((known) => known.root !== root || known.place !== place || known.deep !== deep);
+    this.#allowances.push({ root, place, deep, files, until: now + forMs });
   }
 
-  #isTooMuch(root: string, files: number, of: number, now: number): boolean {
-    const before = this.#recent(root, now).reduce((sum, r) => sum + r.files, 0);
-    // The root as it was before the window's removals.
-    return before + files > Math.max(this.#limits.filesMin, this.#limits.share * (of + before));
+  /** Files that are allowed to go and have not gone yet, by place. */
+  allowances(now: number): readonly Readonly<Allowance>[] {
+    return (this.#allowances = this.#allowances.filter(({ files, until }) => files > 0 && until > now));
   }
 
-  /** A person has looked and wants what is held to go. Returns how many files are released. */
-  allow(waitingFiles: number): number {
-    const released = this.#held ? Math.max(this.#held.files, waitingFiles) : 0;
-    this.#allowance = this.#held ? Number.MAX_SAFE_INTEGER : 0;
-    this.#held = null;
-    return released;
+  /** Where files of a root were lost within the window. */
+  places(root: string, now: number): BytePath[] {
+    return [...new Set(this.#recent(root, now).map(({ place }) => place))];
   }
 
-  /** Nothing waits any more: an allowance that was not used up ends. */
-  settle(): void {
-    this.#allowance = 0;
-    this.#held = null;
+  #allowanceFor(root: string, place: BytePath, now: number): Allowance | null {
+    const covers = (known: Allowance) =>
+      known.place === place || (known.deep && (known.place === '' || place.startsWith(`${known.place}/`)));
+    return this.#allowances.find((known) => known.root === root && known.files > 0 && known.until > now && covers(known)) ?? null;
   }
+
+  #recent(root: string, now: number): Lost[] {
+    return (this.#lost.get(root) ?? []).filter(({ at, files }) => files > 0 && now - at < guardWindowMs);
+  }
+
+  /** For a restart: otherwise each start would let as much go again. */
+  record(now: number): GuardRecord {
+    return {
+      lost: [...this.#lost.keys()].flatMap((root) =>
+        this.#recent(root, now).map(({ place, kind, at, files }): GuardRecord['lost'][number] => [root, place, kind, now - at, files]),
+      ),
+      allowed: this.allowances(now).map(({ root, place, deep, files, until }) => [root, place, deep, until - now, files]),
+    };
+  }
+
+  /** Takes up what the last run recorded, `awayMs` ago. */
+  restore({ lost, allowed }: GuardRecord, awayMs: number, now: number): void {
+    const away = Math.max(0, awayMs);
+    for (const [root, place, kind, ageMs, files] of lost)
+      this.#lost.set(root, [...(this.#lost.get(root) ?? []), { place, kind, at: now - ageMs - away, files }]);
+    for (const [root, place, deep, leftMs, files] of allowed)
+      this.#allowances.push({ root, place, deep, files, until: now + leftMs - away });
+  }
+}
+
+function sum(lost: readonly Lost[]): number {
+  return lost.reduce((files, each) => files + each.files, 0);
+}
+
+/** Files of the place that loses most, with these of one place. */
+function mostAtOnePlace(recent: readonly Lost[], place: BytePath, files: number): number {
+  const byPlace = new Map([[place, files]]);
+  for (const lost of recent) byPlace.set(lost.place, (byPlace.get(lost.place) ?? 0) + lost.files);
+  return Math.max(...byPlace.values());
+}
+
+function goneOf(lost: readonly Lost[]): number {
+  return sum(lost.filter(({ kind }) => kind === 'gone'));
 }

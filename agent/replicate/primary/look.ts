@@ -1,33 +1,49 @@
 import { createHash } from 'node:crypto';
 import { limits } from '../../../protocol/limits.ts';
-import { linkStaysInside } from '../../mailstore/links.ts';
 import type { Classified } from '../../mailstore/format.ts';
 import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { FoundEntry } from '../../journal/replica-index.ts';
 import { errnoCode, joinPath, type BytePath, type FileRead, type Files, type Stat } from '../../platform/files.ts';
+import { faultOf, whyOf } from '../fault.ts';
+import { canonicalTarget } from '../links.ts';
 import { absolute, type Root } from '../root.ts';
-import { sendFile, type FileAt } from './content.ts';
-import { isRacy, metaOf, sameAttributes, sameContent, splitPath, type Making, type Outcome, type PrimaryParts } from './context.ts';
-import { checkRoots } from './root-check.ts';
-import { tooLong } from './scan.ts';
-import type { Skipped } from './skipped.ts';
+import { coarseNs } from '../times.ts';
+import { attributesOf } from './bounds.ts';
+import type { FileAt } from './choose-content.ts';
+import { sendFile } from './content.ts';
+import { isRacy, metaOf, sameAttributes, sameContent, splitPath, type Making, type Outcome, type SendingParts } from './context.ts';
+import { leftOutTexts, type LeftOut, type LeftOutReason } from './left-out.ts';
+import { notADirectoryAbove, tooLong } from './scan.ts';
 
 const noBytes = Buffer.alloc(0);
 
+const apartMax = 1000;
+
 /** Looks at one path and sends what the standby needs to have it the same. Nothing is believed but lstat and the index. */
 export class Looker {
-  readonly #p: PrimaryParts;
-  readonly #skipped: Skipped;
+  readonly #p: SendingParts;
+  readonly #leftOut: LeftOut;
 
-  constructor(parts: PrimaryParts, skipped: Skipped) {
+  /** Directories (root and path) that the standby cannot rename. */
+  readonly #apart = new Set<string>();
+
+  constructor(parts: SendingParts, leftOut: LeftOut) {
     this.#p = parts;
-    this.#skipped = skipped;
+    this.#leftOut = leftOut;
+  }
+
+  /** The standby cannot rename this directory: when it turns up elsewhere it is made anew there, with its files one by one. */
+  apart(root: string, from: BytePath): void {
+    if (this.#apart.size >= apartMax) this.#apart.clear();
+    this.#apart.add(`${root}\0${from}`);
   }
 
   /** `sealing` allows what must otherwise wait for the mailbox to rest: removals and its index and control files. */
   async look(making: Making, root: Root, path: BytePath, sealing = false): Promise<Outcome> {
     // A directory has moved: what is in it comes with the next batch.
     if (making.writer.endsHere) return 'alone';
+    // What stands there may be what was written below a mount point whose disk is missing.
+    if (this.#p.holds.stopping(root.name, path)) return 'held';
     return this.#orTrouble(root, path, this.#look(making, root, path, sealing));
   }
 
@@ -35,11 +51,8 @@ export class Looker {
     try {
       return await looking;
     } catch (error) {
-      const code = errnoCode(error);
       // Renamed or removed between two calls, before anything of it was sent: a hint says where it is now.
-      if (code === 'ENOENT' || code === 'ENOTDIR') return 'later';
-      if (code === 'EACCES' || code === 'EPERM' || code === 'EIO') return this.#unreadable(root, path, error);
-      throw error;
+      return faultOf(error, 'reading') === 'gone' ? 'later' : this.#unreadable(root, path, error);
     }
   }
 
@@ -50,7 +63,14 @@ export class Looker {
   async lookAtNew(making: Making, root: Root, path: BytePath): Promise<Outcome> {
     const p = this.#p;
     const class_ = root.format.classify(path, 'file');
-    if (class_.immutable && !making.writer.endsHere && path.length <= limits.replicatedPathBytesMax && !p.index.at(root.name, path)) {
+    const isBlocked = p.unproven.isBlocked(root.name, path);
+    if (
+      class_.immutable &&
+      !isBlocked &&
+      !making.writer.endsHere &&
+      path.length <= limits.replicatedPathBytesMax &&
+      !p.index.at(root.name, path)
+    ) {
       const read = readSmall(p.files, absolute(root, path));
       if (read) return this.#orTrouble(root, path, this.#arrived(making, root, path, read.stat, undefined, class_, read));
     }
@@ -64,32 +84,75 @@ export class Looker {
       p.unproven.add(root.name, path, tooLong);
       return 'unreadable';
     }
+    // What lies below a place that is left out is not of this root any more; when it is again, all of it is compared.
+    const hold = p.holds.coveringAs('left-out', root.name, path);
+    if (hold && hold.path !== path) return 'done';
     let stat: Stat | null;
     try {
       stat = p.files.lstat(absolute(root, path));
+      if (stat && this.#isBehindLink(making, root, path)) return this.#behindLink(root, path);
     } catch (error) {
       return this.#unreadable(root, path, error);
     }
     const known = p.index.at(root.name, path);
     const class_ = root.format.classify(path, stat?.kind ?? known?.entry.kind ?? null);
-    if (class_.ignored) return 'done';
+    if (class_.ignored) return this.#ignored(making, root, path, stat, known);
+    // The standby cannot have it, or cannot let it go: it is tried when its time has come, and nobody waits for it.
+    if (p.unproven.isBlocked(root.name, path)) return stat === null && !known ? this.#nothing(root, path) : 'unreadable';
+    if (stat?.kind === 'other') return this.#leaveOut(making, root, path, known, 'special', null);
+    let canonical: BytePath | null = null;
+    if (stat?.kind === 'symlink') {
+      let target: BytePath;
+      try {
+        target = p.files.readlink(absolute(root, path));
+      } catch (error) {
+        return this.#unreadable(root, path, error);
+      }
+      canonical = canonicalTarget(p.files, p.roots, root, path, target);
+      if (canonical === null) return this.#leaveOut(making, root, path, known, 'link-out', target);
+      if (canonical.length > limits.replicatedPathBytesMax && canonical.startsWith('/')) {
+        p.unproven.add(root.name, path, `leads to a path that ${tooLong}`);
+        return 'unreadable';
+      }
+    }
+    if (!stat && known && this.#leftOut.isHeld(root.name, path)) return this.#leftOutIsGone(making, root, path, known);
+    if (this.#leftOut.settle(root.name, path)) p.changes.record(root.name, path, 'scan', p.clock.monotonicMs());
     if (known?.entry.linked && stat?.ino !== known.entry.ino) await this.#namesLeft(making, root, known.entry.ino, path);
     const above = !stat && known ? this.#missingAbove(root, path) : null;
     if (above !== null) {
       // With its directory: piece by piece, a mailbox's index would outlive what it names.
+      if (making.deletions.isHeldTree(root.name, above)) return 'held';
       p.changes.record(root.name, above, 'path', p.clock.monotonicMs());
       return 'later';
     }
     if (!stat) return known ? this.#gone(making, root, path, known, class_, sealing) : this.#nothing(root, path);
-    if (stat.kind === 'other') return this.#leaveOut(making, root, path, known, 'socket, fifo or device');
     if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index') && stat.kind === 'file' && !sealing)
       return 'sealed-only';
     if (known && (known.entry.kind === 'dir') !== (stat.kind === 'dir')) {
       const removed = await this.#remove(making, root, path, known);
       if (removed !== 'done') return removed;
-      return this.#arrived(making, root, path, stat, undefined, class_);
+      return this.#arrived(making, root, path, stat, undefined, class_, null, canonical);
     }
-    return this.#arrived(making, root, path, stat, known?.entry, class_);
+    return this.#arrived(making, root, path, stat, known?.entry, class_, null, canonical);
+  }
+
+  /** Whether a link stands where one of the directories above was: then the kernel shows what is not of this root. */
+  #isBehindLink(making: Making, root: Root, path: BytePath): boolean {
+    const { dir } = splitPath(path);
+    const key = `${root.name}\0${dir}`;
+    if (dir === '' || making.directories.has(key)) return false;
+    if (notADirectoryAbove(this.#p.files, root, path) !== null) return true;
+    making.directories.add(key);
+    return false;
+  }
+
+  /** The link is looked at first: what it says decides of all that the standby has below it. */
+  #behindLink(root: Root, path: BytePath): Outcome {
+    const p = this.#p;
+    const link = notADirectoryAbove(p.files, root, path);
+    if (link === null || !p.index.at(root.name, path)) return link === null ? 'later' : 'done';
+    p.changes.record(root.name, link, 'path', p.clock.monotonicMs());
+    return 'later';
   }
 
   /** The topmost directory above a path that is gone too; null when the path's own directory is there. */
@@ -103,35 +166,45 @@ export class Looker {
   /** Removes a path that is gone here from the standby. */
   async #gone(making: Making, root: Root, path: BytePath, known: FoundEntry, class_: Classified, sealing: boolean): Promise<Outcome> {
     if (class_.mailbox !== null && known.entry.kind !== 'dir' && !sealing) return 'sealed-only';
-    return this.#remove(making, root, path, known);
+    if (!this.#isReallyGone(root, path)) return 'later';
+    // A mailbox asks for all that goes with its seal at once.
+    return this.#remove(making, root, path, known, sealing && known.entry.kind !== 'dir');
   }
 
-  async #remove(making: Making, root: Root, path: BytePath, known: FoundEntry): Promise<Outcome> {
+  /**
+   * A path that is missing may have gone with its whole file system, at this very moment (I19). It is gone when it is missing
+   * between two looks that both see the file system in its place.
+   */
+  #isReallyGone(root: Root, path: BytePath): boolean {
+    const { files, fileSystems } = this.#p;
+    return fileSystems.stand(root.name, path) && files.lstat(absolute(root, path)) === null && this.#stands(root, path);
+  }
+
+  /** Whether the file systems of a path stand; if not, that is found out and said. */
+  #stands(root: Root, path: BytePath): boolean {
+    if (this.#p.fileSystems.stand(root.name, path)) return true;
+    this.#p.fileSystemHolds.look();
+    return false;
+  }
+
+  /** `asked`: the guard against mass deletion has let it go, or nothing is lost by it. */
+  async #remove(making: Making, root: Root, path: BytePath, known: FoundEntry, asked = false): Promise<Outcome> {
     const p = this.#p;
-    // What is missing may be all of the file system, unmounted at this moment.
-    if (checkRoots([root], p.files, p.kv, p.index)) return 'held';
+    if (!this.#stands(root, path) || p.holds.blocking(root.name, path, 'mass-delete')) return 'held';
     const tree = known.entry.kind === 'dir';
-    const linked = new Set<bigint>();
-    const files = tree ? this.#countFiles(known.entry.dir, linked) : 1;
-    for (const ino of linked) await this.#namesLeft(making, root, ino, path);
-    if (files > 0 && !p.guard.ask(root.name, files, p.index.totals(root.name).files, p.clock.monotonicMs())) return 'held';
-    making.removed.set(root.name, (making.removed.get(root.name) ?? 0) + files);
+    if (!asked) {
+      const linked = new Set<bigint>();
+      const lost = await making.deletions.losses.below(root, path, known, linked);
+      if (!making.deletions.mayRemove(making, root, path, known, lost)) return 'held';
+      if (tree) for (const ino of linked) await this.#namesLeft(making, root, ino, path);
+    }
     const { dir, name } = splitPath(path);
     p.index.remove(making.layer, root.name, known.dir, known.name);
     p.meter.sent('remove', 1, 0, 0);
-    p.unproven.proveBelow(root.name, path, new Set());
+    p.unproven.goesHere(root.name, path);
+    if (tree) this.#leftOut.forgetBelow(root.name, path);
     await making.writer.add({ op: 'remove', at: { dir: making.writer.dir(root.name, dir), name }, tree }, { root: root.name, dir, name });
     return 'done';
-  }
-
-  /** Files below a directory; `linked` receives those that have other names. */
-  #countFiles(dir: number, linked: Set<bigint>): number {
-    let files = 0;
-    for (const [, entry] of this.#p.index.entries(dir)) {
-      files += entry.kind === 'dir' ? this.#countFiles(entry.dir, linked) : 1;
-      if (entry.linked) linked.add(entry.ino);
-    }
-    return files;
   }
 
   /**
@@ -147,18 +220,72 @@ export class Looker {
       if (path === gone || path.startsWith(`${gone}/`)) continue;
       if (p.files.lstat(absolute(root, path))?.ino !== ino) continue;
       const outcome = await this.look(making, root, path);
-      if (outcome === 'later' || outcome === 'alone') p.changes.record(root.name, path, 'path', p.clock.monotonicMs());
+      if (outcome === 'later' || outcome === 'alone' || outcome === 'transfer')
+        p.changes.record(root.name, path, 'path', p.clock.monotonicMs());
     }
   }
 
   #nothing(root: Root, path: BytePath): Outcome {
-    this.#p.unproven.prove(root.name, path);
+    this.#p.unproven.isNowhere(root.name, path);
     return 'done';
   }
 
-  async #leaveOut(making: Making, root: Root, path: BytePath, known: FoundEntry | null, why: string): Promise<Outcome> {
-    this.#skipped.note(root.name, path, why);
-    return known ? this.#remove(making, root, path, known) : 'done';
+  /**
+   * A path that the patterns of the configuration name is left out, with all below it. What the mail server makes anew
+   * goes from the standby, too, where an older release brought it; anything else stays there until a person says otherwise.
+   */
+  async #ignored(making: Making, root: Root, path: BytePath, stat: Stat | null, known: FoundEntry | null): Promise<Outcome> {
+    const excluded = root.format.excluded?.(path, stat?.kind ?? known?.entry.kind ?? null);
+    if (!excluded || excluded.path !== path) return 'done';
+    const has = known !== null && !(known.entry.kind === 'dir' && this.#isEmpty(known.entry.dir));
+    if (!stat && !has) {
+      this.#leftOut.settle(root.name, path);
+      return 'done';
+    }
+    const mailbox = excluded.byDefault && this.#p.files.lstat(absolute(root, joinPath(path, 'cur')))?.kind === 'dir';
+    const reason = excluded.derived && !mailbox ? 'derived' : 'excluded';
+    const goes = known !== null && (reason === 'derived' || this.#leftOut.isReleased(root.name, path));
+    this.#leftOut.note({ root: root.name, path, reason, detail: excluded.pattern, kept: has && !goes, mailbox });
+    this.#p.unproven.proveBelow(root.name, path);
+    return goes ? this.#letGo(making, root, path, known) : 'done';
+  }
+
+  /** What the standby has of it stays until a person says otherwise; nothing of it is looked at meanwhile. */
+  async #leaveOut(
+    making: Making,
+    root: Root,
+    path: BytePath,
+    known: FoundEntry | null,
+    reason: LeftOutReason,
+    detail: BytePath | null,
+  ): Promise<Outcome> {
+    const place = { root: root.name, path, reason, detail };
+    const isDir = known?.entry.kind === 'dir';
+    const goes = known !== null && (this.#leftOut.isReleased(root.name, path) || (isDir && this.#isEmpty(known.entry.dir)));
+    this.#leftOut.note({ ...place, kept: known !== null && !goes });
+    if (goes) return this.#letGo(making, root, path, known);
+    if (isDir) this.#leftOut.hold(root.name, path, `a ${leftOutTexts[reason]} is here now`);
+    this.#p.unproven.proveBelow(root.name, path);
+    return 'done';
+  }
+
+  /** Removes what the standby kept of something that is left out. */
+  async #letGo(making: Making, root: Root, path: BytePath, known: FoundEntry): Promise<Outcome> {
+    this.#leftOut.letGo(root.name, path);
+    return this.#remove(making, root, path, known, true);
+  }
+
+  /** Whether a directory of the standby holds nothing but directories. */
+  #isEmpty(dir: number): boolean {
+    for (const [, entry] of this.#p.index.entries(dir)) if (entry.kind !== 'dir' || !this.#isEmpty(entry.dir)) return false;
+    return true;
+  }
+
+  /** Nothing is here where a directory was left out: perhaps it is about to come back. */
+  async #leftOutIsGone(making: Making, root: Root, path: BytePath, known: FoundEntry): Promise<Outcome> {
+    if (this.#leftOut.isReleased(root.name, path)) return this.#letGo(making, root, path, known);
+    this.#leftOut.hold(root.name, path, 'what was left out here is gone, and nothing is in its place');
+    return 'done';
   }
 
   async #arrived(
@@ -169,20 +296,22 @@ export class Looker {
     known: Entry | undefined,
     class_: Classified,
     read: FileRead | null = null,
+    canonical: BytePath | null = null,
   ): Promise<Outcome> {
     const { dir, name } = splitPath(path);
     const dirNumber = await this.#parents(making, root, dir);
     if (dirNumber === null) return 'done';
     if (dirNumber === 'alone') return 'alone';
     if (stat.kind === 'dir') return this.#dir(making, root, dir, name, dirNumber, stat, known);
-    if (stat.kind === 'symlink') return this.#symlink(making, root, dir, name, dirNumber, stat, known);
+    if (canonical !== null) return this.#symlink(making, root, dir, name, dirNumber, stat, canonical, known);
     return this.#file(making, { root, dir, name, dirNumber, known, immutable: class_.immutable }, stat, class_, read);
   }
 
   async #file(making: Making, at: FileAt, stat: Stat, class_: Classified, read: FileRead | null): Promise<Outcome> {
     const isSame = at.known && sameContent(at.known, stat) && (at.immutable || !this.#p.relived.has(stat.mtimeNs));
     if (at.known && isSame) return this.#attributes(making, at, stat, at.known);
-    if (at.known?.ino !== stat.ino) {
+    // What the standby could not make of another file's name it may be able to have on its own.
+    if (at.known?.ino !== stat.ino && !this.#p.unproven.isTrying(at.root.name, joinPath(at.dir, at.name), 'place')) {
       const elsewhere = await this.#identity(making, at, stat, class_);
       if (elsewhere) return elsewhere;
     }
@@ -260,9 +389,13 @@ export class Looker {
   ): Promise<Outcome> {
     const p = this.#p;
     const path = joinPath(dir, name);
-    const xattrs = p.files.xattrs(absolute(root, path));
+    const xattrs = attributesOf(p, root, path, stat);
     const digest = xattrsDigest(xattrs);
-    if (known && known.ino === stat.ino && sameAttributes(known, stat) && known.xattrs.equals(digest)) return 'done';
+    const isSame = known && known.ino === stat.ino && sameAttributes(known, stat) && known.xattrs.equals(digest);
+    // What it could not have may be there all the same: only its word for this very place ends the doubt, and what lies
+    // below was not looked at meanwhile.
+    const isPlaceTried = p.unproven.isTrying(root.name, path, 'place');
+    if (isSame && !isPlaceTried && !p.unproven.isTrying(root.name, path, 'attributes')) return 'done';
     const isNew = !known || known.ino !== stat.ino;
     if (!known && !onTheWay) {
       const moved = await this.#movedDir(making, root, dir, name, dirNumber, stat);
@@ -276,7 +409,7 @@ export class Looker {
       { root: root.name, dir, name },
     );
     if (isNew) await this.#mailboxParts(making, root, path);
-    return isNew ? 'scan' : 'done';
+    return isNew || isPlaceTried ? 'scan' : 'done';
   }
 
   /** A mailbox appears with its directories of messages, never in between: without them a server refuses to open it. */
@@ -298,12 +431,17 @@ export class Looker {
     const from = joinPath(fromDir, other.name);
     const path = joinPath(dir, name);
     if (path.startsWith(`${from}/`) || p.files.lstat(absolute(root, from))?.ino === stat.ino) return null;
+    if (stat.btimeNs === 0n && !this.#holdsNamesOf(root, path, other.entry.dir)) return null;
+    if (this.#apart.has(`${root.name}\0${from}`)) return null;
+    // The name that is gone may have gone with its disk.
+    if (!p.fileSystems.stand(root.name, from)) return null;
     // Messages never leave a mailbox whose index names them.
     if (root.format.classify(joinPath(from, 'x'), 'file').immutable) return null;
     if (making.writer.ops > 0) return 'alone';
-    const xattrs = p.files.xattrs(absolute(root, path));
+    const xattrs = attributesOf(p, root, path, stat);
     const entry: Entry = { ...entryOf(stat, noBytes, xattrsDigest(xattrs), other.entry.dir), mtimeNs: other.entry.mtimeNs };
     const sameMeta = sameAttributes(other.entry, stat) && other.entry.xattrs.equals(entry.xattrs);
+    this.#leftOut.forgetBelow(root.name, from);
     p.index.move(making.layer, root.name, other, { dir: dirNumber, name });
     p.index.put(making.layer, root.name, dirNumber, name, entry);
     p.meter.sent('move', 1, 0, 0);
@@ -320,6 +458,18 @@ export class Looker {
     return 'scan';
   }
 
+  /**
+   * Without birth times an inode number that is used again looks like a directory that was renamed: it counts as one when
+   * it holds the names that the standby's has. What has changed inside besides is found by the scan that follows.
+   */
+  #holdsNamesOf(root: Root, path: BytePath, known: number): boolean {
+    const here = new Set<BytePath>();
+    for (const { name, kind } of this.#p.files.readdir(absolute(root, path)) ?? [])
+      if (!root.format.classify(joinPath(path, name), kind).ignored) here.add(name);
+    const there = [...this.#p.index.entries(known)].map(([name]) => name);
+    return there.length === here.size && there.every((name) => here.has(name));
+  }
+
   async #symlink(
     making: Making,
     root: Root,
@@ -327,32 +477,18 @@ export class Looker {
     name: BytePath,
     dirNumber: number,
     stat: Stat,
+    target: BytePath,
     known: Entry | undefined,
   ): Promise<Outcome> {
     const p = this.#p;
-    const path = joinPath(dir, name);
-    let target: BytePath;
-    try {
-      target = p.files.readlink(absolute(root, path));
-    } catch (error) {
-      return this.#unreadable(root, path, error);
-    }
-    if (!linkStaysInside(path, target)) {
-      return this.#leaveOut(
-        making,
-        root,
-        path,
-        known ? { dir: dirNumber, name, entry: known } : null,
-        'symbolic link that leads out of its root',
-      );
-    }
     const entry = entryOf(stat, createHash('sha256').update(target, 'latin1').digest(), noBytes, 0);
     if (
       known &&
       known.kind === 'symlink' &&
       known.content.equals(entry.content) &&
       known.mtimeNs === entry.mtimeNs &&
-      sameAttributes(known, stat)
+      sameAttributes(known, stat) &&
+      !p.unproven.isTrying(root.name, joinPath(dir, name))
     )
       return 'done';
     p.index.put(making.layer, root.name, dirNumber, name, entry);
@@ -368,10 +504,11 @@ export class Looker {
   async #attributes(making: Making, at: FileAt, stat: Stat, known: Entry): Promise<Outcome> {
     const p = this.#p;
     const path = joinPath(at.dir, at.name);
-    const xattrs = p.files.xattrs(absolute(at.root, path));
+    const xattrs = attributesOf(p, at.root, path, stat);
     const digest = xattrsDigest(xattrs);
     p.unproven.prove(at.root.name, path);
-    const isSame = sameAttributes(known, stat) && known.xattrs.equals(digest);
+    const isTrying = p.unproven.isTrying(at.root.name, path);
+    const isSame = sameAttributes(known, stat) && known.xattrs.equals(digest) && !isTrying;
     if (isSame && known.ctimeNs === stat.ctimeNs) return 'done';
     p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entryOf(stat, known.content, digest, 0));
     if (isSame) return 'done';
@@ -399,7 +536,9 @@ export class Looker {
     if (renamed && !this.#isSameFile(at, renamed, stat)) {
       // What the standby has under the old name is not known: it gets the message anew and loses the old name at once.
       const sent = await this.#content(making, at, stat);
-      return sent === 'done' ? this.#remove(making, at.root, joinPath(p.index.pathOf(renamed.dir).path, renamed.name), renamed) : sent;
+      return sent === 'done'
+        ? this.#remove(making, at.root, joinPath(p.index.pathOf(renamed.dir).path, renamed.name), renamed, true)
+        : sent;
     }
     const other = renamed ?? (isFound ? found : null);
     if (!other || (other.dir === at.dirNumber && other.name === at.name)) return null;
@@ -409,11 +548,13 @@ export class Looker {
     // Taking a message out of another mailbox is for that mailbox's seal; until then it has two names there. And what
     // was a copy of a message in this one never takes that message's name away.
     const isCopy = class_.class === 'message' && at.root.format.baseOf(other.name) !== at.root.format.baseOf(at.name);
-    const asLink = isLink || isCopy || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
+    // A move takes the old name away, which may have gone with its disk.
+    const mayBeMissing = !isLink && !p.fileSystems.stand(at.root.name, fromPath);
+    const asLink = isLink || isCopy || mayBeMissing || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
     const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
     const from = { dir: making.writer.dir(at.root.name, fromDir), name: other.name };
     const where = { root: at.root.name, dir: at.dir, name: at.name, from: { dir: fromDir, name: other.name } };
-    const xattrs = p.files.xattrs(absolute(at.root, joinPath(at.dir, at.name)));
+    const xattrs = attributesOf(p, at.root, joinPath(at.dir, at.name), stat);
     const entry = entryOf(stat, other.entry.content, xattrsDigest(xattrs), 0);
     const sameMeta = sameAttributes(other.entry, stat) && other.entry.xattrs.equals(entry.xattrs);
     p.unproven.prove(at.root.name, joinPath(at.dir, at.name));
@@ -463,7 +604,7 @@ export class Looker {
     if (!sameContent(other.entry, stat) || other.entry.btimeNs !== stat.btimeNs) return false;
     const isMessage = at.immutable && at.root.format.baseOf(other.name) === at.root.format.baseOf(at.name);
     if (!isMessage && (relived.has(stat.mtimeNs) || relived.has(stat.btimeNs))) return this.#hasContent(at, other.entry);
-    if (stat.btimeNs !== 0n && !isRacy(stat.btimeNs, clock.wallMs())) return true;
+    if (stat.btimeNs !== 0n && !isRacy(stat.btimeNs + coarseNs(stat), clock.wallMs())) return true;
     const path = absolute(at.root, joinPath(index.pathOf(other.dir).path, other.name));
     return files.lstat(path)?.ino === stat.ino || this.#hasContent(at, other.entry);
   }
@@ -476,10 +617,20 @@ export class Looker {
   }
 
   #unreadable(root: Root, path: BytePath, error: unknown): Outcome {
-    const code = errnoCode(error);
-    if (code === undefined) throw error;
-    this.#p.unproven.add(root.name, path, `cannot be read: ${code}`);
-    return 'unreadable';
+    switch (faultOf(error, 'reading')) {
+      case 'us':
+      case 'link':
+        throw error;
+      case 'gone':
+        return 'later';
+      case 'host':
+        // Not this file's fault: all of them wait a little.
+        this.#p.log.warn({ error: whyOf(error) }, 'files cannot be read now; trying again');
+        return 'held';
+      default:
+        this.#p.unproven.add(root.name, path, `cannot be read: ${whyOf(error)}`);
+        return 'unreadable';
+    }
   }
 }
 

@@ -1,9 +1,9 @@
 import type { MessageOf } from '../../../protocol/messages.ts';
 import { createHash } from 'node:crypto';
-import { entryDigest, entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
+import { entryDigest, entryOf, unknownEntry, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { Layer } from '../../journal/layer.ts';
 import { TreeDigests } from '../../journal/tree-digest.ts';
-import { errnoCode, joinPath, type BytePath, type FileKind } from '../../platform/files.ts';
+import { errnoCode, joinPath, type BytePath } from '../../platform/files.ts';
 import { absolute } from '../root.ts';
 import type { PrimaryParts } from './context.ts';
 
@@ -17,11 +17,10 @@ export interface Disagreement {
   what: string;
 }
 
-const noBytes = Buffer.alloc(0);
 /** No directory has it: its attributes are sent again. */
 const noMode = 0xffff;
 const readBytes = 1024 * 1024;
-const kinds: readonly Exclude<FileKind, 'other'>[] = ['file', 'dir', 'symlink'];
+const kinds: readonly Entry['kind'][] = ['file', 'dir', 'symlink'];
 
 /**
  * Makes the primary's index say what the standby really has, by comparing digests from the roots down; the cost grows
@@ -63,7 +62,7 @@ export class Reconciler {
       }
       changes.record(root, path, 'scan', clock.monotonicMs());
       this.#note(root, path, 'the standby does not have this directory');
-      return this.#commit();
+      return await this.#commit();
     }
     const dir = number ?? (path === '' ? index.addRoot(this.#layer, root) : null);
     if (dir === null) return;
@@ -81,16 +80,21 @@ export class Reconciler {
         await this.#compare(root, path, dir, name, entry, there, below, descend);
       }
       for (const [name, { kind, digest }] of theirs) {
+        // What is kept there of something left out is known already; what is below it is not asked for.
+        if (this.#isLeftOut(root, joinPath(path, name))) {
+          this.#put(root, dir, name, unknownEntry(kinds[kind] ?? 'file', 0));
+          continue;
+        }
         const same = kind === 0 ? await this.#sameHere(root, joinPath(path, name), digest) : null;
         if (same) {
           this.#put(root, dir, name, same);
           continue;
         }
-        this.#put(root, dir, name, unknown(kinds[kind] ?? 'file', 0));
+        this.#put(root, dir, name, unknownEntry(kinds[kind] ?? 'file', 0));
         if (kind === 1) descend.push(joinPath(path, name));
         this.#differs(root, joinPath(path, name), 'only the standby has it');
       }
-      this.#commit();
+      await this.#commit();
       if (!page.more || last === undefined) break;
       after = last;
       page = await this.#ask(root, path, after);
@@ -115,14 +119,17 @@ export class Reconciler {
   ): Promise<void> {
     const { index } = this.#p;
     const child = joinPath(path, name);
+    if (there && this.#isLeftOut(root, child)) return;
     if (!there) {
       index.remove(this.#layer, root, dir, name);
+      // Another name of a file below may bring the directory before its turn: a look at it would then find nothing to do.
+      if (entry.kind === 'dir') this.#p.changes.record(root, child, 'scan', this.#p.clock.monotonicMs());
       return this.#differs(root, child, 'the standby does not have it');
     }
     const kind = kinds[there.kind] ?? 'file';
     if (kind !== entry.kind) {
       index.remove(this.#layer, root, dir, name);
-      this.#put(root, dir, name, unknown(kind, 0));
+      this.#put(root, dir, name, unknownEntry(kind, 0));
       if (kind === 'dir') descend.push(child);
       return this.#differs(root, child, `the standby has a ${kind} here`);
     }
@@ -137,7 +144,7 @@ export class Reconciler {
     if (there.digest.equals(await this.#digests.of(entry))) return;
     const same = kind === 'file' ? await this.#sameHere(root, child, there.digest) : null;
     if (same) return this.#put(root, dir, name, same);
-    this.#put(root, dir, name, unknown(kind, 0));
+    this.#put(root, dir, name, unknownEntry(kind, 0));
     this.#differs(root, child, 'the standby has another version');
   }
 
@@ -185,6 +192,12 @@ export class Reconciler {
     }
   }
 
+  #isLeftOut(root: string, path: BytePath): boolean {
+    if (this.#p.holds.coveringAs('left-out', root, path) !== null) return true;
+    const excluded = this.#p.roots.find(({ name }) => name === root)?.format.excluded?.(path, 'dir');
+    return excluded !== null && excluded !== undefined && !excluded.derived;
+  }
+
   #put(root: string, dir: number, name: string, entry: Entry): void {
     this.#p.index.put(this.#layer, root, dir, name, entry);
   }
@@ -199,30 +212,12 @@ export class Reconciler {
     if (this.found.length < 1000) this.found.push({ root, path, what });
   }
 
-  #commit(): void {
+  async #commit(): Promise<void> {
     const { index, kv, changes } = this.#p;
     kv.commit([...index.writesOf(this.#layer), ...changes.save()]);
     index.settle(this.#layer);
     this.#layer = index.begin();
+    // A disk that takes nothing holds the comparison, so that little waits for it.
+    await kv.flushed();
   }
-}
-
-/** An entry of which only the kind is known: whatever is here will be sent whole. */
-function unknown(kind: Exclude<FileKind, 'other'>, dir: number): Entry {
-  return {
-    kind,
-    ino: 0n,
-    btimeNs: 0n,
-    size: 0,
-    mtimeNs: 0n,
-    mode: 0,
-    uid: 0,
-    gid: 0,
-    content: noBytes,
-    xattrs: noBytes,
-    dir,
-    ctimeNs: 0n,
-    racy: false,
-    linked: false,
-  };
 }

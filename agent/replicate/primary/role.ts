@@ -1,20 +1,27 @@
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
+import { doubtsToldMax, lacks, laggingToldMax, shortfallTextMax } from '../../../protocol/shortfall.ts';
 import type { Position } from '../../../protocol/position.ts';
 import type { Hint } from '../../capture/watcher.ts';
 import type { Channel } from '../../link/channel.ts';
 import { sleep } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
-import { displayPath, errnoCode, joinPath, type BytePath } from '../../platform/files.ts';
+import { displayPath, errnoCode, joinPath, parentPath, type BytePath } from '../../platform/files.ts';
 import { audit, auditPlaces } from '../audit.ts';
 import { PeerView } from '../peer-view.ts';
-import { absolute } from '../root.ts';
+import { placeName } from '../file-systems.ts';
+import { absolute, excludesOf } from '../root.ts';
 import type { Changes } from '../../journal/changes.ts';
-import { metaKey } from '../../journal/keys.ts';
 import type { PrimaryParts } from './context.ts';
-import type { GuardWindow } from './guard.ts';
-import { acceptRoots } from './root-check.ts';
+import { countFiles, type StoreCount } from './count.ts';
+import type { ReleasedDeletion } from './deletions.ts';
+import type { HeldDeletion } from './held-deletions.ts';
+import type { HeldPlaces } from './held-places.ts';
+import { Hints } from './hints.ts';
+import { keptPlaces, type KeptPlace } from './kept.ts';
+import { LeftOut } from './left-out.ts';
+import { namedOpen } from './named-open.ts';
+import { possibleLoss, type PossibleLoss } from './possible-loss.ts';
 import { Sender } from './sender.ts';
-import { Skipped } from './skipped.ts';
 import type { Unproven } from './unproven.ts';
 
 type Hello = MessageOf<'hello'>;
@@ -49,9 +56,15 @@ export interface VerifyProgress {
   what: string;
 }
 
-const guardKey = metaKey('guard-window');
-const unprovenRetryMs = 60_000;
+/** Places in doubt that are tried again at one time. */
+const retriesMax = 500;
+/** A heartbeat names a place by this much of its path. */
+const pathToldBytesMax = 500;
 const saveEveryMs = 1000;
+const lossEveryMs = 500;
+/** How often a store is counted while it is filled, at most; never for more than one part in so many of the time. */
+const countEveryMs = 60_000;
+const countShare = 20;
 const differencesMax = 1000;
 const suspectsMax = 10_000;
 const barrierMs = 10_000;
@@ -60,30 +73,68 @@ const lagSampleMax = 2000;
 /** The primary: turns hints into changes, keeps the stream going, proves convergence. */
 export class PrimaryRole {
   readonly #p: PrimaryParts;
-  readonly skipped = new Skipped();
+  /** What is not replicated on purpose. */
+  readonly leftOut: LeftOut;
   readonly sender: Sender;
   readonly peer: PeerView;
   #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
   #onAuditing: ((message: MessageOf<'auditing'>) => void) | null = null;
   #verifying = false;
-  #lastHint: Hint | null = null;
-  #guardSaved = '[]';
+  readonly #hints: Hints;
+  /** Places that the standby has named so far in the list that it is telling. */
+  readonly #shortThere = new Set<string>();
+  #count: StoreCount | null = null;
+  #counting = false;
+  #countAgainMs = 0;
+  #countFailure: Error | null = null;
+  #loss: { at: number; value: PossibleLoss } | null = null;
+  /** The last change of the comparison with which this role began, and whether it is done. */
+  #scanHead = 0;
+  #scanned = false;
 
   constructor(parts: PrimaryParts, epoch: number, heartbeat: () => MessageOf<'heartbeat'>) {
     this.#p = parts;
-    this.sender = new Sender(parts, this.skipped, epoch);
+    this.leftOut = new LeftOut(parts);
+    this.sender = new Sender(parts, this.leftOut, epoch);
+    this.#hints = new Hints(parts, this.sender.lagging);
     this.peer = new PeerView(parts.clock, heartbeat);
-    this.#restoreGuard();
     this.sender.onOther((message) => this.#other(message));
+    this.sender.asksApplied(() => this.peer.reading?.heartbeat?.appliedMs || null);
   }
 
   get unproven(): Unproven {
     return this.#p.unproven;
   }
 
+  /** Places in doubt that the standby does not know of by itself, as a heartbeat tells them. */
+  ownDoubts(): MessageOf<'heartbeat'>['doubts'] {
+    const told: MessageOf<'heartbeat'>['doubts'] = [];
+    for (const { root, path, kind, reason, sinceMs } of this.#p.unproven.list()) {
+      if (kind === 'attributes') continue;
+      if (told.length >= doubtsToldMax) break;
+      told.push([root, path.slice(0, pathToldBytesMax), reason.slice(0, shortfallTextMax), sinceMs]);
+    }
+    return told;
+  }
+
+  /** Files that lag behind, as a heartbeat tells them. */
+  laggingTold(): Pick<MessageOf<'heartbeat'>, 'lagging' | 'laggingCount'> {
+    const nowMs = this.#p.clock.monotonicMs();
+    const all = this.sender.lagging.list(nowMs);
+    const told = all.slice(0, laggingToldMax).map(({ root, path, sinceMs, reason }): MessageOf<'heartbeat'>['lagging'][number] => {
+      return [root, path.slice(0, pathToldBytesMax), reason.slice(0, shortfallTextMax), Math.floor(nowMs - sinceMs)];
+    });
+    return { laggingCount: all.length, lagging: told };
+  }
+
+  /** Places that are held, each alone. */
+  get holds(): HeldPlaces {
+    return this.#p.holds;
+  }
+
   /** The path that was last said to have changed, for people; null before the first. */
   get lastChanged(): string | null {
-    return this.#lastHint && displayPath(joinPath(this.#lastHint.root, this.#lastHint.path));
+    return this.#hints.lastChanged;
   }
 
   get changes(): Changes {
@@ -93,25 +144,8 @@ export class PrimaryRole {
   /** Compares every root with the index in the background: what changed while nobody watched is found here. */
   start(): void {
     for (const root of this.#p.roots) this.#p.changes.record(root.name, '', 'scan', this.#p.clock.monotonicMs());
+    this.#scanHead ||= this.#p.changes.head;
     this.sender.wake();
-  }
-
-  /** Keeps what the guard against mass deletion has let go lately over a restart. Wall clock, because it outlives the process. */
-  #saveGuard(): void {
-    const { guard, clock, kv } = this.#p;
-    const window = guard.window(clock.monotonicMs());
-    const text = JSON.stringify(window.map(([root, , files]) => [root, files]));
-    if (text === this.#guardSaved) return;
-    this.#guardSaved = text;
-    kv.commit([[guardKey, Buffer.from(JSON.stringify({ atMs: clock.wallMs(), window }))]]);
-  }
-
-  #restoreGuard(): void {
-    const { guard, clock, kv } = this.#p;
-    const saved = kv.get(guardKey);
-    if (!saved) return;
-    const { atMs, window } = JSON.parse(saved.toString()) as { atMs: number; window: GuardWindow };
-    guard.restore(window, clock.wallMs() - atMs, clock.monotonicMs());
   }
 
   /** The watcher stands: `barrier` resolves when all changes made before it were given to `hints`. */
@@ -122,45 +156,17 @@ export class PrimaryRole {
 
   /** Takes hints in the order in which the watcher gives them. */
   hints(hints: readonly Hint[]): void {
-    const { changes, clock, unproven, meter, log } = this.#p;
-    const now = clock.monotonicMs();
-    meter.hints(hints.length);
-    for (const hint of hints) {
-      if (hint.kind === 'lost') {
-        unproven.add(hint.root, hint.path, hint.reason);
-        meter.rescanned('lost-hints');
-        log.warn({ root: hint.root, path: displayPath(hint.path), reason: hint.reason }, 'hints were lost; comparing again');
-      }
-      if (hint.kind === 'path') this.#lastHint = hint;
-      const isNew = changes.record(hint.root, hint.path, hint.kind === 'path' ? 'path' : 'scan', now);
-      if (!isNew && hint.kind === 'path') this.#otherName(hint.root, hint.path, now);
-    }
+    this.#hints.take(hints);
     this.sender.wake();
-  }
-
-  /**
-   * A name that nobody has looked at yet changes again. When it is one of several of a file that is known by another
-   * name, that one has changed as well; by the time of the look this name may be gone, and nothing would tell.
-   */
-  #otherName(rootName: string, path: BytePath, now: number): void {
-    const { roots, files, index, changes } = this.#p;
-    const root = roots.find(({ name }) => name === rootName);
-    if (!root || root.format.classify(path, 'file').class !== 'plain') return;
-    try {
-      const stat = files.lstat(absolute(root, path));
-      const number = stat?.kind === 'file' && stat.nlink > 1 ? index.root(rootName) : null;
-      const other = stat && number !== null ? index.byInode(number, stat.ino) : null;
-      if (other) changes.record(rootName, joinPath(index.pathOf(other.dir).path, other.name), 'path', now);
-    } catch (error) {
-      // What cannot be looked at now is looked at in its turn.
-      if (errnoCode(error) === undefined) throw error;
-    }
   }
 
   /** Background work until `signal` aborts: saves the journal, looks again at what is in doubt. */
   async run(signal: AbortSignal, rescanHours: number): Promise<void> {
+    await Promise.all([this.sender.checkNumbers(signal), this.#run(signal, rescanHours)]);
+  }
+
+  async #run(signal: AbortSignal, rescanHours: number): Promise<void> {
     const { changes, kv, clock, unproven, relived, log, meter } = this.#p;
-    let retriedAt = clock.monotonicMs();
     let rescannedAt = clock.monotonicMs();
     /** The comparison that ends with this change is the first one since no time passes twice any more. */
     let provenWith: number | null = null;
@@ -168,7 +174,10 @@ export class PrimaryRole {
       await sleep(clock, saveEveryMs, signal);
       const now = clock.monotonicMs();
       if (changes.unsavedCount > 0) kv.commit(changes.save());
-      this.#saveGuard();
+      this.#keepCount(signal);
+      this.sender.lookAtFill();
+      this.sender.deletions.save();
+      await this.sender.deletions.check();
       // Nothing tells that a file system was unmounted, least of all when no mail comes.
       this.sender.checkRoots();
       if (!relived.isOver) provenWith = null;
@@ -178,10 +187,10 @@ export class PrimaryRole {
         this.start();
         provenWith = changes.head;
       } else if (changes.durableSeq >= provenWith) relived.forget();
-      if (now - retriedAt >= unprovenRetryMs) {
-        retriedAt = now;
-        for (const { root, path } of unproven.list()) changes.record(root, path, 'scan', now);
-      }
+      const due = unproven.due(retriesMax);
+      for (const { root, path, kind, again } of due)
+        changes.record(root, again ?? path, kind === 'reading' || again !== undefined ? 'scan' : 'path', now);
+      if (due.length > 0) this.sender.wake();
       if (rescanHours > 0 && now - rescannedAt >= rescanHours * 3_600_000) {
         rescannedAt = now;
         this.#p.meter.rescanned('schedule');
@@ -196,9 +205,52 @@ export class PrimaryRole {
   }
 
   async serve(channel: Channel, hello: Hello, address: string): Promise<void> {
-    this.peer.attach(channel, hello, address);
+    this.#shortThere.clear();
     const position: Position = hello.position;
+    // Before anybody hears the other node's word: it may be what lets this one go into service.
+    this.sender.meet(position);
+    this.peer.attach(channel, hello, address);
+    channel.sendControl(excludesOf(this.#p.roots));
     await this.sender.serve(channel, position);
+  }
+
+  /** What a failure now would lose (I22); counted once a second at most. */
+  loss(): PossibleLoss {
+    const { changes, clock } = this.#p;
+    const now = clock.monotonicMs();
+    if (this.#loss && now - this.#loss.at < lossEveryMs) return this.#loss.value;
+    this.#scanned ||= !changes.isOpenBesidesHeld(this.#scanHead, namedOpen(this.#p, this.sender.lagging));
+    const { filled, phase } = this.sender;
+    const count = phase === 'comparing' ? null : this.#count;
+    const value = possibleLoss(this.#p, { filled, count, scanned: this.#scanned });
+    this.#loss = { at: now, value };
+    return value;
+  }
+
+  /** What is below the roots, while the copy is not complete and it was counted. */
+  get count(): StoreCount | null {
+    return this.#count;
+  }
+
+  /** Counts what a fill has to bring, beside everything else. */
+  #keepCount(signal: AbortSignal): void {
+    if (this.#countFailure) throw this.#countFailure;
+    const { files, clock, roots } = this.#p;
+    const began = clock.monotonicMs();
+    if (this.sender.filled) this.#count = null;
+    if (this.sender.filled || (this.#count && began < this.#countAgainMs) || this.#counting) return;
+    this.#counting = true;
+    countFiles(files, clock, roots, signal).then(
+      (count) => {
+        this.#counting = false;
+        if (!signal.aborted) this.#count = count;
+        // Mail goes on coming in meanwhile.
+        this.#countAgainMs = clock.monotonicMs() + Math.max(countEveryMs, countShare * (clock.monotonicMs() - began));
+      },
+      (error: unknown) => {
+        this.#countFailure = error instanceof Error ? error : new Error(String(error));
+      },
+    );
   }
 
   /** What replication lags behind, as far as this node can know without looking at everything. */
@@ -223,9 +275,13 @@ export class PrimaryRole {
   }
 
   /**
-   * Resolves when all that changed before the call is durable on the standby.
+   * Resolves when all that changed before the call is durable on the standby: it acknowledged that, and nothing is known
+   * against it. An acknowledgement stays true while the standby is not connected. It does not count while the standby stands
+   * where no batch from here ended (it, or this store, was put back, or it is another one) until both were compared, nor
+   * while a file system of either node is not in its place, as far as that was told. A start of this node has to compare its
+   * roots first, which takes a connection.
    *
-   * @throws OperatorError `timeout`, `unproven`, `held`, `capture`.
+   * @throws OperatorError `timeout`, `unproven`, `held`, `held-place`, `capture`.
    */
   async wait(timeoutMs: number, signal: AbortSignal, progress: (open: number) => void = () => {}): Promise<void> {
     const { changes, clock } = this.#p;
@@ -240,16 +296,34 @@ export class PrimaryRole {
         'look at the log of the agent; `mailtwin doctor` checks the watcher',
       );
     }
-    const target = changes.head;
-    while (changes.durableSeq < target) {
+    // A disk that came just now is compared first.
+    this.sender.checkRoots();
+    let target = changes.head;
+    let wasSure = this.sender.isSure;
+    // What was in doubt or waited for a disk, and goes on now, is looked at anew: that comes after what was asked for.
+    const goneOn = () => this.#p.unproven.ended + this.#p.holds.resumed;
+    let known = goneOn();
+    while (!this.sender.isSure || !wasSure || changes.durableSeq < target || goneOn() > known) {
+      if (this.sender.isSure && (!wasSure || goneOn() > known)) {
+        // So does what a comparison finds; all of it belongs to what was asked for, and may be on its way.
+        target = changes.head;
+        wasSure = true;
+        known = goneOn();
+        continue;
+      }
+      wasSure &&= this.sender.isSure;
       if (signal.aborted) return;
-      if (left() <= 0) throw this.#late(target);
+      if (!this.#mayGoOn(target)) break;
+      if (left() <= 0 || (this.sender.isSure && !changes.isOpenBesidesHeld(target))) throw this.#late(target);
       progress(changes.openCount);
       this.sender.wake();
       await sleep(clock, Math.min(5, Math.max(1, left())), signal);
     }
     const { held } = this.sender;
-    if (held?.code.startsWith('root-')) throw new OperatorError('held', `sending is held: ${held.detail}`, held.remedy);
+    if (held?.code.startsWith('root-') || held?.code === 'put-back')
+      throw new OperatorError('held', `sending is held: ${held.detail}`, held.remedy);
+    const { stopped } = this.#p.holds;
+    if (stopped) throw new OperatorError('held-place', `${placeName(stopped)} is held: ${stopped.detail}`, stopped.remedy);
     const [first] = this.#p.unproven.list();
     if (first)
       throw new OperatorError(
@@ -259,15 +333,44 @@ export class PrimaryRole {
       );
   }
 
+  /** Whether anything up to a change is open that does not wait for a disk alone. */
+  #mayGoOn(target: number): boolean {
+    const { changes, holds } = this.#p;
+    if (!holds.stopped) return true;
+    for (const change of changes.open()) if (change.seq <= target && !holds.stopping(change.root, change.path)) return true;
+    return false;
+  }
+
   #late(target: number): OperatorError {
     const { held } = this.sender;
     const open = target - this.#p.changes.durableSeq;
+    const [first] = this.sender.deletions.list();
+    if (first && !this.#p.changes.isOpenBesidesHeld(target)) {
+      const place = displayPath(joinPath(first.root, first.place));
+      const shown = this.#p.holds
+        .list()
+        .find(({ code, root, path }) => code === 'mass-delete' && root === first.root && path === first.place);
+      return new OperatorError('held', `a deletion is not on the standby: ${place}: ${shown?.detail ?? ''}`, shown?.remedy ?? '');
+    }
     if (held) return new OperatorError('held', `sending is held: ${held.detail}`, held.remedy);
+    if (!this.sender.isSure)
+      return new OperatorError(
+        'timeout',
+        'what the standby holds is not known: it stands where nothing from here ended, and was not compared with this node since',
+        'see `mailtwin status`; when the standby is connected it is compared by itself, and what it lacks is sent',
+      );
     if (!this.peer.connected)
       return new OperatorError(
         'timeout',
         `not all changes are durable on the standby, which is not connected (${open} open)`,
         'see `mailtwin status` for why the standby is not connected',
+      );
+    const [lagging] = this.sender.lagging.list(this.#p.clock.monotonicMs());
+    if (lagging)
+      return new OperatorError(
+        'timeout',
+        `not all changes are durable on the standby yet (${open} open); ${displayPath(joinPath(lagging.root, lagging.path))} lags behind: ${lagging.reason}`,
+        'stop what writes to that file for a moment, then run it again; everything else goes on meanwhile',
       );
     return new OperatorError(
       'timeout',
@@ -276,10 +379,38 @@ export class PrimaryRole {
     );
   }
 
-  /** Releases what the guard against mass deletion holds (how many files), and accepts the roots as they are (which had changed). */
-  allowDelete(): { released: number; acceptedRoots: string[] } {
-    const acceptedRoots = acceptRoots(this.#p.roots, this.#p.files, this.#p.kv);
-    return { released: this.sender.release(), acceptedRoots };
+  /** Mass deletions that wait for a person. */
+  get deletions(): readonly HeldDeletion[] {
+    return this.sender.deletions.list();
+  }
+
+  /** Lets held deletions go: what is held at these places now, and nothing else. */
+  allowDelete(held: readonly HeldDeletion[]): Promise<ReleasedDeletion[]> {
+    return this.sender.release(held);
+  }
+
+  /**
+   * A person says that what stands at these places is right: a root by its name, a file system below one as `root/path`. Of a
+   * file system that is missing it says that it does not come back. Returns the places where something was wrong.
+   */
+  acceptRoots(names: readonly string[]): string[] {
+    const accepted = this.#p.fileSystems.accept(names);
+    this.sender.checkRoots();
+    this.sender.wake();
+    return accepted;
+  }
+
+  /** What the standby keeps of what is left out here. */
+  keptPlaces(): KeptPlace[] {
+    return keptPlaces(this.leftOut, this.#p.index);
+  }
+
+  /** A person says that the standby's copy of something that is left out may go. False when nothing is kept there. */
+  releaseLeftOut(root: string, path: BytePath): boolean {
+    if (!this.leftOut.release(root, path)) return false;
+    this.#p.changes.record(root, path, 'path', this.#p.clock.monotonicMs());
+    this.sender.wake();
+    return true;
   }
 
   /**
@@ -303,12 +434,12 @@ export class PrimaryRole {
     }
   }
 
-  /** Waits until what changed is there; places in doubt are what a verification is for. */
+  /** Waits until what changed is there; places in doubt are what a verification is for, and those whose disk is missing are left out of it. */
   async #drain(timeoutMs: number, signal: AbortSignal): Promise<void> {
     try {
       await this.wait(timeoutMs, signal);
     } catch (error) {
-      if (!(error instanceof OperatorError) || error.code !== 'unproven') throw error;
+      if (!(error instanceof OperatorError) || (error.code !== 'unproven' && error.code !== 'held-place')) throw error;
     }
   }
 
@@ -329,12 +460,15 @@ export class PrimaryRole {
     };
     const asked = this.#audit(deep, false, []);
     const places: [string, BytePath][] = [];
-    for await (const { root, path } of audit({ ...this.#p, leavesOutLinks: true, clock: pausing(clock, show) }, deep, own, signal)) {
+    const parts = { ...this.#p, skips: this.#skips, clock: pausing(clock, show) };
+    for await (const { root, path } of audit(parts, deep, own, signal)) {
       if (places.length < suspectsMax) places.push([root, path]);
     }
     const standby = await asked;
     return { places, standby, files: own.files + standby.files, bytes: own.bytes + standby.bytes };
   }
+
+  readonly #skips = (root: string, path: BytePath): boolean => this.#p.holds.stopping(root, path) !== null;
 
   async #audit(deep: boolean, mend: boolean, places: readonly (readonly [string, BytePath])[]): Promise<MessageOf<'audited'>> {
     const answer = await this.sender.ask({
@@ -361,8 +495,10 @@ export class PrimaryRole {
       if (report.differences.length < differencesMax) report.differences.push(difference);
     };
     const suspects: { root: string; path: BytePath; what: string }[] = [];
-    for await (const difference of auditPlaces({ ...this.#p, leavesOutLinks: true }, walk.places, deep, { files: 0, bytes: 0 }))
-      suspects.push(difference);
+    // A disk that went during the walk is no difference.
+    this.sender.checkRoots();
+    const parts = { ...this.#p, skips: this.#skips };
+    for await (const difference of auditPlaces(parts, walk.places, deep, { files: 0, bytes: 0 })) suspects.push(difference);
     // What changed just now is no difference: it is on its way, and its hint has come by the time the barrier answers.
     await this.#barrier?.(barrierMs);
     for (const { root, path, what } of suspects) {
@@ -388,8 +524,26 @@ export class PrimaryRole {
     return report;
   }
 
+  /** What the standby lacks, told at the beginning of a connection; with the last part all of it is tried again. */
+  #takeShortfalls({ items, more }: MessageOf<'shortfalls'>): void {
+    const { unproven } = this.#p;
+    unproven.addAll(items.map(([root, path, bits, reason]) => ({ root, path, bits, reason })));
+    for (const [root, path, bits] of items) {
+      this.#shortThere.add(`${root}\0${path}`);
+      // The word that it lacks this may have been lost, and the index claims it.
+      if (bits & lacks.place) this.sender.compare(root, parentPath(path));
+    }
+    if (more) return;
+    unproven.standbyToldAll(this.#shortThere);
+    this.#shortThere.clear();
+  }
+
   #other(message: Message): void {
-    if (this.peer.take(message)) return;
+    if (this.peer.take(message)) {
+      if (message.type === 'heartbeat') this.sender.heard(message);
+      return;
+    }
+    if (message.type === 'shortfalls') return this.#takeShortfalls(message);
     if (message.type === 'auditing') this.#onAuditing?.(message);
   }
 }

@@ -1,7 +1,9 @@
 import { limits } from '../../../protocol/limits.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { errnoCode, joinPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
+import { whyOf } from '../fault.ts';
 import { absolute, type Root } from '../root.ts';
+import { coarseNs } from '../times.ts';
 import { isRacy, racyNs, sameAttributes, sameContent } from './context.ts';
 import type { RelivedTime } from './relived-time.ts';
 
@@ -23,6 +25,12 @@ export interface ScanParts {
   relived: RelivedTime;
   /** Do not trust directory times: look at every file. */
   thorough: boolean;
+  /** Whether a directory was left out until now: then a look must say that it is not any more. */
+  wasLeftOut: (root: string, path: BytePath) => boolean;
+  /** Directories with names that could not be read: their own time proves nothing. */
+  unread: ReadonlySet<BytePath>;
+  /** Whether nothing is to be said of a path now, because its disk is missing. */
+  stops: (path: BytePath) => boolean;
 }
 
 const namesBetweenPauses = 256;
@@ -36,8 +44,21 @@ export const tooLong = `is longer than the ${limits.replicatedPathBytesMax} byte
  * that nothing changed, so a restart looks only where something can have.
  */
 export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<ScanItem> {
+  // What lies behind a link is not of this root, whatever the kernel would find there.
+  const through = notADirectoryAbove(parts.files, root, path);
+  if (through === null) yield* scanDir(parts, root, path);
+  else yield { look: through };
+}
+
+function* scanDir(parts: ScanParts, root: Root, path: BytePath): Generator<ScanItem> {
   const { files, index } = parts;
+  if (parts.stops(path)) return;
   const dir = absolute(root, path);
+  const excluded = path === '' ? null : root.format.excluded?.(path, 'dir');
+  if (excluded) {
+    yield { look: excluded.path };
+    return;
+  }
   if (path.length > limits.replicatedPathBytesMax) {
     yield { unreadable: path, reason: tooLong };
     return;
@@ -54,12 +75,14 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
     return;
   }
   const entry = path === '' ? undefined : index.at(root.name, path)?.entry;
-  if (path !== '' && (entry?.kind !== 'dir' || entry.ino !== stat.ino || !sameAttributes(entry, stat))) yield { look: path };
+  const isSame = entry?.kind === 'dir' && entry.ino === stat.ino && sameAttributes(entry, stat);
+  if (path !== '' && (!isSame || parts.wasLeftOut(root.name, path))) yield { look: path };
   // A user may be called `new`: then there are mailboxes below, and their changes do not show in this directory's mtime.
   const holdsMessages = !mayHoldDirs(index, root, path, stat) && root.format.classify(joinPath(path, 'x'), 'file').immutable;
   if (
     holdsMessages &&
     !parts.thorough &&
+    !parts.unread.has(path) &&
     entry?.kind === 'dir' &&
     entry.ino === stat.ino &&
     entry.mtimeNs === stat.mtimeNs &&
@@ -84,13 +107,18 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
     if (++count % namesBetweenPauses === 0) yield { pause: true };
     const child = joinPath(path, name);
     const class_ = root.format.classify(child, kind);
-    if (class_.ignored) continue;
+    if (class_.ignored) {
+      // What is excluded is named; what a server leaves behind half done is nobody's concern.
+      if (root.format.excluded?.(child, kind)) yield { look: child };
+      continue;
+    }
     if (kind === 'dir') {
       subdirs.push(name);
       continue;
     }
     const known = number === null ? undefined : index.get(number, name);
-    if (known) {
+    // Where a link leads is its text and the place that it stands at: a directory above may have moved.
+    if (known && kind !== 'symlink') {
       const now = lstatOrNull(files, `${dir}/${name}`);
       const isSame = now && sameContent(known, now) && sameAttributes(known, now) && known.ctimeNs === now.ctimeNs;
       if (isSame && (class_.immutable || !parts.relived.has(now.mtimeNs))) continue;
@@ -101,17 +129,17 @@ export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<S
   }
   // Messages before what names them; then the folders inside.
   subdirs.sort((a, b) => Number(!isMessageDir(a)) - Number(!isMessageDir(b)) || (a < b ? -1 : 1));
-  for (const name of subdirs) yield* scan(parts, root, joinPath(path, name));
+  for (const name of subdirs) yield* scanDir(parts, root, joinPath(path, name));
   if (number !== null) {
     for (const name of [...index.entries(number)].map(([known]) => known)) {
-      if (here.has(name)) continue;
+      if (here.has(name) || parts.stops(joinPath(path, name))) continue;
       const class_ = root.format.classify(joinPath(path, name), null);
       if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index')) seal = true;
       yield { look: joinPath(path, name) };
     }
   }
   if (seal) yield { seal: path };
-  if (path !== '' && !isRacy(stat.mtimeNs + racyNs, parts.wallMs())) yield { proven: path, mtimeNs: stat.mtimeNs };
+  if (path !== '' && !isRacy(stat.mtimeNs + racyNs + coarseNs(stat), parts.wallMs())) yield { proven: path, mtimeNs: stat.mtimeNs };
 }
 
 /** Most file systems count a directory's own name, its `.` and the `..` of each directory in it; some always say 1. */
@@ -126,6 +154,15 @@ function isMessageDir(name: string): boolean {
   return name === 'cur' || name === 'new';
 }
 
+/** The topmost place above a path where no directory is: a link, a file, nothing, or what cannot be looked at. */
+export function notADirectoryAbove(files: Files, root: Root, path: BytePath): BytePath | null {
+  for (let end = path.indexOf('/'); end !== -1; end = path.indexOf('/', end + 1)) {
+    const above = path.slice(0, end);
+    if (lstatOrNull(files, absolute(root, above))?.kind !== 'dir') return above;
+  }
+  return null;
+}
+
 /** A look at what cannot be had is what says so; here it is only not known to be the same. */
 function lstatOrNull(files: Files, path: BytePath): Stat | null {
   try {
@@ -138,7 +175,6 @@ function lstatOrNull(files: Files, path: BytePath): Stat | null {
 
 /** Why a place is in doubt, without its path, which stands beside it. */
 function unreadable(error: unknown): string {
-  const code = errnoCode(error);
-  if (code === undefined) throw error;
-  return `cannot be read: ${code}`;
+  if (errnoCode(error) === undefined) throw error;
+  return `cannot be read: ${whyOf(error)}`;
 }

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto';
 import type { MessageOf } from '../../../protocol/messages.ts';
 import type { MailboxMarks } from '../../mailstore/format.ts';
-import { type BytePath, errnoCode, joinPath, type Stat, type Xattrs } from '../../platform/files.ts';
+import { type BytePath, joinPath, type Stat, type Xattrs } from '../../platform/files.ts';
+import { faultOf, whyOf } from '../fault.ts';
 import { absolute, type Root } from '../root.ts';
-import { sendBytes, type FileAt } from './content.ts';
-import { sameAttributes, sameContent, splitPath, type Making, type PrimaryParts } from './context.ts';
+import { pathOf, type FileAt } from './choose-content.ts';
+import { isTooLarge, sendArrived, sendBytes } from './content.ts';
+import { sameAttributes, sameContent, splitPath, type Making, type SendingParts } from './context.ts';
 import type { Looker } from './look.ts';
+import { inMemory } from './read-content.ts';
 
 /** What became of trying to close a mailbox's commit group. */
 export type SealOutcome =
@@ -14,6 +17,10 @@ export type SealOutcome =
   | { kind: 'busy' }
   /** Messages that the index names and nobody has looked at yet. */
   | { kind: 'first'; paths: BytePath[] }
+  /** A file of the set cannot be read, which is in doubt by name: the mailbox is closed when it can. */
+  | { kind: 'doubt' }
+  /** Files of the set that are too large for a batch go ahead of it. */
+  | { kind: 'transfer'; paths: BytePath[] }
   | { kind: 'held' };
 
 interface SealFile {
@@ -24,6 +31,13 @@ interface SealFile {
   order: number;
   /** Of a large uidlist that only grew: its header, its last old line and what is new; else the same as `data`. */
   news: Buffer;
+}
+
+/** A mailbox's files as they were read at one time. */
+interface Snapshot {
+  files: SealFile[];
+  missing: string[];
+  changed: boolean;
 }
 
 /** A mailbox's names are proven up to this UID: the names of lower lines were there once, and lines never change. */
@@ -58,7 +72,7 @@ const sealFileBytesMax = 256 * 1024 * 1024;
  * last, with the index that no longer names what they remove.
  */
 export class Sealer {
-  readonly #p: PrimaryParts;
+  readonly #p: SendingParts;
   readonly #looker: Looker;
   readonly #proven = new Map<string, Proven>();
   /** What the index and the uidlist of a mailbox told of removals when it was last closed. */
@@ -68,9 +82,11 @@ export class Sealer {
   readonly #awaited = new Map<string, number>();
   /** By mailbox and path: since when (monotonic milliseconds) something that is gone here stays on the standby. */
   readonly #staying = new Map<string, ReadonlyMap<BytePath, number>>();
+  /** By mailbox: what was read of it, while some of that goes ahead of its batch. */
+  readonly #ahead = new Map<string, Snapshot>();
   #newMarks: MessageOf<'watermarks'>['items'] = [];
 
-  constructor(parts: PrimaryParts, looker: Looker) {
+  constructor(parts: SendingParts, looker: Looker) {
     this.#p = parts;
     this.#looker = looker;
   }
@@ -107,15 +123,19 @@ export class Sealer {
    */
   mayFollow(root: Root, mailbox: BytePath, rank: 1 | 2): boolean {
     const p = this.#p;
+    if (p.roots.some(({ name }) => name !== root.name && p.holds.stopping(name, mailbox))) return false;
+    const nowMs = p.clock.monotonicMs();
     for (const change of p.changes.waiting()) {
-      if (change.root === root.name) continue;
+      // What lies on a disk that is missing holds its own mailbox alone.
+      if (change.root === root.name || p.holds.stopping(change.root, change.path)) continue;
       const other = p.roots.find(({ name }) => name === change.root);
-      const class_ = other?.format.classify(change.path, null).class;
-      if (class_ !== 'index' && (rank === 2 || class_ !== 'control')) return false;
+      const class_ = other?.format.classify(change.path, null);
+      // A file that does not rest holds its own mailbox alone, too.
+      if (class_?.mailbox !== mailbox && p.lagging.has(change.root, change.path, nowMs)) continue;
+      if (class_?.class !== 'index' && (rank === 2 || class_?.class !== 'control')) return false;
     }
-    const times = this.files(root, mailbox).map((path) => p.files.lstat(absolute(root, path))?.mtimeNs ?? 0n);
-    const newest = times.reduce((a, b) => (a > b ? a : b), 0n);
-    return p.clock.wallMs() - Number(newest / 1_000_000n) > restApartMs;
+    const stats = this.files(root, mailbox).map((path) => p.files.lstat(absolute(root, path)));
+    return stats.every((stat) => stat === null || this.#age(stat) > restApartMs);
   }
 
   /** A new connection hears every mark again. */
@@ -134,27 +154,53 @@ export class Sealer {
    * messages and what its uidlist gained, but no index and nothing that the standby's index may name is taken away.
    */
   async seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], mayForce: boolean): Promise<SealOutcome> {
+    if (this.#p.holds.stopping(root.name, mailbox)) return { kind: 'held' };
     try {
       return await this.#seal(making, root, mailbox, gone, mayForce);
     } catch (error) {
-      const code = errnoCode(error);
-      // Renamed or removed between two calls: a hint says where it is now.
-      if (code === 'ENOENT' || code === 'ENOTDIR') return { kind: 'busy' };
-      if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EIO' && code !== 'E2BIG') throw error;
-      this.#p.unproven.add(root.name, mailbox, `cannot be read: ${code}`);
-      return { kind: 'busy' };
+      switch (faultOf(error, 'reading')) {
+        case 'us':
+        case 'link':
+          throw error;
+        // Renamed or removed between two calls: a hint says where it is now.
+        case 'gone':
+        case 'host':
+          return { kind: 'busy' };
+        default:
+          this.#p.unproven.add(root.name, this.#blamed(root, mailbox, error), `cannot be read: ${whyOf(error)}`, 'reading', mailbox);
+          return { kind: 'doubt' };
+      }
     }
+  }
+
+  /** The file that an error speaks of, where it says so; else the mailbox. */
+  #blamed(root: Root, mailbox: BytePath, error: unknown): BytePath {
+    const { path } = error as NodeJS.ErrnoException;
+    const isHere = path !== undefined && path.startsWith(absolute(root, mailbox === '' ? '' : `${mailbox}/`));
+    return isHere ? path.slice(root.path.length + 1) : mailbox;
+  }
+
+  /** All of the set could be read: what could not before is proven. */
+  #proveRead(root: Root, mailbox: BytePath, files: readonly SealFile[]): void {
+    const { unproven } = this.#p;
+    if (unproven.countOf('reading') === 0) return;
+    unproven.prove(root.name, mailbox);
+    for (const { name } of files) unproven.prove(root.name, joinPath(mailbox, name));
   }
 
   async #seal(making: Making, root: Root, mailbox: BytePath, gone: readonly BytePath[], mayForce: boolean): Promise<SealOutcome> {
     const p = this.#p;
+    const key = `${root.name}\0${mailbox}`;
     if (!p.files.lstat(absolute(root, mailbox === '' ? '.' : mailbox))) {
       p.changes.record(root.name, mailbox, 'path', p.clock.monotonicMs());
       return { kind: 'busy' };
     }
-    const snapshot = this.#read(root, mailbox, mayForce);
+    const ahead = this.#ahead.get(key);
+    this.#ahead.delete(key);
+    const snapshot = ahead ?? this.#read(root, mailbox, mayForce);
     if (snapshot === null) return { kind: 'busy' };
     const { files, missing, changed } = snapshot;
+    if (!changed) this.#proveRead(root, mailbox, files);
     const force = mayForce && changed;
     this.#noteMarks(root, mailbox, files);
     const unnamed = this.#unseen(root, mailbox, files);
@@ -164,12 +210,16 @@ export class Sealer {
     const renamed = this.#renamed(root, mailbox, gone);
     if (renamed.length > 0) return { kind: 'first', paths: renamed };
     const removals = this.#removalsIn(root, files);
-    const removed = new Set([...gone, ...this.#vanished(root, mailbox, removals), ...missing.map((name) => joinPath(mailbox, name))]);
+    const isHeld = making.deletions.isHeld(root.name, mailbox);
+    const removed = new Set([
+      ...gone,
+      ...this.#vanished(root, mailbox, removals, isHeld),
+      ...missing.map((name) => joinPath(mailbox, name)),
+    ]);
     // Without the index nothing goes: the one that the standby has may name it.
     const stillNamed = force || removed.size === 0 ? noNames : removals.indexed();
     const stays = (path: BytePath) =>
       (force || stillNamed.has(root.format.baseOf(splitPath(path).name))) && !this.#isTwice(root, mailbox, path);
-    const key = `${root.name}\0${mailbox}`;
     // Whoever flags a message to and fro makes the same names go again and again: only what stayed without a break counts.
     const stayed = this.#staying.get(key);
     const staying = new Map<BytePath, number>();
@@ -181,20 +231,33 @@ export class Sealer {
       if (stays(path) && now - since < stayMs && this.#isGone(root, path)) staying.set(path, since);
       else going.push(path);
     }
+    // The directory is gone or not there yet: its own change says so.
+    if (files.length > 0 && p.index.dirAt(root.name, mailbox) === null) return { kind: 'busy' };
     // An index that tells of removals waits with them, when they are held.
-    const goneFiles = going.filter((path) => this.#isGone(root, path)).length;
-    if (goneFiles > 0 && !p.guard.allows(root.name, goneFiles, p.index.totals(root.name).files, now)) return { kind: 'held' };
+    if (!making.deletions.mayRemoveAll(making, root, mailbox, going)) return { kind: 'held' };
+    if (this.#isRefused(root, mailbox, files, force)) return { kind: 'doubt' };
+    const large = this.#goAhead(root, mailbox, files, force);
+    if (large.length > 0) {
+      // A set that changes all the time would never arrive as one: what goes ahead is what is used, if nothing forbids it then.
+      this.#ahead.set(key, { ...snapshot, changed });
+      return { kind: 'transfer', paths: large };
+    }
     for (const file of files.toSorted((a, b) => a.order - b.order)) {
       if (force && root.format.classify(joinPath(mailbox, file.name), 'file').class === 'index') continue;
       const at = this.#fileAt(root, mailbox, file.name);
-      // The directory is gone or not there yet: its own change says so.
       if (at === null) return { kind: 'busy' };
       // Written anew it may have lost lines, and the index that the standby has until this mailbox rests names them.
       if (force && root.format.isUidlist(file.name) && at.known && at.known.ino !== file.stat.ino) continue;
       if (at.known && sameContent(at.known, file.stat) && !p.relived.has(file.stat.mtimeNs)) {
-        if (!sameAttributes(at.known, file.stat) || at.known.ctimeNs !== file.stat.ctimeNs)
+        const isTrying = p.unproven.isTrying(root.name, joinPath(mailbox, file.name), 'attributes');
+        if (!sameAttributes(at.known, file.stat) || at.known.ctimeNs !== file.stat.ctimeNs || isTrying)
           await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
-      } else await sendBytes(p, making, at, { ...file.stat, size: file.data.length }, file.data, file.xattrs);
+        continue;
+      }
+      const stat = { ...file.stat, size: file.data.length };
+      const arrived = ahead && p.transfers.arrivedBytes(root.name, pathOf(at), sha256(file.data));
+      if (arrived) await sendArrived(p, making, at, arrived, stat, file.xattrs);
+      else await sendBytes(p, making, at, stat, file.data, file.xattrs);
     }
     for (const path of going) {
       const outcome = await this.#looker.look(making, root, path, true);
@@ -203,10 +266,52 @@ export class Sealer {
     if (this.#staying.size >= provenMax) this.#staying.clear();
     if (staying.size > 0) this.#staying.set(key, staying);
     else this.#staying.delete(key);
-    if (force || staying.size > 0) return { kind: 'busy' };
+    // What went ahead is the past by now.
+    if (force || ahead || staying.size > 0) return { kind: 'busy' };
     if (this.#removals.size >= provenMax) this.#removals.clear();
     this.#removals.set(key, removals.told);
     return { kind: 'sealed' };
+  }
+
+  /**
+   * Whether the standby cannot have one of the files that would go: then none of them does, because each is only right
+   * beside the others. The mailbox is compared when that doubt is tried again.
+   */
+  #isRefused(root: Root, mailbox: BytePath, files: readonly SealFile[], force: boolean): boolean {
+    const { unproven } = this.#p;
+    if (unproven.countOf('place') === 0) return false;
+    const refused = files.flatMap((file) => {
+      const at = this.#fileAt(root, mailbox, file.name);
+      return at !== null && this.#mustGo(at, file, force) && unproven.isBlocked(root.name, pathOf(at)) ? [pathOf(at)] : [];
+    });
+    for (const path of refused) unproven.comparesAgain(root.name, path, mailbox);
+    return refused.length > 0;
+  }
+
+  /** Files of the set whose content has to arrive before the set can go; it is on its way then. */
+  #goAhead(root: Root, mailbox: BytePath, files: readonly SealFile[], force: boolean): BytePath[] {
+    const p = this.#p;
+    const paths: BytePath[] = [];
+    for (const file of files) {
+      const at = this.#fileAt(root, mailbox, file.name);
+      if (at === null || !this.#mustGo(at, file, force)) continue;
+      if (p.transfers.arrivedBytes(root.name, pathOf(at), sha256(file.data))) continue;
+      const stat = { ...file.stat, size: file.data.length };
+      const tooLarge = isTooLarge(p, at, stat, file.data);
+      if (!tooLarge) continue;
+      p.transfers.addBytes(at, { ...tooLarge, stat, bytes: inMemory(file.data), readWallMs: p.clock.wallMs() });
+      paths.push(pathOf(at));
+    }
+    return paths;
+  }
+
+  /** Whether a file of the set has to be sent for its content. */
+  #mustGo(at: FileAt, file: SealFile, force: boolean): boolean {
+    const { root, known } = at;
+    if (force && root.format.classify(pathOf(at), 'file').class === 'index') return false;
+    // Written anew it may have lost lines, and the index that the standby has until this mailbox rests names them.
+    if (force && root.format.isUidlist(file.name) && known && known.ino !== file.stat.ino) return false;
+    return !known || !sameContent(known, file.stat) || this.#p.relived.has(file.stat.mtimeNs);
   }
 
   /** The standby has it, and it is not here. */
@@ -230,12 +335,13 @@ export class Sealer {
 
   /**
    * Messages that the standby has and that are gone here, whether or not a hint of it has come: an index that knows of
-   * their removal must not be there without it. Looked for only when index or uidlist tell of removals.
+   * their removal must not be there without it. Looked for only when index or uidlist tell of removals, or when removals
+   * are held, of which the ones before may have told.
    */
-  #vanished(root: Root, mailbox: BytePath, { told, none }: { told: string; none: boolean }): BytePath[] {
+  #vanished(root: Root, mailbox: BytePath, { told, none }: { told: string; none: boolean }, isHeld: boolean): BytePath[] {
     const p = this.#p;
     const before = this.#removals.get(`${root.name}\0${mailbox}`);
-    if (before === told || (before === undefined && none)) return [];
+    if (!isHeld && (before === told || (before === undefined && none))) return [];
     const here = this.#messagesHere(root, mailbox);
     const vanished: BytePath[] = [];
     for (const sub of messageDirs) {
@@ -261,7 +367,7 @@ export class Sealer {
     // A new name that the standby has already is nothing to wait for: only the old one has to go.
     return open
       .flatMap((path) => here.get(root.format.baseOf(splitPath(path).name)) ?? [])
-      .filter((path) => !this.#p.index.at(root.name, path));
+      .filter((path) => !this.#p.index.at(root.name, path) && !this.#p.unproven.isUnobtainable(root.name, path));
   }
 
   /** Whether the standby has a message under another name too, one that is there on this side: then this one is too many. */
@@ -289,7 +395,7 @@ export class Sealer {
   }
 
   /** Reads the set; null while a transaction is open. All of it without giving way, so that little can change meanwhile. */
-  #read(root: Root, mailbox: BytePath, force: boolean): { files: SealFile[]; missing: string[]; changed: boolean } | null {
+  #read(root: Root, mailbox: BytePath, force: boolean): Snapshot | null {
     const p = this.#p;
     const dir = absolute(root, mailbox);
     const lockNames = root.format.locks(mailbox);
@@ -413,7 +519,10 @@ export class Sealer {
     for (const name of ['new', 'cur', 'cur']) {
       if (wanted.size === 0) break;
       for (const entry of p.files.readdir(absolute(root, joinPath(mailbox, name))) ?? []) {
-        if (wanted.delete(root.format.baseOf(entry.name))) paths.push(joinPath(mailbox, joinPath(name, entry.name)));
+        if (!wanted.delete(root.format.baseOf(entry.name))) continue;
+        // One message that cannot be had must not keep all others of its mailbox: a server drops its line.
+        const path = joinPath(mailbox, joinPath(name, entry.name));
+        if (!p.unproven.isUnobtainable(root.name, path)) paths.push(path);
       }
     }
     if (paths.length === 0 && this.#isAwaited(root, mailbox, files, wanted)) return 'awaited';
@@ -476,5 +585,10 @@ export class Sealer {
   forgetProven(): void {
     this.#proven.clear();
     this.#removals.clear();
+    this.#ahead.clear();
   }
+}
+
+function sha256(data: Buffer): Buffer {
+  return createHash('sha256').update(data).digest();
 }

@@ -1,22 +1,34 @@
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
 import { limits } from '../../../protocol/limits.ts';
-import { samePosition, showPosition, type Position } from '../../../protocol/position.ts';
+import { grantOf, samePosition, showPosition, type Position } from '../../../protocol/position.ts';
+import { lacks } from '../../../protocol/shortfall.ts';
 import { ChannelClosed, type Channel } from '../../link/channel.ts';
 import { metaKey } from '../../journal/keys.ts';
+import { packNumber, readNumber } from '../../journal/replica-index.ts';
 import { displayPath, joinPath, type BytePath } from '../../platform/files.ts';
 import type { KvWrite } from '../../platform/kv.ts';
 import { packPosition, readPosition } from '../standby/receiver.ts';
+import { AgainstStandby } from './against-standby.ts';
 import { allMarks } from './all-marks.ts';
 import { BatchMaker, type MadeBatch } from './batch-maker.ts';
-import { Abandoned, type PrimaryParts } from './context.ts';
+import { Abandoned, splitPath, type PrimaryParts } from './context.ts';
+import { Deletions, type ReleasedDeletion } from './deletions.ts';
+import { Fill } from './fill.ts';
+import type { HeldDeletion } from './held-deletions.ts';
+import type { LeftOut } from './left-out.ts';
+import { Lagging } from './lagging.ts';
+import { namedOpen } from './named-open.ts';
+import { PutBack, putBackRemedy, putBackText, sentPositionKey as positionKey } from './put-back.ts';
 import { Reconciler, type Disagreement } from './reconcile.ts';
-import { checkRoots } from './root-check.ts';
-import type { Skipped } from './skipped.ts';
+import { SeenNumbers, type FallenNumbers } from './seen-numbers.ts';
+import { judgeStands, type Stands } from './standby-stands.ts';
+import { countSurplus } from './surplus.ts';
+import { Transfers } from './transfers.ts';
 
-const positionKey = metaKey('sent-position');
+/** When the last acknowledgement came, wall clock. */
+const durableAtKey = metaKey('sent-at');
 /** Refusals in a row that are mended by looking at the directories concerned alone. */
 const refusalsMax = 5;
-const filledKey = metaKey('filled');
 /** A position that no replica ever has. */
 const nowhere: Position = { epoch: 0, seq: 2 ** 48 - 1, checksum: 'ffffffffffffffff' };
 
@@ -37,6 +49,9 @@ const marksSliceMs = 8;
 export class Sender {
   readonly #p: PrimaryParts;
   readonly #maker: BatchMaker;
+  readonly #transfers: Transfers;
+  /** Files that do not follow for the time being. */
+  readonly lagging: Lagging;
   /** Position after the last batch made; batches build on it whether or not they are acknowledged yet. */
   #position: Position;
   #durable: Position;
@@ -46,28 +61,55 @@ export class Sender {
   #wake: (() => void) | null = null;
   #held: Held | null = null;
   #heldUntil = 0;
+  readonly #against: AgainstStandby;
   #refusals = 0;
   #paused = 0;
   #phase: SenderPhase = 'disconnected';
-  #filled: boolean;
-  /** While the fill is not complete: whether every root was compared with the index, and the last change that belongs to it. */
-  #scanned = false;
-  #fillHead = 0;
+  readonly #fill: Fill;
   #lastDurableWallMs: number | null = null;
+  readonly deletions: Deletions;
   #nextAsk = 1;
   readonly #asked = new Map<number, (message: Message | null) => void>();
   /** A batch sent only to be refused. */
   #marker: { id: number; resolve: (refused: boolean) => void } | null = null;
   #suspect: { root: string; dir: BytePath }[] = [];
+  /** Files of which the standby has another version than the index says; each is sent whole. */
+  #misfits: { root: string; path: BytePath }[] = [];
   #mustCompare = false;
+  readonly putBack: PutBack;
+  #standbyPutBack = false;
+  /** At a start nothing is called durable anyway before the roots were compared, which takes a connection. */
+  #isSure = true;
+  readonly #numbers: SeenNumbers;
+  #fallen: FallenNumbers | null = null;
+  #areNumbersRead = false;
+  #tellNumbersRead: () => void = () => {};
+  readonly #numbersRead: Promise<void>;
+  /** Wall clock at which the standby applied its last batch, as it last said. */
+  #peerAppliedMs: () => number | null = () => null;
   readonly epoch: number;
 
-  constructor(parts: PrimaryParts, skipped: Skipped, epoch: number) {
+  constructor(parts: PrimaryParts, leftOut: LeftOut, epoch: number) {
     this.#p = parts;
     this.epoch = epoch;
     this.#position = this.#durable = readPosition(parts.kv, positionKey);
-    this.#filled = parts.kv.get(filledKey) !== undefined;
-    this.#maker = new BatchMaker(parts, skipped);
+    this.#fill = new Fill(parts.kv);
+    this.putBack = new PutBack(parts.kv, parts.clock);
+    this.#against = new AgainstStandby(parts.kv, parts.fileSystemHolds);
+    this.#numbers = new SeenNumbers(parts.kv);
+    this.#numbersRead = new Promise((resolve) => (this.#tellNumbersRead = resolve));
+    this.#lastDurableWallMs = readNumber(parts.kv.get(durableAtKey));
+    this.deletions = new Deletions(parts);
+    this.deletions.onHeld = () => this.tellHistory();
+    this.deletions.losses.isFilling = () => !this.filled;
+    this.lagging = new Lagging();
+    this.#transfers = new Transfers(
+      parts,
+      this.lagging,
+      (root, path) => this.#arrived(root, path),
+      (root, path) => this.#misfit(root, path),
+    );
+    this.#maker = new BatchMaker({ ...parts, transfers: this.#transfers, lagging: this.lagging }, leftOut, this.deletions);
   }
 
   /** Position of the last batch made. */
@@ -84,17 +126,80 @@ export class Sender {
     return this.#channel === null ? 'disconnected' : this.#phase;
   }
 
-  /** The first fill is complete: all that was there when replication began is on the standby. */
+  /** The first fill is complete: all that was there when replication began is on the standby, or named as not being there. */
   get filled(): boolean {
-    return this.#filled;
+    return this.#fill.filled;
+  }
+
+  /** The same of this connection's standby, after all that it had was compared where that was needed. */
+  get complete(): boolean {
+    return this.phase === 'streaming' && this.isSure && this.#fill.complete;
+  }
+
+  /**
+   * False while the standby stands where no batch from here ended: what it holds is not known before it was compared, and
+   * nothing may be called durable.
+   */
+  get isSure(): boolean {
+    return this.#isSure;
+  }
+
+  /** False until it is known whether the mailboxes have the numbers that they had: before that this node does not go into service. */
+  get areNumbersRead(): boolean {
+    return this.#areNumbersRead;
+  }
+
+  /** Mailboxes whose numbers had fallen when this process began. */
+  get fallenNumbers(): FallenNumbers | null {
+    return this.#fallen;
+  }
+
+  /** Compares the numbers of all mailboxes with those seen last, before anything is sent. Once, at the start. */
+  async checkNumbers(signal: AbortSignal): Promise<void> {
+    const { files, roots, clock, kv, log } = this.#p;
+    const count = this.#numbers.counting();
+    let sinceMs = clock.monotonicMs();
+    for (const mark of allMarks(files, roots)) {
+      if (mark) count.add(mark);
+      if (signal.aborted) return;
+      if (clock.monotonicMs() - sinceMs < marksSliceMs) continue;
+      await clock.yield();
+      sinceMs = clock.monotonicMs();
+    }
+    this.#fallen = count.result();
+    if (this.#fallen?.isPutBack) {
+      this.putBack.findByNumbers(
+        `${this.#fallen.mailboxes} of ${this.#fallen.users} users, for example ${this.#fallen.examples.join(', ')}`,
+      );
+      log.error(
+        { code: 'put-back', ...this.#fallen },
+        'the numbers of mailboxes are lower than they were: the mail was put back to an older state',
+      );
+    } else {
+      if (this.#fallen) log.warn({ code: 'numbers-fell', ...this.#fallen }, 'mailboxes have lower numbers than they had');
+      // The right volume is back.
+      if (this.putBack.found && this.putBack.found.peer === null) kv.commit([this.putBack.end()]);
+    }
+    this.#areNumbersRead = true;
+    this.#tellNumbersRead();
+  }
+
+  #see(marks: MessageOf<'watermarks'>['items']): void {
+    const fallen = this.#numbers.see(marks);
+    if (fallen.length > 0)
+      this.#p.log.warn({ code: 'numbers-fell', mailboxes: fallen.length, first: fallen[0] }, 'a mailbox has lower numbers than it had');
+  }
+
+  /** The standby came with an older state than it had, and is not complete again yet. */
+  get standbyPutBack(): boolean {
+    return this.#standbyPutBack && !this.filled;
   }
 
   get held(): Held | null {
-    const deletion = this.#p.guard.held;
-    if (deletion) {
-      const detail = `${deletion.files} of ${deletion.of} files of root ${deletion.root} would be removed`;
-      return { code: 'mass-delete', detail, remedy: 'look whether the mail store is intact, then run `mailtwin allow-delete`' };
-    }
+    const { found, surplus } = this.putBack;
+    if (found) return { code: 'put-back', detail: putBackText(found, surplus, this.#durable), remedy: putBackRemedy };
+    const { trouble } = this.#p.kv;
+    if (trouble) return trouble;
     return this.#held;
   }
 
@@ -121,6 +226,12 @@ export class Sender {
   /** Something was recorded, or may go on: look again. */
   wake(): void {
     this.#wake?.();
+  }
+
+  /** What the standby holds in this directory is not what the index says: it is asked for before anything else is sent. */
+  compare(root: string, dir: BytePath): void {
+    this.#suspect.push({ root, dir });
+    this.wake();
   }
 
   /** While paused no new batch is begun; what is under way still settles. */
@@ -188,32 +299,59 @@ export class Sender {
 
   async #serveAlone(channel: Channel, peerPosition: Position): Promise<void> {
     let over = false;
+    let parts: Promise<void>[] = [];
+    const failures: unknown[] = [];
     this.#channel = channel;
     void channel.ended.then(() => {
       over = true;
+      // Nothing is asked from here on: no answer would come.
+      this.#channel = null;
       for (const answer of this.#asked.values()) answer(null);
       this.#asked.clear();
       this.#marker?.resolve(false);
       this.wake();
     });
     try {
-      await this.#tellMarks(channel, () => over);
-      await this.#resume(channel, peerPosition);
-      while (!over) {
-        const waitMs = this.#waitMs();
-        if (waitMs > 0) {
-          await this.#sleep(waitMs);
-          continue;
-        }
-        await this.#step(channel);
-      }
+      await this.#numbersRead;
+      this.meet(peerPosition);
+      // Marks of an older state would replace those that the standby keeps of mailboxes that were made anew since.
+      if (!this.putBack.found) await this.#tellMarks(channel, () => over);
+      this.tellHistory();
+      await this.#resume(channel, peerPosition, () => over);
+      parts = [this.#stream(channel, () => over), this.#transfers.serve(channel)];
+      await Promise.race(parts);
     } catch (error) {
-      if (!(error instanceof Abandoned) && !(error instanceof ChannelClosed)) throw error;
+      if (!isEndOfConnection(error)) throw error;
     } finally {
       if (!over) channel.close({ code: 'given-up', detail: 'the primary could not go on with this connection' });
+      // Neither builds on this connection any more when the next one begins.
+      const ends = await Promise.allSettled(parts);
+      for (const end of ends) if (end.status === 'rejected' && !isEndOfConnection(end.reason)) failures.push(end.reason);
       this.#channel = null;
       this.#phase = 'disconnected';
     }
+    if (failures.length > 0) throw failures[0];
+  }
+
+  async #stream(channel: Channel, isOver: () => boolean): Promise<void> {
+    while (!isOver()) {
+      const waitMs = this.#waitMs();
+      if (waitMs > 0) await this.#sleep(waitMs);
+      else await this.#step(channel);
+    }
+  }
+
+  #arrived(root: string, path: BytePath): void {
+    this.#maker.arrived(root, path);
+    this.wake();
+  }
+
+  /** What the standby has at a path is something else than the index says. */
+  #misfit(root: string, path: BytePath): void {
+    this.#suspect.push({ root, dir: splitPath(path).dir });
+    // Batches that are under way build on what the index says now: it is set right when none is.
+    this.#misfits.push({ root, path });
+    this.wake();
   }
 
   /** How far the numbers of all mailboxes are, before anything else; an empty message says that all are told. */
@@ -227,6 +365,7 @@ export class Sender {
       if (!next.done && next.value) items.push(next.value);
       if (items.length >= limits.watermarksPerMessageMax || (next.done && items.length > 0)) {
         channel.sendControl({ type: 'watermarks', items });
+        this.#see(items);
         items = [];
       }
       if (next.done) {
@@ -239,18 +378,50 @@ export class Sender {
     }
   }
 
+  /**
+   * Judges where a standby says that it is, before anything of this node counts on it. What it finds of this store is
+   * durable: an older state than the standby's sends nothing, and does not go into service, before a person has decided.
+   */
+  meet(peer: Position): Stands {
+    const stands = this.#judge(peer);
+    if (stands !== 'known') this.#isSure = false;
+    const { log, kv } = this.#p;
+    if (stands === 'ours-put-back') {
+      if (this.putBack.find(peer))
+        log.error(
+          { code: 'put-back', standby: showPosition(peer), primary: showPosition(this.#durable) },
+          'the standby has batches that this store never sent: it was put back to an older state; nothing is sent',
+        );
+    } else if (this.putBack.found?.peer) {
+      kv.commit([this.putBack.end()]);
+      log.info({ standby: showPosition(peer) }, 'the standby has nothing any more that was not sent from here');
+    }
+    return stands;
+  }
+
+  #judge(peer: Position): Stands {
+    const inFlight = this.#inFlight.flatMap(({ to }) => (to === null ? [] : [to]));
+    return judgeStands({ peer, epoch: this.epoch, durable: this.#durable, inFlight, lastGrant: this.#p.grants.last });
+  }
+
   /** Finds where the standby stands: batches whose acknowledgement was lost settle, the rest is made again. */
-  async #resume(channel: Channel, peer: Position): Promise<void> {
+  async #resume(channel: Channel, peer: Position, isOver: () => boolean): Promise<void> {
     this.#maker.forgetMarks();
-    this.#phase = this.#filled ? 'streaming' : 'initial';
+    this.#phase = this.filled ? 'streaming' : 'initial';
+    const stands = this.meet(peer);
     const last = this.#inFlight.findLastIndex((batch) => batch.to !== null && samePosition(batch.to, peer));
     for (let i = 0; i <= last; i++) this.#settleFirst();
-    const known = last >= 0 || samePosition(peer, this.#durable);
     this.#abandonAll();
-    // Epoch 0 is nobody's: this standby is new, or adopted files that no primary sent it.
-    if (!known && this.#filled && peer.epoch === 0) this.#fillAnew();
-    this.#fillHead = this.#p.changes.head;
-    if (known && !this.#mustCompare) return;
+    if (this.putBack.found) {
+      await this.#awaitDecision(isOver);
+      await this.#tellMarks(channel, isOver);
+    }
+    if (this.filled && (stands === 'new' || stands === 'theirs-put-back')) this.#fillAnew(stands);
+    this.#fill.aim(this.#p.changes.head);
+    if (stands === 'known' && !this.#mustCompare) {
+      this.#isSure = true;
+      return;
+    }
     this.#p.log.info(
       { standby: showPosition(peer), primary: showPosition(this.#durable) },
       'the standby is where no batch of ours ended; comparing',
@@ -258,26 +429,81 @@ export class Sender {
     await this.#compare(channel);
   }
 
-  /** Another standby than the one that was filled: until it has all that is here the pair is no pair. */
-  #fillAnew(): void {
-    this.#filled = false;
+  /** Nothing is undone by itself (I21): says what the standby has more, and waits. */
+  async #awaitDecision(isOver: () => boolean): Promise<void> {
+    this.#phase = 'comparing';
+    if (this.putBack.found) {
+      await this.#drain();
+      const surplus = await countSurplus(
+        this.#p,
+        (root, dir, after) => this.#askListing(root, dir, after),
+        this.#secondsBehind(),
+        this.putBack.found.peer === null,
+      );
+      this.putBack.surplus = surplus;
+      this.#p.log.error({ code: 'put-back', ...surplus }, 'what the standby has more than this store');
+    }
+    while (this.putBack.found) {
+      if (isOver()) throw new Abandoned();
+      await this.#sleep(1000);
+    }
+  }
+
+  #secondsBehind(): number | null {
+    const [mine, theirs] = [this.#lastDurableWallMs, this.#peerAppliedMs()];
+    return mine === null || theirs === null ? null : Math.max(0, Math.round((theirs - mine) / 1000));
+  }
+
+  /** Tells the wall clock at which the standby applied its last batch; null when it is not known. */
+  asksApplied(appliedMs: () => number | null): void {
+    this.#peerAppliedMs = appliedMs;
+  }
+
+  /**
+   * A person goes on with this state although the standby has more: what it has counts as sent from here, so that it is
+   * compared and undone there. The numbers of all mailboxes were raised before. Durable when it resolves.
+   */
+  async keepThisState(): Promise<void> {
+    const { found } = this.putBack;
+    if (!found) return;
+    const { kv, grants, changes } = this.#p;
+    const writes: KvWrite[] = [this.putBack.end()];
+    if (found.peer) {
+      // Later batches lie beyond all that any state of this store made before.
+      changes.raiseHead(found.peer.seq);
+      writes.push(grants.raiseTo(grantOf(found.peer)));
+    }
+    kv.commit([...writes, ...changes.save()]);
+    await kv.flushed();
+    this.wake();
+  }
+
+  /** Until this standby has all that is here the pair is no pair: it is another one than the one that was filled, or an older state of it. */
+  #fillAnew(stands: 'new' | 'theirs-put-back'): void {
+    this.#standbyPutBack = stands === 'theirs-put-back';
     // The index tells what the former standby had, and comparing it with this one's tells the rest.
-    this.#scanned = true;
-    this.#p.kv.commit([[filledKey, null]]);
-    this.#p.log.warn({}, 'this standby is new; it is filled before it counts as a standby');
+    this.#fill.anew();
+    if (this.#standbyPutBack)
+      this.#p.log.warn(
+        { code: 'standby-put-back' },
+        'the standby is an older state of itself; it is filled again before it counts as a standby',
+      );
+    else this.#p.log.warn({}, 'this standby is new; it is filled before it counts as a standby');
   }
 
   async #compare(channel: Channel): Promise<void> {
     this.#phase = 'comparing';
     const { total } = await this.reconcile();
-    this.#fillHead = this.#p.changes.head;
+    this.#fill.aim(this.#p.changes.head);
     this.#p.meter.rescanned('compare');
     this.#p.log.info({ differences: total }, 'compared with the standby');
+    if (this.#channel !== channel) throw new Abandoned();
     const rebased = await this.#exchange('rebase', () => channel.sendControl({ type: 'rebase', position: this.#position }));
     if (rebased === null) throw new Abandoned();
     this.#mustCompare = false;
-    this.#p.kv.commit(this.#fillEnds());
-    this.#phase = this.#filled ? 'streaming' : 'initial';
+    this.#isSure = true;
+    this.#phase = this.filled ? 'streaming' : 'initial';
+    this.lookAtFill();
   }
 
   async #exchange(_what: 'rebase', send: () => void): Promise<Message | null> {
@@ -310,7 +536,8 @@ export class Sender {
     const { changes, clock, settleMs } = this.#p;
     const now = clock.monotonicMs();
     const idleMs = 1000;
-    if (this.#paused > 0) return idleMs;
+    // Nothing is begun that the state directory could not take: what is under way still settles.
+    if (this.#paused > 0 || this.#p.kv.trouble) return idleMs;
     if (this.#heldUntil > now) return this.#heldUntil - now;
     if (this.#inFlight.length >= limits.batchesInFlightMax) return idleMs;
     if (this.#mustCompare || this.#suspect.length > 0) return this.#inFlight.length > 0 ? idleMs : 0;
@@ -319,18 +546,19 @@ export class Sender {
       if (oldest === null || change.at < oldest) oldest = change.at;
       if (now - change.at >= settleMs) return 0;
     }
-    if (this.#maker.scanning) return 0;
+    if (this.#transfers.hasReady) return 0;
+    if (this.#maker.scanning && !this.#maker.scanWaits) return 0;
     if (oldest !== null) return Math.max(0.5, settleMs - (now - oldest));
     const next = changes.nextAt();
     return next === null ? idleMs : Math.max(0.5, Math.min(idleMs, next - now));
   }
 
   async #step(channel: Channel): Promise<void> {
-    const { clock, guard, changes } = this.#p;
+    const { clock } = this.#p;
     if (!this.checkRoots()) return;
     if (this.#mustCompare) return this.#compare(channel);
     if (this.#suspect.length > 0) return this.#clearSuspects();
-    const made = await this.#maker.make(channel, this.#position, this.epoch, !this.#filled);
+    const made = await this.#maker.make(channel, this.#position, this.epoch, !this.filled);
     if (made) {
       if (made.to) this.#position = made.to;
       made.sentAt = clock.monotonicMs();
@@ -338,16 +566,22 @@ export class Sender {
       this.#settleLocal();
     }
     const marks = this.#maker.takeMarks();
+    this.#see(marks);
     for (let i = 0; i < marks.length; i += limits.watermarksPerMessageMax)
       channel.sendControl({ type: 'watermarks', items: marks.slice(i, i + limits.watermarksPerMessageMax) });
-    if (changes.openCount === 0 && guard.held === null) guard.settle();
     if (!made) await clock.yield();
   }
 
-  /** Holds while a root is not what it was. False then. */
+  /** The standby tells which of its file systems are not in their places: of what lies there nothing is sent until they are. */
+  heard({ fileSystems }: MessageOf<'heartbeat'>): void {
+    this.#against.heard(fileSystems);
+    this.wake();
+  }
+
+  /** Holds while a root is not what it was, here or on the standby. False then. */
   checkRoots(): boolean {
-    const { roots, files, kv, index } = this.#p;
-    const trouble = checkRoots(roots, files, kv, index);
+    const { root: own } = this.#p.fileSystemHolds.look();
+    const trouble = own ?? this.#against.root;
     if (trouble) {
       this.#hold(trouble, 1000);
       return false;
@@ -355,19 +589,12 @@ export class Sender {
     if (!this.#held?.code.startsWith('root-')) return true;
     this.#p.log.info({}, 'the roots are back');
     this.#held = null;
-    this.#onRootsBack();
     return true;
-  }
-
-  #onRootsBack: () => void = () => {};
-
-  /** Calls `fn` when roots that were away are there again. */
-  onRootsBack(fn: () => void): void {
-    this.#onRootsBack = fn;
   }
 
   #receive(message: Message, current: boolean): void {
     if (!current) return this.#onOther?.(message);
+    if (this.#transfers.receive(message)) return;
     switch (message.type) {
       case 'ack':
         return this.#acknowledged(message);
@@ -400,9 +627,34 @@ export class Sender {
     if (!first || first.id !== message.id || first.to === null || !samePosition(first.to, message.position)) return;
     this.#settleFirst();
     this.#settleLocal();
+    this.#noteLacking(first, message.lacking);
     this.#refusals = 0;
     if (this.#held && !this.#held.code.startsWith('root-')) this.#held = null;
     this.wake();
+  }
+
+  /** What the standby lacks of a batch that it has: in doubt by name; all else of it is proven. */
+  #noteLacking({ writer }: MadeBatch, lacking: MessageOf<'ack'>['lacking']): void {
+    const { unproven } = this.#p;
+    if (lacking.length === 0 && unproven.count === 0) return;
+    const short = new Map(lacking.map(([op, bits, reason]) => [op, { bits, reason }]));
+    const doubts: Parameters<typeof unproven.addAll>[0][number][] = [];
+    for (const [number, { root, dir, name, from, removed }] of writer.places.entries()) {
+      const path = joinPath(dir, name);
+      const lack = short.get(number);
+      if (lack) doubts.push({ root, path, ...lack });
+      else if (removed) unproven.forget(root, path);
+      else unproven.standbyHas(root, path);
+      if (from && writer.endsHere) unproven.moved(root, joinPath(from.dir, from.name), path);
+      else if (from && this.#p.index.at(root, joinPath(from.dir, from.name)) === null)
+        unproven.standbyHas(root, joinPath(from.dir, from.name));
+      if (lack && (lack.bits & lacks.place) !== 0) {
+        // The index claims it: what is really there is asked for, and this place is left alone until its time comes.
+        this.#suspect.push({ root, dir });
+        if (from) this.#suspect.push({ root, dir: from.dir });
+      }
+    }
+    unproven.addAll(doubts);
   }
 
   /** The oldest batch is durable on the standby: only now its changes are forgotten (I1). */
@@ -411,26 +663,29 @@ export class Sender {
     if (!batch) return;
     const { kv, index, changes, meter, clock, relived } = this.#p;
     for (const change of batch.changes) changes.settle(change);
+    this.#transfers.settle(batch.transfers);
     const writes: KvWrite[] = [...index.writesOf(batch.layer), ...changes.save(), relived.save()];
     if (batch.to) {
       this.#durable = batch.to;
       this.#lastDurableWallMs = clock.wallMs();
-      writes.push([positionKey, packPosition(batch.to)]);
+      writes.push([positionKey, packPosition(batch.to)], [durableAtKey, packNumber(Math.floor(this.#lastDurableWallMs))]);
       meter.batchSeconds((clock.monotonicMs() - batch.sentAt) / 1000);
     }
-    this.#scanned ||= batch.completesFill;
-    writes.push(...this.#fillEnds());
+    if (batch.completesFill) this.#fill.scanned();
     kv.commit(writes);
     index.settle(batch.layer);
+    this.lookAtFill();
   }
 
-  /** What to write when all that was there when the fill began has become durable on the standby. */
-  #fillEnds(): KvWrite[] {
-    if (this.#filled || !this.#scanned || this.#p.changes.durableSeq < this.#fillHead) return [];
-    this.#filled = true;
-    if (this.#phase === 'initial') this.#phase = 'streaming';
+  /** Notes when all that was there when the fill began has become durable on the standby, or lags or is held by name. */
+  lookAtFill(): void {
+    if (this.#phase !== 'initial' && this.#phase !== 'streaming') return;
+    const isNamed = namedOpen(this.#p, this.lagging);
+    const { ended, writes } = this.#fill.look((seq) => this.#p.changes.isOpenBesidesHeld(seq, isNamed));
+    if (writes.length > 0) this.#p.kv.commit(writes);
+    if (!ended) return;
+    this.#phase = 'streaming';
     this.#p.log.info({}, 'the initial fill is complete');
-    return [[filledKey, Buffer.from([1])]];
   }
 
   /** Batches that turned out to need nothing sent are settled as soon as all before them are. */
@@ -449,6 +704,12 @@ export class Sender {
     );
     const places = message.ops.map((number) => batch.writer.places[number]).filter((place) => place !== undefined);
     this.#abandonAll();
+    this.#refusedPlaces(batch, message.faults);
+    if (message.code === 'path' && message.faults.length > 0) return this.wake();
+    if (message.code === 'apart') {
+      for (const { root, dir, name, from } of places) if (from) this.#maker.apart(root, joinPath(from.dir, from.name), joinPath(dir, name));
+      return this.wake();
+    }
     this.#refusals++;
     if (message.code === 'base' || message.code === 'content') {
       if (this.#refusals > refusalsMax) {
@@ -465,7 +726,17 @@ export class Sender {
         if (place.from) this.#suspect.push({ root: place.root, dir: place.from.dir });
         this.#p.changes.record(place.root, joinPath(place.dir, place.name), 'path', this.#p.clock.monotonicMs());
         this.#maker.sendWhole(place.root, joinPath(place.dir, place.name));
+        this.#transfers.lost(place.root, joinPath(place.dir, place.name));
       }
+    } else if (message.code === 'state-full') {
+      this.#hold(
+        {
+          code: 'state-full',
+          detail: `the standby takes nothing: ${message.detail}`,
+          remedy: "make room on the disk of the standby's state directory; sending goes on by itself",
+        },
+        this.#retryMs(),
+      );
     } else if (message.code === 'no-space') {
       this.#hold(
         {
@@ -488,6 +759,16 @@ export class Sender {
     this.wake();
   }
 
+  /** Places that the standby cannot have: in doubt, so that the batch is made again without them, at once. */
+  #refusedPlaces({ writer }: MadeBatch, faults: MessageOf<'reject'>['faults']): void {
+    this.#p.unproven.addAll(
+      faults.flatMap(([number, reason]) => {
+        const place = writer.places[number];
+        return place ? [{ root: place.root, path: joinPath(place.dir, place.name), bits: lacks.place, reason }] : [];
+      }),
+    );
+  }
+
   #retryMs(): number {
     return Math.min(30_000, 500 * 2 ** Math.min(this.#refusals, 6));
   }
@@ -498,11 +779,16 @@ export class Sender {
     this.#heldUntil = this.#p.clock.monotonicMs() + forMs;
   }
 
-  /** A person released what was held. */
-  release(): number {
-    const released = this.#p.guard.allow(this.#p.changes.openCount);
-    this.#heldUntil = 0;
-    for (const change of this.#p.changes.open()) change.notBefore = 0;
+  /** The standby's history keeps what a held or allowed deletion takes away. */
+  tellHistory(): void {
+    const items = this.deletions.historyPlaces();
+    if (items.length > 0) this.#channel?.sendControl({ type: 'keepHistory', items });
+  }
+
+  /** A person lets held deletions go. */
+  async release(held: readonly HeldDeletion[]): Promise<ReleasedDeletion[]> {
+    const released: ReleasedDeletion[] = [];
+    for (const each of held) released.push(await this.deletions.allow(each));
     this.wake();
     return released;
   }
@@ -512,6 +798,7 @@ export class Sender {
     const places = new Map(this.#suspect.map((place) => [`${place.root}\0${place.dir}`, place]));
     this.#suspect = [];
     await this.#drain();
+    for (const { root, path } of this.#misfits.splice(0)) this.#maker.sendWhole(root, path);
     const reconciler = new Reconciler(this.#p, (root, dir, after) => this.#askListing(root, dir, after));
     try {
       for (const { root, dir } of places.values()) await reconciler.dir(root, dir, false);
@@ -542,4 +829,8 @@ export class Sender {
       };
     });
   }
+}
+
+function isEndOfConnection(error: unknown): boolean {
+  return error instanceof Abandoned || error instanceof ChannelClosed;
 }

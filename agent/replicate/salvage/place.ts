@@ -170,7 +170,7 @@ export class Placer {
     const flags = `${target.flags}${letters}`;
     const place = flags === '' ? 'new' : 'cur';
     this.#checkDirs(root, joinPath(target.mailbox, place));
-    const name = `${messageName(ask, target.virtualSize)}${flags === '' ? '' : `:2,${flags}`}`;
+    const name = `${messageName(ask, target)}${flags === '' ? '' : `:2,${flags}`}`;
     return { dir: `${mailbox}/${place}`, stagedDir: `${mailbox}/tmp`, name, dropped };
   }
 
@@ -191,11 +191,15 @@ export class Placer {
 
 /**
  * A name of its own: the old one may still be in the uidlist, which would make it a message that reappeared. Seconds
- * first, as everybody names messages; the sizes that Dovecot would otherwise have to find out.
+ * first, as everybody names messages. Of the sizes only those that the old name had: the size of a compressed or encrypted
+ * file is not the message's, and a server that is told a wrong one cannot read the message ever.
  */
-function messageName({ id, mtimeNs, size }: SalvagePut, virtualSize: number | null): string {
-  const seconds = BigInt(mtimeNs) / 1_000_000_000n;
-  return `${seconds}.S${id.toString('hex', 0, 16)}.mailtwin,S=${size}${virtualSize === null ? '' : `,W=${virtualSize}`}`;
+function messageName({ id, mtimeNs }: SalvagePut, sizes: { messageSize: number | null; virtualSize: number | null }): string {
+  const ns = BigInt(mtimeNs);
+  const seconds = ns > 0n ? ns / 1_000_000_000n : 0n;
+  const size = sizes.messageSize === null ? '' : `,S=${sizes.messageSize}`;
+  const virtualSize = sizes.virtualSize === null ? '' : `,W=${sizes.virtualSize}`;
+  return `${seconds}.S${id.toString('hex', 0, 16)}.mailtwin${size}${virtualSize}`;
 }
 
 function stagedName(id: Buffer): string {

@@ -17,6 +17,8 @@ export interface AnswerParts extends AuditParts {
   clock: Clock;
   /** What is known of foreign writes (I2): a comparison with the disk deals with them, because what differs is brought again. */
   foreign: ForeignRecord;
+  /** Whether the file system of a place is missing, looked at now: what is missing with it is no difference. */
+  isAwayNow(root: string, path: BytePath): boolean;
 }
 
 const progressEveryMs = 500;
@@ -112,6 +114,7 @@ export class Answers {
         ? auditPlaces(pausing, message.places, message.deep, progress)
         : audit(pausing, message.deep, progress, signal);
     for await (const difference of walk) {
+      if (this.#p.isAwayNow(difference.root, difference.path)) continue;
       total++;
       if (differences.length < limits.differencesMax) differences.push([difference.root, difference.path, difference.what]);
       if (message.mend) found.push(difference);

@@ -1,14 +1,31 @@
+import type { MessageOf } from '../../../protocol/messages.ts';
 import type { Position } from '../../../protocol/position.ts';
 import type { Layer } from '../../journal/layer.ts';
 import type { BytePath } from '../../platform/files.ts';
 import type { KvWrite } from '../../platform/kv.ts';
 import type { Root } from '../root.ts';
+import type { Shortfall } from './shortfalls.ts';
 import type { Step } from './steps.ts';
 
 /** An entry of a batch's directory table. */
 export interface BatchDir {
   root: Root;
   path: BytePath;
+}
+
+/** Where an op of a batch takes effect; paths are relative to the root. */
+export interface BatchPlace {
+  root: Root;
+  path: BytePath;
+  /** Of a move: where it was. */
+  from?: BytePath;
+  /** Of a second name: the other name of the same file, relative to the same root. */
+  linked?: BytePath;
+  /** Of a move: its attributes are set besides. */
+  anew?: boolean;
+  /** A whole directory goes or moves. */
+  tree: boolean;
+  gone: boolean;
 }
 
 /** A batch on its way: what was staged, and what will be done once it is durable. */
@@ -19,6 +36,14 @@ export interface Batch {
   dirs: BatchDir[];
   layer: Layer;
   steps: Step[];
+  /** Number of the op that each step belongs to. */
+  stepOps: number[];
+  /** Where each op was, in order. */
+  places: BatchPlace[];
+  /** By number of op: what could not be given to its place. */
+  shortfalls: Map<number, Shortfall>;
+  /** By number of op: why its place cannot be had here; the batch is refused for these, and can be without them. */
+  refused: Map<number, string>;
   /** Writes that go with the batch's commit: records of history. */
   writes: KvWrite[];
   /** Staged files by absolute path, to remove when the batch is rejected. */
@@ -27,26 +52,19 @@ export interface Batch {
   trash: BytePath[];
   /** Where content that this batch gives a path is before the steps are done: absolute path by absolute path. */
   whereabouts: Map<BytePath, BytePath>;
+  /** How often file systems had come when it began. */
+  arrivals: number;
   /** Absolute paths that the steps touch. */
   touched: Set<BytePath>;
   ops: number;
   bytes: number;
   /** Frames of this batch that were consumed but must not be acted on: why it will be rejected. */
   failure: { code: RejectCode; ops: number[]; detail: string } | null;
-  /** The op that waits for its content. */
-  stream: StreamedFile | null;
+  /** Transfers whose staged files its ops use. */
+  transfers: number[];
 }
 
-export type RejectCode = 'base' | 'content' | 'no-space' | 'from' | 'io' | 'confined';
-
-/** Content that arrives in data messages. */
-export interface StreamedFile {
-  expected: number;
-  received: number;
-  write(bytes: Buffer): void | Promise<void>;
-  finish(): void | Promise<void>;
-  abandon(): void;
-}
+export type RejectCode = MessageOf<'reject'>['code'];
 
 /** An op that cannot be applied; becomes the batch's failure. */
 export class OpRefused extends Error {

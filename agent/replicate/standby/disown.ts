@@ -1,3 +1,4 @@
+import { replicatedMode } from '../../journal/entry.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { baseName, parentPath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
@@ -22,7 +23,7 @@ export function disown({ kv, index }: { kv: Kv; index: ReplicaIndex }, differenc
         btimeNs: 0n,
         size: stat.kind === 'dir' ? 0 : stat.size,
         mtimeNs: stat.kind === 'dir' ? 0n : stat.mtimeNs,
-        mode: stat.mode & 0o1777,
+        mode: replicatedMode(stat.kind, stat.mode),
         uid: stat.uid,
         gid: stat.gid,
         content: Buffer.alloc(0),

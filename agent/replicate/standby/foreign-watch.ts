@@ -3,7 +3,7 @@ import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { sleep, type Clock } from '../../platform/clock.ts';
 import { type BytePath, type Files } from '../../platform/files.ts';
 import type { Log } from '../../platform/log.ts';
-import { auditBelow, auditPlaces, undecided } from '../audit.ts';
+import { attributesAlone, auditBelow, auditPlaces, undecided } from '../audit.ts';
 import { absolute, type Root } from '../root.ts';
 import type { ForeignRecord } from './foreign-record.ts';
 
@@ -16,8 +16,16 @@ export interface ForeignWatchParts {
   record: ForeignRecord;
   /** Whether a batch under way changes this place (absolute) or one above it: then disk and index differ for a moment. */
   isUnderWay(path: BytePath): boolean;
+  /** Whether the file system of a place is missing: then nothing can be said of what is there. */
+  isAway(root: string, path: BytePath): boolean;
+  /** The same, looked at now: what seems to be foreign may be the look of a disk that just went. */
+  isAwayNow(root: string, path: BytePath): boolean;
+  /** Grows when a file system comes, also when it was away for a moment. */
+  arrivals(): number;
   /** Whether the watcher never tells of this process's own changes: then each hint is worth reading the content. */
   hintsAreForeign(): boolean;
+  /** Directories that are mount points, or lead to one. */
+  mounted?: (root: string, path: BytePath) => boolean;
 }
 
 interface Suspect {
@@ -42,7 +50,8 @@ const walkPauseMs = 20;
 /**
  * Finds what somebody else writes below a standby's roots (I2). A watcher's hints say where to look; only what differs
  * from the index counts, so that this agent's own renames need no account of their own. At the start, and when hints
- * were lost, all is compared, because nobody watched before.
+ * were lost, all is compared, because nobody watched before. The attributes of a file with several names say nothing: what a
+ * batch changes under one of them shows under the others before their turn. A comparison of both nodes finds those.
  */
 export class ForeignWatch {
   readonly #p: ForeignWatchParts;
@@ -60,6 +69,11 @@ export class ForeignWatch {
 
   hints(hints: readonly Hint[]): void {
     for (const { kind, root, path } of hints) this.#suspect(root, path, kind === 'path' ? 'path' : 'tree');
+  }
+
+  /** Compares all that lies at or below a place. */
+  compare(root: string, path: BytePath): void {
+    this.#suspect(root, path, 'tree');
   }
 
   /** Compares everything: nobody has watched until now. */
@@ -118,10 +132,12 @@ export class ForeignWatch {
     }
   }
 
-  /** While a batch changes a place nothing can be said of it. */
+  /** While a batch changes a place, or its disk is missing, nothing can be said of it. */
   #waits(suspect: Suspect): boolean {
     const root = this.#rootOf(suspect);
-    if (!root || suspect.path === '' || !this.#p.isUnderWay(absolute(root, suspect.path))) return false;
+    if (!root) return false;
+    const isUnderWay = suspect.path !== '' && this.#p.isUnderWay(absolute(root, suspect.path));
+    if (!isUnderWay && !this.#p.isAway(suspect.root, suspect.path)) return false;
     suspect.due = this.#p.clock.monotonicMs() + settleMs;
     return true;
   }
@@ -131,8 +147,12 @@ export class ForeignWatch {
     const root = this.#p.roots.find((each) => each.name === name);
     if (!root || path === '') return;
     const deep = this.#p.hintsAreForeign();
-    for await (const { what } of auditPlaces(this.#p, [[name, path]], deep, { files: 0, bytes: 0 })) {
-      if (!undecided.has(what)) this.#p.record.note(absolute(root, path), what);
+    const arrivals = this.#p.arrivals();
+    const parts = { ...this.#p, skips: (...place: [string, BytePath]) => this.#p.isAway(...place) };
+    for await (const { what, stat } of auditPlaces(parts, [[name, path]], deep, { files: 0, bytes: 0 })) {
+      if (undecided.has(what) || (attributesAlone.has(what) && stat?.kind === 'file' && stat.nlink > 1)) continue;
+      if (this.#p.isAwayNow(name, path) || this.#p.arrivals() !== arrivals) this.#suspect(name, path, 'path');
+      else this.#p.record.note(absolute(root, path), what);
     }
   }
 
@@ -149,7 +169,12 @@ export class ForeignWatch {
       yield: () => sleep(clock, walkPauseMs, signal),
     };
     let found = 0;
-    for await (const { root: name, path } of auditBelow({ ...this.#p, clock: paced }, suspect.root, suspect.path, signal)) {
+    for await (const { root: name, path } of auditBelow(
+      { ...this.#p, clock: paced, skips: (...place) => this.#p.isAway(...place) },
+      suspect.root,
+      suspect.path,
+      signal,
+    )) {
       if (++found > walkFindsMax) return record.note(absolute(root, suspect.path), `more than ${walkFindsMax} names below it differ`);
       this.#suspect(name, path, 'path', 0);
     }

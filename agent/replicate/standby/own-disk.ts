@@ -16,7 +16,9 @@ export async function acceptOwnDisk(parts: StartupParts & { index: ReplicaIndex 
   for await (const difference of audit(parts, false, { files: 0, bytes: 0 }, new AbortController().signal)) {
     changed++;
     found.push(difference);
-    if (found.length >= 1000) disown(parts, found.splice(0));
+    if (found.length < 1000) continue;
+    disown(parts, found.splice(0));
+    await parts.kv.flushed();
   }
   disown(parts, found);
   return adopted + changed;

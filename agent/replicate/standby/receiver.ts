@@ -1,20 +1,32 @@
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
 import { emptyPosition, samePosition, showPosition, type Position } from '../../../protocol/position.ts';
 import type { Op } from '../../../protocol/ops.ts';
+import { lacks, shortfallTextMax } from '../../../protocol/shortfall.ts';
 import type { Channel } from '../../link/channel.ts';
+import { unknownEntry } from '../../journal/entry.ts';
 import { metaKey, tables } from '../../journal/keys.ts';
-import { packNumber, type ReplicaIndex } from '../../journal/replica-index.ts';
+import type { Layer } from '../../journal/layer.ts';
+import { packNumber, readNumber, type ReplicaIndex } from '../../journal/replica-index.ts';
 import { removeTree, type HistoryKeeper } from '../../history/keeper.ts';
 import type { Meter } from '../../observe/meter.ts';
 import { sleep, type Clock } from '../../platform/clock.ts';
-import { displayPath, errnoCode, type BytePath, type Files } from '../../platform/files.ts';
+import { baseName, displayPath, joinPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv, KvWrite } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
-import type { Root } from '../root.ts';
+import type { AuditDifference } from '../audit.ts';
+import { faultOf, hasRoom, whyOf } from '../fault.ts';
+import { placeName, RootAway, rootTrouble, type FileSystems } from '../file-systems.ts';
+import { absolute, type Root } from '../root.ts';
 import { OpRefused, type Batch } from './batch.ts';
-import { checkParents } from './confine.ts';
+import { disown } from './disown.ts';
 import { ForeignRecord } from './foreign-record.ts';
-import { decodeSteps, doStep, encodeSteps, isSuperseded, StepBlocked, type Step } from './steps.ts';
+import { IncomingTransfers } from './incoming-transfers.ts';
+import { Placing, type StepFault } from './placing.ts';
+import { RenameRegions } from './rename-regions.ts';
+import { Shortfalls, type Shortfall } from './shortfalls.ts';
+import { StagedNames } from './staged-names.ts';
+import { StandbyDisks } from './standby-disks.ts';
+import { decodeSteps, encodeSteps, type Step } from './steps.ts';
 import { Stager } from './stager.ts';
 
 export interface ReceiverParts {
@@ -26,12 +38,15 @@ export interface ReceiverParts {
   index: ReplicaIndex;
   keeper: HistoryKeeper;
   roots: readonly Root[];
+  fileSystems: FileSystems;
   freeBytesMin: number;
 }
 
+/** Disks that went and came are looked at again after this time. */
+const diskPauseMs = 50;
 const redoKey = Buffer.from([tables.redo]);
 const positionKey = metaKey('position');
-const stepsBetweenYields = 128;
+const appliedAtKey = metaKey('applied-at');
 
 /**
  * The standby's side of the stream: stages what arrives, makes it durable, puts it into place, acknowledges.
@@ -43,6 +58,7 @@ const stepsBetweenYields = 128;
 export class Receiver {
   readonly #p: ReceiverParts;
   readonly #stager: Stager;
+  readonly #transfers: IncomingTransfers;
   readonly #rootByName: ReadonlyMap<string, Root>;
   /** Position after the last batch accepted for commit; `durable` trails it. */
   #accepted: Position;
@@ -50,23 +66,53 @@ export class Receiver {
   #current: Batch | null = null;
   readonly #queued: Batch[] = [];
   #applying: Promise<void> | null = null;
-  #stuck: string | null = null;
+  /** Where is staged what goes to a place, and where is kept what was there. */
+  readonly regions: RenameRegions;
+  readonly #disks: StandbyDisks;
+  /** Why a batch could not be applied: this receiver is of no use any more. */
+  #failure: Error | null = null;
+  readonly #placing: Placing;
+  /** Places where the index claims more than the disk has, by absolute path; `by` is the batch that is still to make the place so. */
+  readonly #overclaimed = new Map<BytePath, { root: Root; path: BytePath; bits: number; by: Batch | null }>();
+  /** Why the last batch was not taken, when that is no fault of one place; null since one was. */
+  #cannotTake: { code: 'standby-io' | 'no-space'; detail: string } | null = null;
   /** Foreign writes met so far (I2). */
   readonly foreign: ForeignRecord;
+  /** What is here without all that belongs to it. */
+  readonly shortfalls: Shortfalls;
   #lastAppliedWallMs: number | null = null;
+  readonly #leaving = new AbortController();
 
   constructor(parts: ReceiverParts) {
     this.#p = parts;
     this.foreign = new ForeignRecord(parts.kv, parts.log);
+    this.shortfalls = new Shortfalls(parts.kv, parts.clock, parts.log);
+    this.regions = new RenameRegions(parts);
+    this.#disks = new StandbyDisks({ ...parts, regions: this.regions, redo: (steps) => this.#redo(steps) });
+    this.#placing = new Placing({ ...parts, disks: this.#disks, foreign: this.foreign, wait: (ms) => this.#again(ms) });
     this.#rootByName = new Map(parts.roots.map((root) => [root.name, root]));
     this.#durable = this.#accepted = readPosition(parts.kv);
+    this.#lastAppliedWallMs = readNumber(parts.kv.get(appliedAtKey));
+    const names = new StagedNames(this.regions, parts.clock.wallMs());
+    this.#transfers = new IncomingTransfers({
+      ...parts,
+      roots: this.#rootByName,
+      names,
+      isUnderWay: (path) => this.isUnderWay(path),
+    });
     this.#stager = new Stager({
       files: parts.files,
+      roots: parts.roots,
+      transfers: this.#transfers,
+      names,
+      regions: this.regions,
+      mounted: (root) => parts.fileSystems.mounted(root),
       index: parts.index,
       keeper: parts.keeper,
       wallMs: () => parts.clock.wallMs(),
       yield: () => parts.clock.yield(),
       isPending: (path) => this.#isPending(path),
+      shortfallAt: (root, path) => this.shortfalls.at(root, path),
     });
   }
 
@@ -75,9 +121,19 @@ export class Receiver {
     return this.#durable;
   }
 
+  /** What the disk of this copy refuses, as a whole: it is said here, too, where it can be mended. */
+  get cannotTake(): { code: 'standby-io' | 'no-space'; detail: string } | null {
+    return this.#cannotTake;
+  }
+
+  /** The primary has nothing more for this copy: what was refused is not wanted any more. */
+  nothingWaits(): void {
+    this.#cannotTake = null;
+  }
+
   /** What keeps the last batch from being put into place. */
   get stuck(): string | null {
-    return this.#stuck;
+    return this.#p.kv.trouble?.detail ?? this.#placing.stuck;
   }
 
   get lastAppliedWallMs(): number | null {
@@ -89,33 +145,81 @@ export class Receiver {
     this.#durable = this.#accepted = readPosition(this.#p.kv);
   }
 
+  /** What cannot be put into place now is not tried any more: `recover` does it when the role is entered again. */
+  leave(): void {
+    this.#leaving.abort();
+  }
+
+  /** Waits before something is tried again. @throws when the role is being left. */
+  async #again(waitMs: number): Promise<void> {
+    const { signal } = this.#leaving;
+    if (!signal.aborted) await sleep(this.#p.clock, waitMs, signal);
+    if (signal.aborted) throw new Error('the role is being left; the last batch is put into place at the next start');
+  }
+
   /** Whether a batch that is not in place yet changes this place (absolute) or one above it. */
   isUnderWay(path: BytePath): boolean {
+    if (this.#overclaimed.has(path)) return true;
     return this.#isPending(path) || (this.#current !== null && touches(this.#current, path));
   }
 
-  /** Does again the steps of a batch whose renames may have been lost, and empties staging. Before anything else runs. */
+  /**
+   * Does again the steps of a batch whose renames may have been lost, and empties staging. Before anything else runs.
+   *
+   * @throws RootAway when a root goes meanwhile: the record of the steps stays, and all is done again.
+   */
   async recover(): Promise<void> {
     const record = this.#p.kv.get(redoKey);
     const steps = record ? decodeSteps(record) : [];
     // A killed process may have left a commit that power could still take back: nothing is put into place for that.
     if (record) await this.#p.kv.flushed();
-    for (const [number, step] of steps.entries()) {
-      try {
-        doStep(this.#p.files, step, (path, what) => this.foreign.note(path, what), true);
-      } catch (error) {
-        const isMissing = ['ENOENT', 'ENOTDIR'].includes(errnoCode(error) ?? '');
-        if (!(error instanceof StepBlocked) && !isMissing) throw error;
-        if (isSuperseded(steps, number)) continue;
-        // What is gone from both places was taken away by somebody else: the comparison will bring it back.
-        this.foreign.note(step.path, error instanceof Error ? error.message : String(error));
-      }
+    this.#disks.takeUp();
+    // Of batches before the last one the index may not have been set right before the end.
+    for (const { root: name, path, bits } of this.shortfalls.list()) {
+      const root = this.#rootByName.get(name);
+      if (!root) continue;
+      this.#overclaim(root, path, bits);
+      if (bits & lacks.place) this.#placing.lacks(absolute(root, path));
+    }
+    const faults = await this.#redoOnDisks(steps);
+    if (faults.length > 0) {
+      const writes: KvWrite[] = [];
+      for (const fault of faults) this.#noteFault(fault, writes);
+      this.#p.kv.commit(writes);
     }
     if (steps.length > 0) this.#p.log.info({ steps: steps.length }, 'the last batch was put into place again after a restart');
+    this.settleIndex();
     for (const root of this.#p.roots) {
-      for (const left of this.#p.files.readdir(`${root.staging}/stage`) ?? [])
-        removeTree(this.#p.files, `${root.staging}/stage/${left.name}`);
+      for (const staging of this.regions.all(root))
+        for (const left of this.#p.files.readdir(`${staging}/stage`) ?? []) removeTree(this.#p.files, `${staging}/stage/${left.name}`);
     }
+  }
+
+  /** What waits for a disk is set aside; what a disk took with it while it was done is done again. */
+  async #redoOnDisks(steps: readonly Step[]): Promise<StepFault[]> {
+    for (let todo = this.#disks.setAside(steps); ; todo = this.#disks.setAside(todo)) {
+      const faults = this.#placing.redoChecked(todo);
+      if (faults) return faults;
+      this.#disks.look();
+      const trouble = rootTrouble(this.#p.fileSystems);
+      if (trouble) throw new RootAway(trouble);
+      await this.#again(diskPauseMs);
+    }
+  }
+
+  /** Does steps again of which some may have been done; false when a disk went meanwhile, so that nothing is known of them. */
+  #redo(steps: readonly Step[]): boolean {
+    const faults = this.#placing.redoChecked(steps);
+    if (!faults) return false;
+    const writes: KvWrite[] = [];
+    for (const fault of faults) this.#noteFault(fault, writes);
+    if (writes.length > 0) this.#p.kv.commit(writes);
+    return true;
+  }
+
+  /** What the file systems of the roots are to this standby. */
+  get disks(): StandbyDisks {
+    return this.#disks;
   }
 
   /** Serves one connection; resolves when it has ended and everything accepted is in place. */
@@ -139,7 +243,7 @@ export class Receiver {
         wake = null;
         continue;
       }
-      if (over) continue;
+      if (over || this.#transfers.take(channel, next.message, next.done)) continue;
       try {
         await this.#handle(channel, next.message, other);
       } finally {
@@ -147,7 +251,10 @@ export class Receiver {
       }
     }
     this.#dropCurrent();
+    await this.#transfers.abandon();
     await this.#applying;
+    if (this.#failure) throw this.#failure;
+    this.settleIndex();
   }
 
   async #handle(channel: Channel, message: Message, other: (message: Message) => void): Promise<void> {
@@ -156,13 +263,15 @@ export class Receiver {
         return this.#begin(channel, message);
       case 'ops':
         return this.#ops(message);
-      case 'data':
-        return this.#data(message);
       case 'commit':
         return this.#commit(channel, message);
       case 'rebase':
         await this.#applying;
         return this.#rebase(channel, message.position);
+      case 'list':
+        // A batch that was accepted may still be given up, when a disk goes: only what is durable is told.
+        await this.#applying;
+        return other(message);
       default:
         other(message);
     }
@@ -170,37 +279,55 @@ export class Receiver {
 
   #begin(channel: Channel, message: MessageOf<'batch'>): void {
     this.#dropCurrent();
+    this.settleIndex();
     if (!samePosition(message.from, this.#accepted)) {
       channel.sendControl({
         type: 'reject',
         id: message.id,
         code: 'from',
         ops: [],
+        faults: [],
         detail: `this standby is at ${showPosition(this.#accepted)}, the batch continues ${showPosition(message.from)}`,
       });
       return;
     }
-    this.#current = {
+    const batch: Batch = {
       id: message.id,
       from: message.from,
       to: null,
       dirs: [],
       layer: this.#p.index.begin(),
       steps: [],
+      stepOps: [],
+      places: [],
+      shortfalls: new Map(),
+      refused: new Map(),
       writes: [],
       staged: [],
       trash: [],
       whereabouts: new Map(),
+      arrivals: this.#disks.arrivals,
       touched: new Set(),
       ops: 0,
       bytes: 0,
       failure: null,
-      stream: null,
+      transfers: [],
     };
+    this.#current = batch;
+    const full = this.#p.kv.trouble;
+    if (full) this.#fail(batch, 'state-full', [], full.detail);
+    this.#disks.look();
+    batch.arrivals = this.#disks.arrivals;
     for (const root of this.#p.roots) {
+      // Staging may be on the file system that is missing: nothing is written then, not even beside the root.
+      const trouble = this.#p.fileSystems.covering(root.name, '');
+      if (trouble) {
+        this.#fail(batch, 'io', [], trouble.detail);
+        continue;
+      }
       const { freeBytes, freeInodes } = this.#p.files.space(root.staging);
       if (freeBytes < this.#p.freeBytesMin || freeInodes < 1000)
-        this.#fail(this.#current, 'no-space', [], `${displayPath(root.path)}: ${freeBytes} bytes and ${freeInodes} inodes are free`);
+        this.#fail(batch, 'no-space', [], `${displayPath(root.path)}: ${freeBytes} bytes and ${freeInodes} inodes are free`);
     }
   }
 
@@ -216,19 +343,21 @@ export class Receiver {
       const number = batch.ops++;
       // After a first misfit the others are still judged, so that one answer names them all.
       if (batch.failure && batch.failure.code !== 'base') continue;
-      if (batch.stream) this.#fail(batch, 'content', [number - 1], 'content is missing');
-      else await this.#stage(batch, op, number);
+      await this.#stage(batch, op, number);
     }
   }
 
   async #stage(batch: Batch, op: Op, number: number): Promise<void> {
     try {
+      this.#checkPlace(batch, op);
       for (;;) {
         const staged = this.#stager.stage(batch, op);
         const result = typeof staged === 'string' ? staged : await staged;
         if (result !== 'settle-first') break;
         if (this.#queued.length === 0) throw new OpRefused('io', 'an op builds on what the same batch changes');
         await this.#applying;
+        // What failed is never settled: the connection ends for it.
+        if (this.#failure) throw this.#failure;
       }
       if ('bytes' in op && op.bytes) batch.bytes += op.bytes.length;
     } catch (error) {
@@ -236,36 +365,27 @@ export class Receiver {
     }
   }
 
-  async #data(message: MessageOf<'data'>): Promise<void> {
-    const batch = this.#current;
-    const stream = batch?.stream;
-    if (!batch || batch.id !== message.id || !stream) return;
-    try {
-      stream.received += message.bytes.length;
-      if (stream.received > stream.expected) throw new OpRefused('content', 'more content than announced');
-      await stream.write(message.bytes);
-      batch.bytes += message.bytes.length;
-      if (stream.received === stream.expected) {
-        await stream.finish();
-        batch.stream = null;
-      }
-    } catch (error) {
-      stream.abandon();
-      batch.stream = null;
-      this.#refuse(batch, batch.ops - 1, error);
+  /** @throws OpRefused when the place of an op lies on a file system that is not there. */
+  #checkPlace(batch: Batch, op: Op): void {
+    if (this.#p.fileSystems.troubles.length === 0) return;
+    for (const at of 'from' in op ? [op.at, op.from] : [op.at]) {
+      const dir = batch.dirs[at.dir];
+      const trouble = dir && this.#p.fileSystems.covering(dir.root.name, joinPath(dir.path, at.name));
+      if (trouble) throw new OpRefused('io', `${placeName(trouble)}: ${trouble.detail}`);
     }
   }
 
   #refuse(batch: Batch, op: number, error: unknown): void {
-    if (error instanceof OpRefused) return this.#fail(batch, error.reject, [op], error.message);
-    const code = errnoCode(error);
-    if (code === undefined) throw error;
-    this.#fail(
-      batch,
-      code === 'ENOSPC' || code === 'EDQUOT' ? 'no-space' : 'io',
-      [op],
-      `${code}: ${error instanceof Error ? error.message : ''}`,
-    );
+    if (error instanceof OpRefused) {
+      if (error.reject !== 'path') return this.#fail(batch, error.reject, [op], error.message);
+      return void batch.refused.set(op, error.message.slice(0, shortfallTextMax));
+    }
+    const of = faultOf(error, 'writing');
+    if (of === 'us' || of === 'link') throw error;
+    const staging = batch.places[op]?.root.staging;
+    if (of === 'path' || (of === 'room' && staging !== undefined && hasRoom(this.#p.files, staging)))
+      return void batch.refused.set(op, whyOf(error).slice(0, shortfallTextMax));
+    this.#fail(batch, of === 'room' ? 'no-space' : 'io', [op], whyOf(error));
   }
 
   #fail(batch: Batch, code: NonNullable<Batch['failure']>['code'], ops: number[], detail: string): void {
@@ -276,99 +396,256 @@ export class Receiver {
   #commit(channel: Channel, message: MessageOf<'commit'>): void {
     const batch = this.#current;
     if (!batch || batch.id !== message.id) return;
-    if (batch.stream || batch.ops !== message.ops) this.#fail(batch, 'content', [], `the batch has ${batch.ops} of ${message.ops} ops`);
-    if (batch.failure) {
-      const { code, ops, detail } = batch.failure;
+    if (batch.ops !== message.ops) this.#fail(batch, 'content', [], `the batch has ${batch.ops} of ${message.ops} ops`);
+    if (batch.failure || batch.refused.size > 0) {
+      const { code, ops, detail } = batch.failure ?? {
+        code: 'path',
+        ops: [...batch.refused.keys()],
+        detail: 'some places cannot be had here',
+      };
       this.#p.meter.rejected(code);
+      if (code === 'io' || code === 'no-space') this.#cannotTake = { code: code === 'io' ? 'standby-io' : code, detail };
       this.#dropCurrent();
-      channel.sendControl({ type: 'reject', id: message.id, code, ops, detail: detail.slice(0, 1000) });
+      channel.sendControl({ type: 'reject', id: message.id, code, ops, detail: detail.slice(0, 1000), faults: [...batch.refused] });
       return;
     }
     this.#current = null;
+    this.#transfers.handOver(batch.transfers);
     batch.to = message.to;
     this.#accepted = message.to;
     this.#queued.push(batch);
-    this.#applying ??= this.#applyQueued(channel);
+    this.#applying ??= this.#applyQueued(channel).catch((error: unknown) => {
+      // Nobody waits for it while messages come: the connection ends, and whoever serves it hears of it.
+      this.#failure = error instanceof Error ? error : new Error(String(error));
+      channel.close({ code: 'internal', detail: 'the standby cannot apply what it was sent' });
+    });
   }
 
   async #applyQueued(channel: Channel): Promise<void> {
     try {
       for (let batch = this.#queued[0]; batch; batch = this.#queued[0]) {
-        await this.#apply(channel, batch);
+        if (!(await this.#apply(channel, batch))) return;
         this.#queued.shift();
+        this.settleIndex();
       }
     } finally {
       this.#applying = null;
     }
   }
 
-  async #apply(channel: Channel, batch: Batch): Promise<void> {
+  /** False: it was refused after all, with those that follow it. */
+  async #apply(channel: Channel, batch: Batch): Promise<boolean> {
     const { kv, clock, meter, index } = this.#p;
     if (!batch.to) throw new Error('a batch without end cannot be applied');
     const started = clock.monotonicMs();
-    await this.#syncRoots();
+    await this.#syncRoots(batch);
+    const trouble = this.#disks.troubleOf(batch.touched);
+    if (trouble) {
+      this.#giveUp(channel, batch, `${placeName(trouble)}: ${trouble.detail}`);
+      return false;
+    }
+    // What was staged may not be there any more.
+    if (this.#disks.arrivals !== batch.arrivals) {
+      this.#giveUp(channel, batch, 'a file system was mounted again meanwhile');
+      return false;
+    }
     const synced = clock.monotonicMs();
     meter.syncSeconds('files', (synced - started) / 1000);
     kv.commit([
       ...index.writesOf(batch.layer),
       ...batch.writes,
+      ...this.#shortfallWrites(batch),
       [redoKey, encodeSteps(batch.steps)],
       [positionKey, packPosition(batch.to)],
+      [appliedAtKey, packNumber(Math.floor(clock.wallMs()))],
     ]);
     index.settle(batch.layer);
+    this.#followMoves(batch);
     await kv.flushed();
     meter.syncSeconds('index', (clock.monotonicMs() - synced) / 1000);
-    await this.#doSteps(batch.steps);
+    await this.#putInPlace(batch);
     this.#durable = batch.to;
+    this.#cannotTake = null;
     this.#lastAppliedWallMs = clock.wallMs();
     meter.applied(batch.ops, batch.bytes);
-    channel.sendControl({ type: 'ack', id: batch.id, position: batch.to });
+    const told = (text: string) => text.slice(0, shortfallTextMax);
+    const lacking = [...batch.shortfalls].map(([op, { bits, text }]): MessageOf<'ack'>['lacking'][number] => [op, bits, told(text)]);
+    channel.sendControl({ type: 'ack', id: batch.id, position: batch.to, lacking });
     for (const path of batch.trash) removeTree(this.#p.files, path);
+    return true;
   }
 
-  /** The batch is durable from here on: whatever goes wrong is tried again until it is in place. */
-  async #doSteps(steps: readonly Step[]): Promise<void> {
-    const { files, clock, log } = this.#p;
-    const safe = new Set<BytePath>();
-    let waitMs = 50;
-    for (let i = 0; i < steps.length;) {
-      const step = steps[i];
-      if (!step) break;
+  /** A file system that a batch changes is gone before its commit, or was for a moment: nothing of it happens, and nothing of what follows it. */
+  #giveUp(channel: Channel, batch: Batch, why: string): void {
+    this.#dropCurrent();
+    for (const given of this.#queued.splice(0).toReversed()) {
+      this.#p.index.drop(given.layer);
+      this.#unstage(given);
+    }
+    this.#accepted = this.#durable;
+    this.#p.meter.rejected('io');
+    channel.sendControl({ type: 'reject', id: batch.id, code: 'io', ops: [], detail: why.slice(0, 1000), faults: [] });
+  }
+
+  /** What was staged on a file system that is gone is removed at the next start. */
+  #unstage(batch: Batch): void {
+    for (const path of batch.staged) {
       try {
-        checkParents(files, this.#p.roots, step, safe);
-        doStep(files, step, (path, what) => this.foreign.note(path, what));
-        this.#stuck = null;
-        i++;
-        if (i % stepsBetweenYields === 0) await clock.yield();
+        removeTree(this.#p.files, path);
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        if (error instanceof StepBlocked) {
-          // Somebody else took it away or stands in the way. The index says what belongs there; verify finds the rest.
-          this.foreign.note(error.path, reason);
-          if (step.do !== 'mkdir') {
-            i++;
-            continue;
-          }
-        }
-        this.#stuck = reason;
-        log.error({ step: step.do, path: displayPath(step.path), error: reason }, 'a change cannot be put into place; trying again');
-        await sleep(clock, waitMs);
-        waitMs = Math.min(waitMs * 2, 5000);
+        if (faultOf(error, 'writing') === 'us') throw error;
       }
     }
   }
 
-  async #syncRoots(): Promise<void> {
-    const { files, roots, clock, log } = this.#p;
+  /** The batch is durable from here on. What one place refused is kept, durably too, before the primary hears of it. */
+  async #putInPlace(batch: Batch): Promise<void> {
+    const { kv } = this.#p;
+    const faults = await this.#placing.place(batch.steps, batch.touched);
+    if (faults.length === 0) return;
+    const writes: KvWrite[] = [];
+    for (const fault of faults) {
+      const op = batch.stepOps[fault.step];
+      if (op !== undefined && fault.text !== '') batch.shortfalls.set(op, together(batch.shortfalls.get(op), fault));
+      this.#noteFault(fault, writes);
+      if (!(fault.bits & lacks.place)) for (const path of fault.paths) this.#noteNames(path, fault, batch, writes);
+    }
+    kv.commit(writes);
+    await kv.flushed();
+  }
+
+  /** The file has got other names in this batch or in one that waits: they lack the same. */
+  #noteNames(of: BytePath, fault: StepFault, batch: Batch, writes: KvWrite[]): void {
+    for (const each of [...this.#queued, ...(this.#current ? [this.#current] : [])]) {
+      for (const [op, place] of each.places.entries()) {
+        // Ops of a batch that is refused have no place.
+        if (place?.linked === undefined) continue;
+        const { root, path, linked } = place;
+        const name = absolute(root, path);
+        if (absolute(root, linked) !== of || name === of) continue;
+        const known = each.shortfalls.get(op);
+        if (known && (known.bits & fault.bits) === fault.bits) continue;
+        each.shortfalls.set(op, together(known, fault));
+        // What is not committed yet writes it with its commit.
+        if (each === batch) this.#noteFault({ ...fault, paths: [name] }, writes);
+        else this.#overclaim(root, path, fault.bits, each);
+        this.#noteNames(name, fault, batch, writes);
+      }
+    }
+  }
+
+  /** What a step left undone: for people and the primary, and for the index, which claims more than is there. */
+  #noteFault(fault: StepFault, writes: KvWrite[]): void {
+    for (const absolutePath of fault.paths) {
+      const root = this.#p.roots.find(({ path }) => absolutePath.startsWith(`${path}/`));
+      if (!root) continue;
+      const path = absolutePath.slice(root.path.length + 1);
+      const known = this.shortfalls.at(root.name, path);
+      if (fault.text !== '') this.shortfalls.note(root.name, path, together(known, fault), writes);
+      this.#overclaim(root, path, fault.bits | (known?.bits ?? 0));
+    }
+  }
+
+  #overclaim(root: Root, path: BytePath, bits: number, by: Batch | null = null): void {
+    const key = absolute(root, path);
+    this.#overclaimed.set(key, { root, path, bits: bits | (this.#overclaimed.get(key)?.bits ?? 0), by });
+  }
+
+  /**
+   * What a place lacks goes where the batch takes it. Where the batch puts another file, or sets all attributes anew, nothing
+   * of that is left: what is lacking then is known from the batch itself.
+   */
+  #followMoves(batch: Batch): void {
+    for (const { root, path, from, tree, anew } of batch.places) {
+      if (this.#overclaimed.size === 0) return;
+      this.#forgetLacking(root, path, batch);
+      if (from === undefined) continue;
+      if (anew) this.#forgetLacking(root, from, batch);
+      const one = this.#overclaimed.get(absolute(root, from));
+      for (const claim of tree ? [...this.#overclaimed.values()] : one ? [one] : []) {
+        if (claim.root !== root || (!tree && claim.bits & lacks.place)) continue;
+        if (claim.path !== from && !claim.path.startsWith(`${from}/`)) continue;
+        this.#overclaimed.delete(absolute(root, claim.path));
+        this.#overclaim(root, `${path}${claim.path.slice(from.length)}`, claim.bits, claim.by);
+      }
+    }
+  }
+
+  #forgetLacking(root: Root, path: BytePath, batch: Batch): void {
+    const key = absolute(root, path);
+    const claim = this.#overclaimed.get(key);
+    if (claim && claim.by !== batch && !(claim.bits & lacks.place)) this.#overclaimed.delete(key);
+  }
+
+  /**
+   * Makes the index claim no more than the disk has, at places where a step was left undone. While batches are on their way
+   * their layers lie above what is durable; so it waits until none is.
+   */
+  settleIndex(): void {
+    if (this.#overclaimed.size === 0 || this.#current !== null || this.#queued.length > 0) return;
+    const { kv, index, files } = this.#p;
+    const places = [...this.#overclaimed.values()];
+    this.#overclaimed.clear();
+    const differences: AuditDifference[] = [];
+    const layer = index.begin();
+    for (const { root, path, bits } of places) {
+      const at = index.at(root.name, path);
+      if (bits & lacks.place) {
+        try {
+          differences.push({ root: root.name, path, what: 'lacks', stat: files.lstat(absolute(root, path)) });
+        } catch (error) {
+          if (faultOf(error, 'reading') === 'us') throw error;
+          // What cannot be looked at now is looked at when the next batch begins; until then nobody may take it for the same.
+          this.#overclaim(root, path, bits);
+          this.#claimUnknown(layer, root, path);
+        }
+      } else if (at && bits !== 0) index.put(layer, root.name, at.dir, at.name, { ...at.entry, lacks: bits });
+    }
+    kv.commit(index.writesOf(layer));
+    index.settle(layer);
+    disown({ kv, index }, differences);
+    this.#placing.settled();
+  }
+
+  /** Something may be at a place, and nothing is known of it. */
+  #claimUnknown(layer: Layer, root: Root, path: BytePath): void {
+    const { index } = this.#p;
+    const known = index.at(root.name, path);
+    const dir = index.dirAt(root.name, parentPath(path));
+    if (dir === null) return;
+    // Of a directory its own attributes are in doubt; what is below it is told by itself.
+    index.put(layer, root.name, dir, baseName(path), unknownEntry(known?.entry.kind ?? 'file', known?.entry.dir ?? 0));
+  }
+
+  /** What the batch's own places lack, or lack no more. */
+  #shortfallWrites(batch: Batch): KvWrite[] {
+    const writes: KvWrite[] = [];
+    const { shortfalls } = this;
+    if (batch.shortfalls.size === 0 && shortfalls.count === 0) return writes;
+    for (const [op, { root, path, from, tree, gone }] of batch.places.entries()) {
+      if (tree && from !== undefined) shortfalls.move(root.name, from, path, writes);
+      else if (tree) shortfalls.clearBelow(root.name, path, writes);
+      else if (from !== undefined) shortfalls.clear(root.name, from, writes);
+      const shortfall = batch.shortfalls.get(op);
+      if (shortfall && !gone) shortfalls.note(root.name, path, shortfall, writes);
+      else shortfalls.clear(root.name, path, writes);
+    }
+    return writes;
+  }
+
+  /** Returns when the disks have what was written, or when one that the batch needs is gone. */
+  async #syncRoots(batch: Batch): Promise<void> {
+    const { files, roots, log } = this.#p;
     for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 10_000)) {
       try {
-        const devices = new Map(roots.map((root) => [files.lstat(root.staging)?.dev, root.staging]));
+        const devices = new Map(roots.flatMap((root) => this.regions.all(root)).map((staging) => [files.lstat(staging)?.dev, staging]));
         await Promise.all([...devices.values()].map((path) => files.syncfs(path)));
         return;
       } catch (error) {
-        this.#stuck = `writing to disk failed: ${error instanceof Error ? error.message : String(error)}`;
-        log.error({ error: this.#stuck }, 'nothing is acknowledged until the disk takes what was written');
-        await sleep(clock, waitMs);
+        if (this.#disks.troubleOf(batch.touched)) return;
+        this.#placing.stuck = `writing to disk failed: ${whyOf(error)}`;
+        log.error({ error: this.#placing.stuck }, 'nothing is acknowledged until the disk takes what was written');
+        await this.#again(waitMs);
       }
     }
   }
@@ -382,7 +659,7 @@ export class Receiver {
     const batch = this.#current;
     if (!batch) return;
     this.#current = null;
-    batch.stream?.abandon();
+    this.#transfers.giveBack(batch.transfers);
     for (const path of batch.staged) removeTree(this.#p.files, path);
     this.#p.index.drop(batch.layer);
   }
@@ -394,6 +671,12 @@ export class Receiver {
     this.#p.kv.commit(writes);
     return this.#p.kv.flushed().then(() => channel.sendControl({ type: 'rebased', position }));
   }
+}
+
+/** Two things that one place lacks. */
+function together(one: Shortfall | undefined, other: Shortfall): Shortfall {
+  if (!one || one.text === other.text) return { bits: other.bits | (one?.bits ?? 0), text: other.text.slice(0, shortfallTextMax) };
+  return { bits: one.bits | other.bits, text: `${one.text}; ${other.text}`.slice(0, shortfallTextMax) };
 }
 
 /** Whether a batch's steps touch a path (absolute) or a directory above it. */

@@ -1,12 +1,17 @@
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
+import type { HistoryFull, HistoryKeeper } from '../../history/keeper.ts';
 import type { Hint } from '../../capture/watcher.ts';
 import { metaKey } from '../../journal/keys.ts';
 import { packNumber } from '../../journal/replica-index.ts';
 import type { Channel } from '../../link/channel.ts';
 import { sleep } from '../../platform/clock.ts';
-import { displayPath } from '../../platform/files.ts';
+import { displayPath, type BytePath } from '../../platform/files.ts';
 import { audit, type AuditDifference } from '../audit.ts';
+import type { FileSystemTrouble } from '../file-systems.ts';
+import { LastHeard } from '../last-heard.ts';
 import { PeerView } from '../peer-view.ts';
+import { excludesOf } from '../root.ts';
+import type { UndonePlace } from '../salvage/undone.ts';
 import { Answers } from './answers.ts';
 import { ForeignWatch } from './foreign-watch.ts';
 import { markWrites, marksToldWrite, primaryEpochWrite, readMarksTold, readPrimaryEpoch } from './marks.ts';
@@ -15,9 +20,8 @@ import { Receiver, type ReceiverParts } from './receiver.ts';
 type Hello = MessageOf<'hello'>;
 
 const pruneEveryMs = 60_000;
+const disksEveryMs = 1000;
 const filledKey = metaKey('filled-here');
-/** A copy that is further behind than this is not complete yet; a loaded pair is seconds behind at most. */
-const completeLagMs = 5000;
 const toldEveryMs = 5000;
 
 /** The standby: receives the stream, answers the primary's questions, keeps history in bounds. */
@@ -27,6 +31,8 @@ export class StandbyRole {
   readonly answers: Answers;
   readonly peer: PeerView;
   #serving: Promise<void> | null = null;
+  #protecting: Promise<void> = Promise.resolve();
+  #protectFailure: Error | null = null;
   #digestsAt = -1;
   readonly #foreignWatch: ForeignWatch;
   #hintsAreForeign = false;
@@ -37,14 +43,48 @@ export class StandbyRole {
   constructor(parts: ReceiverParts, heartbeat: () => MessageOf<'heartbeat'>) {
     this.#p = parts;
     this.receiver = new Receiver(parts);
-    this.answers = new Answers({ ...parts, foreign: this.receiver.foreign });
-    this.peer = new PeerView(parts.clock, heartbeat);
+    this.answers = new Answers({
+      ...parts,
+      foreign: this.receiver.foreign,
+      skips: (root, path) => this.#isAway(root, path),
+      isAwayNow: (root, path) => this.#isAwayNow(root, path),
+      mounted: (root, path) => parts.fileSystems.leadsToMount(root, path),
+    });
+    this.peer = new PeerView(parts.clock, heartbeat, new LastHeard(parts.kv, parts.clock));
     this.#foreignWatch = new ForeignWatch({
       ...parts,
       record: this.receiver.foreign,
       isUnderWay: (path) => this.receiver.isUnderWay(path),
+      isAway: (root, path) => this.#isAway(root, path),
+      isAwayNow: (root, path) => this.#isAwayNow(root, path),
+      arrivals: () => this.receiver.disks.arrivals,
+      mounted: (root, path) => parts.fileSystems.leadsToMount(root, path),
       hintsAreForeign: () => this.#hintsAreForeign,
     });
+  }
+
+  #isAwayNow(root: string, path: BytePath): boolean {
+    this.receiver.disks.look();
+    return this.#isAway(root, path);
+  }
+
+  /** Whether nothing can be said of a place, because its file system is not there. */
+  #isAway(root: string, path: BytePath): boolean {
+    return this.#p.fileSystems.covering(root, path) !== null;
+  }
+
+  /** Calls `fn` when file systems went or came: what watches over them has to be made anew there. */
+  onMoved(fn: (came: readonly { root: string; path: BytePath }[]) => void): void {
+    this.receiver.disks.onMoved((came) => {
+      for (const { root, path } of came) this.#foreignWatch.compare(root, path);
+      this.peer.tell();
+      fn(came);
+    });
+  }
+
+  /** What is wrong with the file systems of the roots. */
+  get fileSystems(): readonly FileSystemTrouble[] {
+    return this.#p.fileSystems.troubles;
   }
 
   /** Brings the roots to where the durable state says they are. Before anything connects. */
@@ -60,13 +100,29 @@ export class StandbyRole {
     this.#told = null;
     this.#connectedWallMs = clock.wallMs();
     this.peer.attach(channel, hello, address);
+    channel.sendControl(excludesOf(this.#p.roots));
     this.answers.reset();
     const serving = (async () => {
       await before;
+      this.#tellShortfalls(channel);
       await this.receiver.serve(channel, (message) => this.#other(channel, message));
     })();
     this.#serving = serving.catch(() => {});
     await serving;
+  }
+
+  /** All that this copy lacks, so that a word of it that was lost is told again. */
+  #tellShortfalls(channel: Channel): void {
+    for (const message of this.receiver.shortfalls.messages()) channel.sendControl(message);
+  }
+
+  /** Of very many places not all are named at once; the rest follows when those are mended. */
+  async #nameMore(): Promise<void> {
+    const { index, roots, clock } = this.#p;
+    const { shortfalls } = this.receiver;
+    if (!shortfalls.mayHaveMore) return;
+    await shortfalls.fill(index, roots, () => clock.yield());
+    this.peer.send((channel) => this.#tellShortfalls(channel));
   }
 
   /**
@@ -79,7 +135,15 @@ export class StandbyRole {
 
   /** Background work until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#prune(signal), this.#foreignWatch.run(signal)]);
+    await Promise.all([this.#prune(signal), this.#foreignWatch.run(signal), this.#watchDisks(signal)]);
+  }
+
+  /** Nothing tells that a file system was unmounted, least of all when no mail comes. */
+  async #watchDisks(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await sleep(this.#p.clock, disksEveryMs, signal);
+      if (!signal.aborted) this.receiver.disks.look();
+    }
   }
 
   /**
@@ -106,11 +170,22 @@ export class StandbyRole {
     return filled.readUIntBE(0, filled.length) >= readPrimaryEpoch(kv);
   }
 
+  /** What was kept of a root lies on as many file systems as the root. */
+  #historyDirs(name: string): BytePath[] {
+    return this.#p.roots
+      .filter((root) => root.name === name)
+      .flatMap((root) => this.receiver.regions.all(root).map((dir) => `${dir}/history`));
+  }
+
   async #prune(signal: AbortSignal): Promise<void> {
-    const { clock, keeper, files, roots } = this.#p;
+    const { clock, keeper, files } = this.#p;
     while (!signal.aborted) {
       await sleep(clock, pruneEveryMs, signal);
-      if (!signal.aborted) keeper.prune(files, (name) => dirOf(roots, name), clock.wallMs());
+      if (this.#protectFailure) throw this.#protectFailure;
+      if (signal.aborted) return;
+      // What was kept on a disk that is missing cannot be removed now, and must not be forgotten.
+      if (this.#p.fileSystems.troubles.length === 0) keeper.prune(files, (name) => this.#historyDirs(name), clock.wallMs());
+      await this.#nameMore();
     }
   }
 
@@ -122,6 +197,8 @@ export class StandbyRole {
   #other(channel: Channel, message: Message): void {
     if (message.type === 'heartbeat') {
       this.#noteFill(message);
+      this.#noteUndone(message);
+      if (message.lagChanges === 0) this.receiver.nothingWaits();
       this.#noteMarksAge(message);
     }
     if (this.peer.take(message)) return;
@@ -129,17 +206,61 @@ export class StandbyRole {
     const { revision } = this.#p.index;
     if (revision !== this.#digestsAt) this.answers.forgetDigests();
     this.#digestsAt = revision;
+    if (message.type === 'list' || message.type === 'audit') this.receiver.settleIndex();
     if (this.answers.take(channel, message)) return;
+    if (message.type === 'keepHistory') return this.#keepHistory(message);
     if (message.type === 'watermarks') this.#keepMarks(message);
   }
 
+  /** What a mass deletion put into the history stays for its whole time. One at a time: each looks through the history. */
+  #keepHistory({ items }: MessageOf<'keepHistory'>): void {
+    const { keeper, clock } = this.#p;
+    const protect = async () => {
+      for (const [root, path, backMs, aheadMs] of items)
+        await keeper.protect(root, path, backMs, aheadMs, clock.wallMs(), () => clock.yield());
+    };
+    this.#protecting = this.#protecting.then(protect).catch((error: unknown) => {
+      this.#protectFailure = error instanceof Error ? error : new Error(String(error));
+    });
+  }
+
+  /** Why the history is larger than it may be; null when it is not. */
+  get historyFull(): HistoryFull | null {
+    return this.#p.keeper.full;
+  }
+
+  /** The history of this copy. */
+  get keeper(): HistoryKeeper {
+    return this.#p.keeper;
+  }
+
+  /** All that a person's word undoes has gone when both hold the same again. */
+  #noteUndone({ phase, complete, lagChanges }: MessageOf<'heartbeat'>): void {
+    if (phase !== 'streaming' || !complete || lagChanges > 0) return;
+    const writes = this.#p.keeper.endUndo();
+    if (writes.length > 0) this.#p.kv.commit(writes);
+  }
+
+  /** What was undone here, and where it lies now (I21). */
+  *undone(): Generator<UndonePlace> {
+    const { roots, files, keeper } = this.#p;
+    for (const { root: name, path, file, undone } of keeper.versions()) {
+      const root = roots.find((each) => each.name === name);
+      if (!undone || !root) continue;
+      const source = this.#historyDirs(name)
+        .map((dir) => `${dir}/${file}`)
+        .find((each) => files.lstat(each) !== null);
+      if (source !== undefined) yield { root, path, source };
+    }
+  }
+
   /** Before this standby has a position of the primary's, the primary speaks of another standby. */
-  #noteFill({ phase, epoch, lagMs }: MessageOf<'heartbeat'>): void {
+  #noteFill({ phase, epoch, complete }: MessageOf<'heartbeat'>): void {
     const { kv } = this.#p;
     if (this.receiver.position.epoch === 0) return;
     const known = kv.get(filledKey);
     if (phase === 'initial' && known) kv.commit([[filledKey, null]]);
-    if (phase !== 'streaming' || lagMs > completeLagMs || known?.readUIntBE(0, known.length) === epoch) return;
+    if (!complete || known?.readUIntBE(0, known.length) === epoch) return;
     kv.commit([[filledKey, packNumber(epoch)]]);
   }
 
@@ -174,9 +295,4 @@ export class StandbyRole {
   get foreignCount(): number {
     return this.receiver.foreign.count;
   }
-}
-
-function dirOf(roots: ReceiverParts['roots'], name: string): string | null {
-  const root = roots.find((r) => r.name === name);
-  return root ? `${root.staging}/history` : null;
 }

@@ -1,31 +1,46 @@
-import { createHash, hash, type Hash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import type { Meta, Op, Piece } from '../../../protocol/ops.ts';
 import { contentBytes, entryOf, replicatedMode, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import type { HistoryKeeper } from '../../history/keeper.ts';
 import { joinPath, type BytePath, type FileKind, type Files, type MetaChange } from '../../platform/files.ts';
-import { linkStaysInside } from '../../mailstore/links.ts';
+import { targetHere } from '../links.ts';
+import { isAtOrBelow } from '../file-systems.ts';
 import { absolute, type Root } from '../root.ts';
-import { OpRefused, type Batch, type BatchDir } from './batch.ts';
-import { mtimeNsOf } from './steps.ts';
+import { whyOf } from '../fault.ts';
+import { OpRefused, type Batch, type BatchDir, type BatchPlace } from './batch.ts';
+import type { RenameRegions } from './rename-regions.ts';
+import type { IncomingTransfers } from './incoming-transfers.ts';
+import { isPathsOwn, setAttributes } from './set-attributes.ts';
+import { lacks } from '../../../protocol/shortfall.ts';
+import { textOf, untold, type Shortfall } from './shortfalls.ts';
+import type { StagedNames } from './staged-names.ts';
+import { copyPiece, otherContent, StagedWriter, writeSparsely } from './staged-writer.ts';
+import { metaChange, mtimeNsOf, type Step } from './steps.ts';
 
 export interface StagerParts {
   files: Files;
+  roots: readonly Root[];
   index: ReplicaIndex;
   keeper: HistoryKeeper;
+  transfers: IncomingTransfers;
+  names: StagedNames;
+  regions: RenameRegions;
+  /** Paths of the file systems that are mounted below a root. */
+  mounted: (root: string) => readonly BytePath[];
   wallMs: () => number;
   /** Lets heartbeats through between slices of long work. */
   yield: () => Promise<void>;
   /** True while a batch before this one still has to put this path (absolute) into place. */
   isPending: (path: BytePath) => boolean;
+  /** What is known to be lacking at a place. */
+  shortfallAt: (root: string, path: BytePath) => Shortfall | undefined;
 }
 
 /** `settle-first`: the op needs what an earlier batch has not yet put into place. */
-export type Staged = 'done' | 'streaming' | 'settle-first';
+export type Staged = 'done' | 'settle-first';
 
-const copyPieceBytes = 1024 * 1024;
 const noBytes = Buffer.alloc(0);
-const otherContent = 'the content that arrived has another SHA-256 than was announced';
 
 /**
  * Turns ops into staged files, index changes and steps. Nothing below a root is touched here: what an op brings is
@@ -33,7 +48,6 @@ const otherContent = 'the content that arrived has another SHA-256 than was anno
  */
 export class Stager {
   readonly #p: StagerParts;
-  #next = 1;
 
   constructor(parts: StagerParts) {
     this.#p = parts;
@@ -48,6 +62,7 @@ export class Stager {
     const dir = this.#dir(batch, op.at.dir);
     const path = joinPath(dir.path, op.at.name);
     const to = absolute(dir.root, path);
+    batch.places[batch.ops - 1] = this.#placeOf(batch, dir, path, op);
     switch (op.op) {
       case 'dir':
         return this.#makeDir(batch, dir, op.at.name, op.meta);
@@ -62,25 +77,68 @@ export class Stager {
         return this.#move(batch, dir, op, to);
       case 'meta': {
         const entry = this.#known(dir, op.at.name, op.base);
-        batch.steps.push({ do: 'meta', path: to, ino: entry.ino, meta: op.meta });
+        this.#step(batch, { do: 'meta', path: to, ino: entry.ino, meta: op.meta });
         this.#record(batch, dir, op.at.name, { ...entry, ...attributes(op.meta, entry.kind) });
         batch.touched.add(to);
         return 'done';
       }
       case 'symlink': {
-        if (!linkStaysInside(path, op.target)) throw new OpRefused('confined', `the link ${path} would lead out of its root`);
-        const staged = this.#name(batch, dir.root);
-        this.#p.files.symlink(op.target, staged);
-        this.#p.files.setMeta(staged, { uid: op.meta.uid, gid: op.meta.gid, mtimeNs: mtimeNsOf(op.meta) });
+        const target = targetHere(this.#p.roots, dir.root, path, op.target);
+        if (target === null) throw new OpRefused('confined', `the link ${path} would lead out of its root`);
+        const staged = this.#name(batch, dir, op.at.name);
+        this.#makeLink(target, staged, dir.root);
+        const change = { uid: op.meta.uid, gid: op.meta.gid, mtimeNs: mtimeNsOf(op.meta) };
+        const shortfall = setAttributes(this.#p.files, { path: staged }, 'symlink', change, dir.root.staging);
         const stat = this.#statOf(staged);
         this.#place(batch, dir, op.at.name, staged, to, {
           ...entryOf(stat, createHash('sha256').update(op.target, 'latin1').digest(), noBytes, 0),
           ...attributes(op.meta, 'symlink'),
+          ...this.#lacking(batch, shortfall),
         });
         return 'done';
       }
       case 'remove':
         return this.#remove(batch, dir, op.at.name, op.tree, to);
+    }
+  }
+
+  #placeOf(batch: Batch, { root }: BatchDir, path: BytePath, op: Op): BatchPlace {
+    const place: BatchPlace = { root, path, tree: (op.op === 'remove' || op.op === 'move') && op.tree, gone: op.op === 'remove' };
+    if (op.op === 'move') {
+      place.from = joinPath(this.#dir(batch, op.from.dir).path, op.from.name);
+      place.anew = op.meta !== undefined;
+    }
+    if (op.op === 'link' && this.#dir(batch, op.from.dir).root === root)
+      place.linked = joinPath(this.#dir(batch, op.from.dir).path, op.from.name);
+    return place;
+  }
+
+  /** A step of the op that is being staged. */
+  #step(batch: Batch, step: Step): void {
+    batch.steps.push(step);
+    batch.stepOps.push(batch.ops - 1);
+  }
+
+  /** Notes what the op that is being staged could not give; for the entry of its place. */
+  #lacking(batch: Batch, shortfall: Shortfall | null): { lacks: number } {
+    if (shortfall && shortfall.text !== '') batch.shortfalls.set(batch.ops - 1, shortfall);
+    return { lacks: shortfall?.bits ?? 0 };
+  }
+
+  /** A file that gets another name lacks there what it lacked before. */
+  #stillLacking(batch: Batch, entry: Entry, root: string, path: BytePath): void {
+    const known = this.#p.shortfallAt(root, path);
+    // What a batch on its way lacks is in the index when none is.
+    const bits = entry.lacks ?? (known?.bits ?? 0) & ~lacks.place;
+    if (bits && !(bits & untold)) this.#lacking(batch, { bits, text: known?.text ?? textOf(bits) });
+  }
+
+  #makeLink(target: BytePath, staged: BytePath, { staging }: Root): void {
+    try {
+      this.#p.files.symlink(target, staged);
+    } catch (error) {
+      if (!isPathsOwn(this.#p.files, error, staging)) throw error;
+      throw new OpRefused('path', `a symbolic link cannot be made: ${whyOf(error)}`);
     }
   }
 
@@ -107,8 +165,8 @@ export class Stager {
     return entry;
   }
 
-  #name(batch: Batch, root: Root): BytePath {
-    const staged = `${root.staging}/stage/${this.#next++}`;
+  #name(batch: Batch, dir: BatchDir, name: string): BytePath {
+    const staged = this.#p.names.next(dir.root, joinPath(dir.path, name));
     batch.staged.push(staged);
     return staged;
   }
@@ -129,7 +187,7 @@ export class Stager {
     if (old?.kind === 'dir') throw new OpRefused('base', `${joinPath(dir.path, name)} is a directory`);
     const keep = old && old.ino !== entry.ino ? this.#keep(batch, dir, name, { files: 1, bytes: old.size }) : null;
     this.#p.index.put(batch.layer, dir.root.name, number, name, entry);
-    batch.steps.push({ do: 'place', staged, path: to, ino: entry.ino, keep });
+    this.#step(batch, { do: 'place', staged, path: to, ino: entry.ino, keep });
     batch.whereabouts.set(to, staged);
     batch.touched.add(to);
   }
@@ -143,7 +201,7 @@ export class Stager {
       isMessage || dir.root.format.name === 'plain',
       batch.writes,
     );
-    return file === null ? null : `${dir.root.staging}/history/${file}`;
+    return file === null ? null : `${this.#p.regions.stagingOf(dir.root, path)}/history/${file}`;
   }
 
   #makeDir(batch: Batch, dir: BatchDir, name: string, meta: Meta): Staged {
@@ -167,14 +225,16 @@ export class Stager {
       };
       this.#p.index.put(batch.layer, dir.root.name, number, name, entry);
     } else this.#dirNumber(batch, dir);
-    batch.steps.push({ do: 'mkdir', path, meta: { ...meta, mode: replicatedMode('dir', meta.mode) } });
+    this.#step(batch, { do: 'mkdir', path, meta: { ...meta, mode: replicatedMode('dir', meta.mode) } });
     batch.touched.add(path);
     return 'done';
   }
 
-  #put(batch: Batch, dir: BatchDir, op: Op & { op: 'put' }, to: BytePath): Staged | Promise<Staged> {
-    if (op.bytes || op.size === 0) return this.#putWhole(batch, dir, op, op.bytes ?? noBytes, to);
-    return this.#content(batch, this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content), undefined, op.size);
+  #put(batch: Batch, dir: BatchDir, op: Op & { op: 'put' }, to: BytePath): Staged {
+    if ('bytes' in op) return this.#putWhole(batch, dir, op, op.bytes, to);
+    const { staged, fd } = this.#p.transfers.use(batch, op.transfer, op.size, op.content);
+    this.#finish(batch, dir, op.at.name, to, op.meta, op.content, staged, fd);
+    return 'done';
   }
 
   /** A small file, which is most of a mail store: its content is proved (I8) before anything is written. */
@@ -182,10 +242,10 @@ export class Stager {
     const { files } = this.#p;
     if (bytes.length !== op.size) throw new OpRefused('content', `content has ${bytes.length} of ${op.size} bytes`);
     if (!hash('sha256', bytes, 'buffer').equals(op.content)) throw new OpRefused('content', otherContent);
-    const staged = this.#name(batch, dir.root);
+    const staged = this.#name(batch, dir, op.at.name);
     const fd = files.create(staged);
     try {
-      if (bytes.length > 0) files.write(fd, bytes, 0);
+      if (writeSparsely(files, fd, bytes, 0) < bytes.length) files.truncate(fd, bytes.length);
       this.#finish(batch, dir, op.at.name, to, op.meta, op.content, staged, fd);
     } finally {
       files.close(fd);
@@ -199,30 +259,42 @@ export class Stager {
     if (source === null) return 'settle-first';
     const fd = this.#p.files.openRead(source);
     if (fd === null) throw new OpRefused('base', `${op.at.name} cannot be opened`);
-    const stat = this.#p.files.fstat(fd);
-    if (stat.ino !== old.ino || stat.size !== old.size) {
+    try {
+      const stat = this.#p.files.fstat(fd);
+      if (stat.ino !== old.ino || stat.size !== old.size) throw new OpRefused('base', `${op.at.name} was changed by somebody else`);
+    } catch (error) {
       this.#p.files.close(fd);
-      throw new OpRefused('base', `${op.at.name} was changed by somebody else`);
+      throw error;
     }
-    const patcher = this.#patcher(fd, op.pieces, () => this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content));
-    return this.#content(batch, patcher, op.bytes, op.literalBytes);
+    return this.#assemble(batch, dir, op, fd, op.pieces, op.bytes, to);
   }
 
-  #content(batch: Batch, writer: StagedWriter | Patcher, bytes: Buffer | undefined, expected: number): Staged | Promise<Staged> {
-    if (writer instanceof Patcher && (bytes || expected === 0)) return finishLater(writer, bytes);
-    batch.stream = {
-      expected,
-      received: 0,
-      write: (data) => writer.write(data),
-      finish: () => writer.finish(),
-      abandon: () => writer.abandon(),
-    };
-    return 'streaming';
-  }
-
-  #writer(batch: Batch, dir: BatchDir, name: string, to: BytePath, meta: Meta, size: number, content: Buffer): StagedWriter {
-    const staged = this.#name(batch, dir.root);
-    return new StagedWriter(this.#p.files, staged, size, content, (fd) => this.#finish(batch, dir, name, to, meta, content, staged, fd));
+  /** Stages a new version of what is in `old`, an open file that is closed with it, and of literal bytes. */
+  async #assemble(
+    batch: Batch,
+    dir: BatchDir,
+    op: Op & { op: 'patch' | 'copy' },
+    old: number,
+    pieces: readonly Piece[],
+    bytes: Buffer,
+    to: BytePath,
+  ): Promise<Staged> {
+    const { files } = this.#p;
+    let writer: StagedWriter | null = null;
+    try {
+      writer = new StagedWriter(files, this.#name(batch, dir, op.at.name), op.size);
+      let used = 0;
+      for (const piece of pieces) {
+        if ('literal' in piece) writer.write(bytes.subarray(used, (used += piece.literal)));
+        else await copyPiece(files, old, piece, writer, () => this.#p.yield());
+      }
+      writer.prove(op.content);
+      this.#finish(batch, dir, op.at.name, to, op.meta, op.content, writer.path, writer.fd);
+    } finally {
+      writer?.close();
+      files.close(old);
+    }
+    return 'done';
   }
 
   /** Gives a staged file whose content is proved its attributes, and a step that puts it into place. */
@@ -235,18 +307,9 @@ export class Stager {
     // A new owner may take bits of the mode away.
     if (!isOwned || stat.mode !== mode) change.mode = mode;
     if (meta.xattrs) change.xattrs = new Map(meta.xattrs);
-    this.#p.files.setMetaOpen(fd, change);
-    this.#place(batch, dir, name, staged, to, Object.assign(entryOf(stat, content, noBytes, 0), attributes(meta, 'file')));
-  }
-
-  /** A patcher that owns `old`, also when the new file cannot be made. */
-  #patcher(old: number, pieces: readonly Piece[], target: () => StagedWriter): Patcher {
-    try {
-      return new Patcher(this.#p, old, pieces, target());
-    } catch (error) {
-      this.#p.files.close(old);
-      throw error;
-    }
+    const shortfall = setAttributes(this.#p.files, { fd }, 'file', change, dir.root.staging);
+    const entry = Object.assign(entryOf(stat, content, noBytes, 0), attributes(meta, 'file'), this.#lacking(batch, shortfall));
+    this.#place(batch, dir, name, staged, to, entry);
   }
 
   /** `copy` and `link`: the content is here already. */
@@ -256,24 +319,108 @@ export class Stager {
     if (entry.kind === 'dir') throw new OpRefused('base', `${op.from.name} is a directory`);
     const source = this.#source(batch, absolute(fromDir.root, joinPath(fromDir.path, op.from.name)));
     if (source === null) return 'settle-first';
-    const staged = this.#name(batch, dir.root);
     if (op.op === 'link') {
       if (this.#p.files.lstat(source)?.ino !== entry.ino) throw new OpRefused('base', `${op.from.name} was changed by somebody else`);
+      const from = joinPath(fromDir.path, op.from.name);
+      // On two file systems there is no name for one file: here it becomes a copy.
+      if (this.#isApart(fromDir, from, dir, joinPath(dir.path, op.at.name)))
+        return this.#copyApart(batch, dir, op.at.name, to, entry, source, () => this.#stillLacking(batch, entry, fromDir.root.name, from));
+      const staged = this.#name(batch, dir, op.at.name);
       this.#p.files.link(source, staged);
       this.#place(batch, dir, op.at.name, staged, to, { ...entry });
+      this.#stillLacking(batch, entry, fromDir.root.name, joinPath(fromDir.path, op.from.name));
       return 'done';
     }
     const fd = this.#p.files.openRead(source);
     if (fd === null) throw new OpRefused('base', `${op.from.name} cannot be opened`);
     const pieces = op.size === 0 ? [] : [{ from: 0, length: op.size }];
-    const copier = this.#patcher(fd, pieces, () => this.#writer(batch, dir, op.at.name, to, op.meta, op.size, op.content));
-    return finishLater(copier, undefined).catch((error: unknown) => {
+    return this.#assemble(batch, dir, op, fd, pieces, noBytes, to).catch((error: unknown) => {
       // A source that is not what the index says is no reason to stop: the content is asked for.
       throw error instanceof OpRefused ? new OpRefused('base', error.message) : error;
     });
   }
 
-  #move(batch: Batch, dir: BatchDir, op: Op & { op: 'move' }, to: BytePath): Staged {
+  /** Whether no rename leads from one place to the other. */
+  #isApart(fromDir: BatchDir, from: BytePath, dir: BatchDir, path: BytePath): boolean {
+    return this.#p.regions.stagingOf(fromDir.root, from) !== this.#p.regions.stagingOf(dir.root, path);
+  }
+
+  /** Stages a copy of what is at `source`, with its attributes, for another file system. */
+  async #copyApart(
+    batch: Batch,
+    dir: BatchDir,
+    name: string,
+    to: BytePath,
+    entry: Entry,
+    source: BytePath,
+    placed: () => void,
+    meta?: Meta,
+  ): Promise<Staged> {
+    const { files } = this.#p;
+    const staged = this.#name(batch, dir, name);
+    const stat = this.#statOf(source);
+    if (stat.kind === 'symlink') this.#makeLink(files.readlink(source), staged, dir.root);
+    else await this.#copyContent(source, staged, stat.size, entry);
+    const kept = {
+      mode: stat.mode,
+      uid: stat.uid,
+      gid: stat.gid,
+      mtimeNs: stat.mtimeNs,
+      xattrs: files.xattrs(source) ?? new Map<string, Buffer>(),
+    };
+    const { mode: _, xattrs: __, ...ofLink } = kept;
+    const change = stat.kind === 'symlink' ? ofLink : meta ? metaChange(meta) : kept;
+    const shortfall = setAttributes(files, { path: staged }, stat.kind, change, dir.root.staging);
+    const { ino, btimeNs, ctimeNs } = this.#statOf(staged);
+    const own = meta ? attributes(meta, entry.kind) : {};
+    this.#place(batch, dir, name, staged, to, {
+      ...entry,
+      ...own,
+      ino,
+      btimeNs,
+      ctimeNs,
+      linked: false,
+      ...this.#lacking(batch, shortfall),
+    });
+    if (!shortfall && !meta) placed();
+    return 'done';
+  }
+
+  async #copyContent(source: BytePath, staged: BytePath, size: number, entry: Entry): Promise<void> {
+    const { files } = this.#p;
+    const old = files.openRead(source);
+    if (old === null) throw new OpRefused('base', 'what is to be copied cannot be opened');
+    let writer: StagedWriter | null = null;
+    try {
+      writer = new StagedWriter(files, staged, size);
+      if (size > 0) await copyPiece(files, old, { from: 0, length: size }, writer, () => this.#p.yield());
+      const digest = writer.prefix();
+      if (!digest.subarray(0, contentBytes).equals(entry.content))
+        throw new OpRefused('base', 'what is to be copied was changed by somebody else');
+      writer.prove(digest);
+    } finally {
+      writer?.close();
+      files.close(old);
+    }
+  }
+
+  /** A file moves to another file system: a copy is placed there, and then the old name goes. */
+  async #moveApart(batch: Batch, dir: BatchDir, fromDir: BatchDir, op: Op & { op: 'move' }, to: BytePath, entry: Entry): Promise<Staged> {
+    const fromPath = joinPath(fromDir.path, op.from.name);
+    const from = absolute(fromDir.root, fromPath);
+    const source = this.#source(batch, from);
+    if (source === null) return 'settle-first';
+    if (this.#p.files.lstat(source)?.ino !== entry.ino) throw new OpRefused('base', `${fromPath} is not what was put there`);
+    const placed = () => this.#stillLacking(batch, entry, dir.root.name, fromPath);
+    await this.#copyApart(batch, dir, op.at.name, to, entry, source, placed, op.meta);
+    this.#p.index.remove(batch.layer, fromDir.root.name, this.#dirNumber(batch, fromDir), op.from.name);
+    this.#step(batch, { do: 'discard', path: from, ino: entry.ino, keep: null });
+    batch.whereabouts.delete(from);
+    batch.touched.add(from);
+    return 'done';
+  }
+
+  #move(batch: Batch, dir: BatchDir, op: Op & { op: 'move' }, to: BytePath): Staged | Promise<Staged> {
     const fromDir = this.#dir(batch, op.from.dir);
     const fromPath = joinPath(fromDir.path, op.from.name);
     const from = absolute(fromDir.root, fromPath);
@@ -281,6 +428,10 @@ export class Stager {
     if ((entry.kind === 'dir') !== op.tree) throw new OpRefused('base', `${fromPath} is ${op.tree ? 'no' : 'a'} directory`);
     if (fromDir.root !== dir.root) throw new OpRefused('confined', 'a move goes from one root to another');
     const number = this.#dirNumber(batch, dir);
+    const isApart = this.#isApart(fromDir, fromPath, dir, joinPath(dir.path, op.at.name));
+    if (op.tree && (isApart || this.#p.mounted(dir.root.name).some((point) => isAtOrBelow(point, fromPath))))
+      throw new OpRefused('apart', `${fromPath} cannot be renamed here: its new place, or something in it, is on another file system`);
+    if (isApart) return this.#moveApart(batch, dir, fromDir, op, to, entry);
     if (op.tree && (this.#p.isPending(from) || batch.touched.size > 0)) return 'settle-first';
     const ino = op.tree ? (this.#p.files.lstat(from)?.ino ?? 0n) : entry.ino;
     if (!this.#p.isPending(from) && !batch.touched.has(from) && this.#p.files.lstat(from)?.ino !== ino)
@@ -294,11 +445,11 @@ export class Stager {
       { dir: this.#dirNumber(batch, fromDir), name: op.from.name },
       { dir: number, name: op.at.name },
     );
-    batch.steps.push({ do: 'move', from, path: to, ino, keep });
+    this.#step(batch, { do: 'move', from, path: to, ino, keep });
     if (op.meta) {
-      batch.steps.push({ do: 'meta', path: to, ino, meta: op.meta });
+      this.#step(batch, { do: 'meta', path: to, ino, meta: op.meta });
       this.#record(batch, dir, op.at.name, { ...entry, ...attributes(op.meta, entry.kind) });
-    }
+    } else this.#stillLacking(batch, entry, dir.root.name, fromPath);
     const source = batch.whereabouts.get(from);
     batch.whereabouts.delete(from);
     batch.whereabouts.set(to, source ?? from);
@@ -309,15 +460,18 @@ export class Stager {
   #remove(batch: Batch, dir: BatchDir, name: string, tree: boolean, to: BytePath): Staged {
     const entry = this.#known(dir, name, undefined);
     if ((entry.kind === 'dir') !== tree) throw new OpRefused('base', `${name} is ${tree ? 'no' : 'a'} directory`);
-    if (tree && (this.#p.isPending(to) || batch.touched.has(to))) return 'settle-first';
-    const ino = tree ? (this.#p.files.lstat(to)?.ino ?? 0n) : entry.ino;
+    // Of what could not be looked at before the index does not know which file it is.
+    const isUnknown = tree || entry.ino === 0n;
+    if (isUnknown && (this.#p.isPending(to) || batch.touched.has(to))) return 'settle-first';
+    const ino = isUnknown ? (this.#p.files.lstat(to)?.ino ?? 0n) : entry.ino;
+    if (tree) this.#p.regions.forget();
     const gone = this.#p.index.remove(batch.layer, dir.root.name, this.#dirNumber(batch, dir), name);
     let keep = this.#keep(batch, dir, name, gone);
     if (tree && keep === null) {
-      keep = `${dir.root.staging}/stage/trash-${this.#next++}`;
+      keep = this.#p.names.next(dir.root, joinPath(dir.path, name), 'trash-');
       batch.trash.push(keep);
     }
-    batch.steps.push({ do: 'discard', path: to, ino, keep });
+    this.#step(batch, { do: 'discard', path: to, ino, keep });
     batch.whereabouts.delete(to);
     batch.touched.add(to);
     return 'done';
@@ -331,115 +485,6 @@ export class Stager {
   }
 }
 
-async function finishLater(writer: Patcher, bytes: Buffer | undefined): Promise<Staged> {
-  try {
-    if (bytes) await writer.write(bytes);
-    await writer.finish();
-  } finally {
-    writer.abandon();
-  }
-  return 'done';
-}
-
-/** A new file in staging; its content is proved before anybody can use it (I8). */
-class StagedWriter {
-  readonly #files: Files;
-  readonly #fd: number;
-  readonly #hash: Hash = createHash('sha256');
-  readonly #size: number;
-  readonly #content: Buffer;
-  readonly #done: (fd: number) => void;
-  #written = 0;
-  #open = true;
-
-  constructor(files: Files, path: BytePath, size: number, content: Buffer, done: (fd: number) => void) {
-    this.#files = files;
-    this.#size = size;
-    this.#content = content;
-    this.#done = done;
-    this.#fd = files.create(path);
-  }
-
-  write(bytes: Buffer): void {
-    if (this.#written + bytes.length > this.#size) throw new OpRefused('content', 'more content than announced');
-    this.#files.write(this.#fd, bytes, this.#written);
-    this.#hash.update(bytes);
-    this.#written += bytes.length;
-  }
-
-  finish(): void {
-    if (this.#written !== this.#size) throw new OpRefused('content', `content ends after ${this.#written} of ${this.#size} bytes`);
-    if (!this.#hash.digest().equals(this.#content)) throw new OpRefused('content', otherContent);
-    this.#done(this.#fd);
-    this.abandon();
-  }
-
-  abandon(): void {
-    if (this.#open) this.#files.close(this.#fd);
-    this.#open = false;
-  }
-}
-
-/** Builds a new version from pieces of the old one and what arrives; in slices, because the old one may be large. */
-class Patcher {
-  readonly #p: StagerParts;
-  readonly #old: number;
-  readonly #target: StagedWriter;
-  readonly #pieces: Piece[];
-  #literalLeft = 0;
-  #open = true;
-
-  constructor(parts: StagerParts, old: number, pieces: readonly Piece[], target: StagedWriter) {
-    this.#p = parts;
-    this.#old = old;
-    this.#target = target;
-    this.#pieces = [...pieces];
-  }
-
-  async write(bytes: Buffer): Promise<void> {
-    let rest = bytes;
-    while (rest.length > 0) {
-      if (this.#literalLeft === 0) await this.#copyOld();
-      const part = rest.subarray(0, this.#literalLeft);
-      if (part.length === 0) throw new OpRefused('content', 'more content than announced');
-      this.#target.write(part);
-      this.#literalLeft -= part.length;
-      rest = rest.subarray(part.length);
-    }
-  }
-
-  async finish(): Promise<void> {
-    if (this.#literalLeft === 0) await this.#copyOld();
-    this.#target.finish();
-    this.abandon();
-  }
-
-  abandon(): void {
-    if (this.#open) this.#p.files.close(this.#old);
-    this.#open = false;
-    this.#target.abandon();
-  }
-
-  /** Copies pieces of the old version up to the next literal. */
-  async #copyOld(): Promise<void> {
-    let buffer: Buffer | null = null;
-    for (let piece = this.#pieces.shift(); piece; piece = this.#pieces.shift()) {
-      if ('literal' in piece) {
-        this.#literalLeft = piece.literal;
-        return;
-      }
-      buffer ??= Buffer.allocUnsafe(Math.min(copyPieceBytes, piece.length));
-      for (let done = 0; done < piece.length;) {
-        const got = this.#p.files.read(this.#old, buffer, 0, Math.min(buffer.length, piece.length - done), piece.from + done);
-        if (got === 0) throw new OpRefused('base', 'the old version is shorter than expected');
-        this.#target.write(buffer.subarray(0, got));
-        done += got;
-        if (done < piece.length) await this.#p.yield();
-      }
-    }
-  }
-}
-
 function attributes(meta: Meta, kind: FileKind) {
   const mode = replicatedMode(kind, meta.mode);
   return {
@@ -448,6 +493,7 @@ function attributes(meta: Meta, kind: FileKind) {
     gid: meta.gid,
     ...(kind === 'dir' ? {} : { mtimeNs: mtimeNsOf(meta) }),
     xattrs: meta.xattrs ? xattrsDigest(new Map(meta.xattrs)) : noBytes,
+    lacks: 0,
   };
 }
 
@@ -457,5 +503,6 @@ function dirAttributes(meta: Meta) {
     uid: meta.uid,
     gid: meta.gid,
     xattrs: meta.xattrs ? xattrsDigest(new Map(meta.xattrs)) : noBytes,
+    lacks: 0,
   };
 }

@@ -5,6 +5,7 @@ import type { Clock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import { displayPath, joinPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
+import { canonicalTarget } from '../links.ts';
 import { absolute, type Root } from '../root.ts';
 
 /** What to do with files that this standby did not put there. */
@@ -16,6 +17,8 @@ export interface StartupParts {
   clock: Clock;
   index: ReplicaIndex;
   roots: readonly Root[];
+  /** Directories that are mount points, or lead to one: nobody's, whatever is in them. */
+  mounted?: (root: string, path: BytePath) => boolean;
 }
 
 const namedMax = 5;
@@ -33,11 +36,12 @@ export async function* foreignNames(
   );
   for (const { name, kind } of parts.files.readdir(absolute(root, path)) ?? []) {
     const child = joinPath(path, name);
-    if (root.format.classify(child, kind).ignored || (path === '' && name === 'lost+found')) continue;
+    if (root.format.classify(child, kind).ignored || name === 'lost+found') continue;
     const dir = known.get(name);
     // Sockets, fifos and devices are never replicated, and so are nobody's.
     if (kind === 'other') continue;
-    if (dir === undefined) yield child;
+    if (dir === undefined && kind === 'dir' && parts.mounted?.(root.name, child)) yield* foreignNames(parts, root, child, null);
+    else if (dir === undefined) yield child;
     else if (kind === 'dir' && dir !== 0) yield* foreignNames(parts, root, child, dir);
   }
   await parts.clock.yield();
@@ -74,6 +78,23 @@ export async function checkForeign(parts: StartupParts, policy: ForeignPolicy): 
   return result;
 }
 
+/**
+ * Names that somebody else put below the roots of a standby that has taken batches of its primary: what it holds is a
+ * copy, so it starts all the same, and each name is noted (I2). They block a takeover until a comparison dealt with them.
+ *
+ * @returns how many.
+ */
+export async function noteForeign(parts: StartupParts, note: (path: BytePath, what: string) => void): Promise<number> {
+  let count = 0;
+  for (const root of parts.roots) {
+    for await (const path of foreignNames(parts, root)) {
+      count++;
+      note(absolute(root, path), 'was written while the agent did not run');
+    }
+  }
+  return count;
+}
+
 /** Moves foreign names to a directory beside history, with their paths kept readable. */
 function moveAside(parts: StartupParts, root: Root, paths: readonly BytePath[]): number {
   const aside = `${root.staging}/moved-aside-${new Date(parts.clock.wallMs()).toISOString().replaceAll(':', '')}`;
@@ -103,9 +124,7 @@ async function adopt(parts: StartupParts, root: Root, path: BytePath): Promise<n
       stat.kind === 'file'
         ? await digestOf(parts, absolute(root, path))
         : stat.kind === 'symlink'
-          ? createHash('sha256')
-              .update(files.readlink(absolute(root, path)), 'latin1')
-              .digest()
+          ? linkContent(parts, root, path)
           : noBytes;
     const xattrs = stat.kind === 'symlink' ? noBytes : xattrsDigest(files.xattrs(absolute(root, path)));
     index.put(layer, root.name, parent, path.slice(slash + 1), {
@@ -116,6 +135,7 @@ async function adopt(parts: StartupParts, root: Root, path: BytePath): Promise<n
   }
   kv.commit(index.writesOf(layer));
   index.settle(layer);
+  await kv.flushed();
   if (stat.kind !== 'dir') return adopted;
   for (const { name, kind } of files.readdir(absolute(root, path)) ?? []) {
     if (root.format.classify(joinPath(path, name), kind).ignored) continue;
@@ -123,6 +143,13 @@ async function adopt(parts: StartupParts, root: Root, path: BytePath): Promise<n
   }
   await clock.yield();
   return adopted;
+}
+
+/** What the index keeps of a link: of one that leads out, which no primary sends, its text. */
+function linkContent({ files, roots }: StartupParts, root: Root, path: BytePath): Buffer {
+  const target = files.readlink(absolute(root, path));
+  const canonical = canonicalTarget(files, roots, root, path, target) ?? target;
+  return createHash('sha256').update(canonical, 'latin1').digest();
 }
 
 async function digestOf(parts: StartupParts, path: BytePath): Promise<Buffer> {

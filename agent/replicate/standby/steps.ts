@@ -1,6 +1,9 @@
 import { Packr } from 'msgpackr';
 import type { Meta } from '../../../protocol/ops.ts';
 import { errnoCode, type BytePath, type Files, type MetaChange } from '../../platform/files.ts';
+import { discardTree } from './discard-tree.ts';
+import { setAttributes } from './set-attributes.ts';
+import type { Shortfall } from './shortfalls.ts';
 
 /**
  * One thing to do below a root when a batch is put into place. Paths are absolute; `ino` is the identity of the file
@@ -54,20 +57,46 @@ export function decodeSteps(data: Buffer): Step[] {
 export type ForeignFound = (path: BytePath, what: string) => void;
 
 /**
+ * Whether the file system of a place (absolute) is there. A directory is the one thing that could be made below the mount
+ * point of one that is not: all else comes from staging on the same file system.
+ */
+export type Stands = (path: BytePath) => boolean;
+
+const always: Stands = () => true;
+
+/**
  * Does one step; doing it again changes nothing. `again` is for all steps of a batch after a restart, when what a
  * later step did may already be there.
  *
+ * @returns what the place could not be given of its attributes; null when nothing is lacking.
  * @throws the operating system's error; the step can then be tried again.
  */
-export function doStep(files: Files, step: Step, foreign: ForeignFound, again = false): void {
-  switch (step.do) {
-    case 'mkdir': {
-      const there = files.lstat(step.path);
-      if (there && there.kind !== 'dir') throw new StepBlocked(step.path, `a ${there.kind} is where a directory belongs`);
-      if (!there) files.mkdir(step.path, 0o700);
-      files.setMeta(step.path, { mode: step.meta.mode, uid: step.meta.uid, gid: step.meta.gid, ...xattrsOf(step.meta) });
-      return;
+export function doStep(files: Files, step: Step, foreign: ForeignFound, again = false, stands: Stands = always): Shortfall | null {
+  if (step.do === 'mkdir') return makeDir(files, step, stands);
+  if (step.do === 'meta') {
+    const there = files.lstat(step.path);
+    return there?.ino === step.ino ? setAttributes(files, step, there.kind, metaChange(step.meta), step.path) : null;
+  }
+  doRename(files, step, foreign, again);
+  return null;
+}
+
+function makeDir(files: Files, step: Step & { do: 'mkdir' }, stands: Stands): Shortfall | null {
+  const there = files.lstat(step.path);
+  if (there && there.kind !== 'dir') throw new StepBlocked(step.path, `a ${there.kind} is where a directory belongs`);
+  if (!there) {
+    files.mkdir(step.path, 0o700);
+    if (!stands(step.path)) {
+      files.rmdir(step.path);
+      throw new PlaceAway();
     }
+  }
+  const { mode, uid, gid } = step.meta;
+  return setAttributes(files, step, 'dir', { mode, uid, gid, ...xattrsOf(step.meta) }, step.path);
+}
+
+function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, foreign: ForeignFound, again: boolean): void {
+  switch (step.do) {
     case 'place': {
       // Nothing is in the way, which the kernel itself says: the common case costs one call.
       if (!again && step.keep === null && files.renameNew(step.staged, step.path)) return;
@@ -99,14 +128,10 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound, again = 
     case 'discard': {
       const there = files.lstat(step.path);
       if (!there || there.ino !== step.ino) return;
-      if (step.keep !== null) files.rename(step.path, step.keep);
+      if (step.keep !== null && there.kind === 'dir') discardTree(files, step.path, step.keep);
+      else if (step.keep !== null) files.rename(step.path, step.keep);
       else if (there.kind === 'dir') throw new StepBlocked(step.path, 'a directory is only ever moved to history');
       else files.unlink(step.path);
-      return;
-    }
-    case 'meta': {
-      const there = files.lstat(step.path);
-      if (there && there.ino === step.ino) files.setMeta(step.path, metaChange(step.meta));
       return;
     }
   }
@@ -135,6 +160,13 @@ export class StepBlocked extends Error {
   constructor(path: BytePath, why: string) {
     super(why);
     this.path = path;
+  }
+}
+
+/** The file system of a place is not there at this moment. */
+export class PlaceAway extends Error {
+  constructor() {
+    super('the file system that it belongs on is gone');
   }
 }
 

@@ -2,6 +2,7 @@ import { ProtocolError } from '../../../protocol/ops.ts';
 import type { SalvageAnswer, SalvageAsk } from '../../../protocol/salvage.ts';
 import { sleep, systemClock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
+import type { BytePath } from '../../platform/files.ts';
 import { realFiles } from '../../platform/real-files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import { judge } from '../../replicate/salvage/judge.ts';
@@ -21,6 +22,11 @@ export function salvageAnswers(kv: Kv, node: () => Node): { answer: (ask: Salvag
     await sleep(systemClock, 0);
     last = systemClock.monotonicMs();
   };
+  /** No watcher reports what this process does itself, and a standby may be following. */
+  const tell = (root: string, path: BytePath) => {
+    const parts = path.split('/');
+    node().running.primary?.hints(parts.map((_, i) => ({ kind: 'path', root, path: parts.slice(0, i + 1).join('/') })));
+  };
   return {
     ended: () => placer.reset(),
     async answer(ask) {
@@ -33,10 +39,11 @@ export function salvageAnswers(kv: Kv, node: () => Node): { answer: (ask: Salvag
             `${word.node} is ${word.state} and serves nobody`,
             'bring the pair to one active node first: `mailtwin status` on both',
           );
-        if (peer?.role !== 'fenced')
+        // A standby has in its history what this node's older state undid.
+        if (peer?.role !== 'fenced' && peer?.role !== 'standby')
           throw new OperatorError(
             'not-fenced-peer',
-            'only a node that was replaced brings its lost tail back',
+            'only a node that was replaced, or a standby, brings back what only it has',
             'see `mailtwin status` there',
           );
         const root = running.roots.find(({ name }) => name === ask.root);
@@ -44,10 +51,16 @@ export function salvageAnswers(kv: Kv, node: () => Node): { answer: (ask: Salvag
         switch (ask.ask) {
           case 'judge':
             return { answer: 'judged', ...(await judge({ files: realFiles, index: running.index, records, pace }, root, ask.items)) };
-          case 'folder':
-            return await placer.folder(root, ask);
-          case 'put':
-            return await placer.put(root, ask);
+          case 'folder': {
+            const answer = await placer.folder(root, ask);
+            tell(root.name, `${ask.path}/cur`);
+            return answer;
+          }
+          case 'put': {
+            const answer = await placer.put(root, ask);
+            if (answer.state !== 'more') tell(root.name, answer.path);
+            return answer;
+          }
         }
       } catch (error) {
         return refusal(error);

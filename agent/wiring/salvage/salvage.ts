@@ -8,9 +8,11 @@ import { sleep, systemClock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import { displayPath, joinPath, parentPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
 import { findTail, flagsOf, type Tail } from '../../replicate/salvage/find.ts';
+import { findUndone, type UndonePlace } from '../../replicate/salvage/undone.ts';
 import { VacatedPlaces } from '../../replicate/salvage/vacated.ts';
 import { keywordsOf, readKeywords, systemFlags } from '../../replicate/salvage/keywords.ts';
 import { absolute, type Root } from '../../replicate/root.ts';
+import { judged, refuseFailing, type Judged } from '../checks.ts';
 import type { Node } from '../node.ts';
 import { askActive, type SalvageAsks } from './ask-active.ts';
 
@@ -29,6 +31,8 @@ interface Candidate {
   root: Root;
   tail: Extract<Tail, { what: 'message' | 'file' }>;
   path: BytePath;
+  /** Where its content is; absolute. */
+  source: BytePath;
   stat: Stat;
   item: SalvageItem;
 }
@@ -38,13 +42,16 @@ interface Settling {
   apply: boolean;
   counts: SalvageCounts;
   uids: UidLookup;
-  vacated: VacatedPlaces;
+  /** Null: what the active node has in another place is there. */
+  vacated: VacatedPlaces | null;
   tell: (item: TailItem) => void;
   signal: AbortSignal;
 }
 
 const sliceMs = 8;
 const shownMax = 2000;
+/** The furthest time that a date can show, in milliseconds; somebody may have set any. */
+const dateMsMax = 8.64e15;
 const readBytes = limits.dataFrameBytesMax;
 const uidlistBytesMax = 256 * 1024 * 1024;
 
@@ -58,30 +65,44 @@ export class Salvage {
     this.#p = parts;
   }
 
-  /** @throws OperatorError when this node is not fenced, or the other one is not the active one. */
-  check(): void {
+  /** Whether it may begin: this node was replaced, and the other one is the active one. None can be overridden. */
+  checks(mayBeUndone = false): Judged[] {
     const { node } = this.#p;
-    if (node.role !== 'fenced')
-      throw new OperatorError(
-        'not-fenced-here',
-        `this node is ${node.role}: only a node that was replaced has a lost tail`,
-        'run it on the node that was replaced',
-        exitCodes.refused,
-      );
+    const isReplaced = node.role === 'fenced';
+    const hasUndone = mayBeUndone && this.#undone().next().done !== true;
+    const role = judged('role', 'not-fenced-here', isReplaced || hasUndone ? 'pass' : 'fail', {
+      summary: isReplaced
+        ? 'this node was replaced'
+        : hasUndone
+          ? 'the history of this standby has what an older state of the primary undid'
+          : `this node is ${node.role}: only a node that was replaced has a lost tail`,
+      remedy: isReplaced || hasUndone ? '' : 'run it on the node that was replaced',
+    });
+    return [role, this.#activeNode()];
+  }
+
+  #activeNode(): Judged {
+    const { node } = this.#p;
     const { connected, reading } = node.running.peer;
+    const check = 'active-node';
     if (!connected || !reading)
-      throw new OperatorError('disconnected', 'the active node is not connected', 'see `mailtwin status` for why', exitCodes.refused);
-    if (reading.role !== 'primary' || !reading.active || reading.epoch < node.epoch)
-      throw new OperatorError(
-        'not-active',
-        `the other node is ${reading.role} of epoch ${reading.epoch} and ${reading.active ? 'active' : 'not active'}`,
-        'bring it into service first',
-        exitCodes.refused,
-      );
+      return judged(check, 'disconnected', 'fail', {
+        summary: 'the active node is not connected',
+        remedy: 'see `mailtwin status` for why',
+      });
+    const is = `the other node is ${reading.role} of epoch ${reading.epoch} and ${reading.active ? 'active' : 'not active'}`;
+    return reading.role === 'primary' && reading.active && reading.epoch >= node.epoch
+      ? judged(check, '', 'pass', { summary: is })
+      : judged(check, 'not-active', 'fail', { summary: is, remedy: 'bring it into service first' });
+  }
+
+  /** What `keep-this-store` on the other node took from this standby (I21). */
+  *#undone(): Generator<UndonePlace> {
+    yield* this.#p.node.running.standby?.undone() ?? [];
   }
 
   async run(apply: boolean, by: Operator, push: (line: StreamLine) => void, signal: AbortSignal): Promise<SalvageCounts> {
-    this.check();
+    refuseFailing(this.checks(true), push);
     if (this.#busy) throw new OperatorError('salvage-runs', 'a salvage runs already', 'wait for its end', exitCodes.refused);
     this.#busy = true;
     try {
@@ -101,8 +122,9 @@ export class Salvage {
     const tell = (item: TailItem) => {
       if (++told <= shownMax) push({ kind: 'tail', item });
     };
+    if (node.role === 'standby') await this.#runUndone({ apply, counts, vacated: null, tell, signal });
     let looked = 0;
-    for (const root of node.running.roots) {
+    for (const root of node.role === 'standby' ? [] : node.running.roots) {
       const uids = new UidLookup(files, root);
       let waiting: Candidate[] = [];
       const settle = async () => {
@@ -134,6 +156,29 @@ export class Salvage {
     return counts;
   }
 
+  /** From the history of a standby. What the active node has anywhere was moved, and is not brought once more. */
+  async #runUndone(settling: Omit<Settling, 'uids'>): Promise<void> {
+    const { files } = this.#p;
+    let root: Root | null = null;
+    let waiting: Candidate[] = [];
+    const settle = async () => {
+      if (root && waiting.length > 0) await this.#settle(root, waiting, { ...settling, uids: new UidLookup(files, root) });
+      waiting = [];
+    };
+    for (const place of this.#undone()) {
+      if (place.root !== root) await settle();
+      root = place.root;
+      for (const { tail, source } of findUndone(files, place)) {
+        if (settling.signal.aborted) throw new OperatorError('given-up', 'the salvage was given up', 'run it again: it goes on');
+        await this.#pace();
+        const candidate = await this.#candidate(root, tail, source);
+        if (candidate) waiting.push(candidate);
+        if (waiting.length >= salvageItemsMax) await settle();
+      }
+    }
+    await settle();
+  }
+
   async #pace(): Promise<void> {
     const now = systemClock.monotonicMs();
     if (now - this.#lastMs < sliceMs) return;
@@ -142,13 +187,14 @@ export class Salvage {
   }
 
   /** Null when it is gone, which cannot be here, or no regular file. */
-  async #candidate(root: Root, tail: Candidate['tail']): Promise<Candidate | null> {
+  async #candidate(root: Root, tail: Candidate['tail'], from?: BytePath): Promise<Candidate | null> {
     const { files, name, pair, node } = this.#p;
     const path = tail.what === 'message' ? joinPath(joinPath(tail.mailbox, tail.place), tail.name) : tail.path;
-    const stat = files.lstat(absolute(root, path));
+    const source = from ?? absolute(root, path);
+    const stat = files.lstat(source);
     if (stat?.kind !== 'file') return null;
     const hash = createHash('sha256');
-    for await (const data of this.#content(root, path, stat.size)) hash.update(data);
+    for await (const data of this.#content(source, path, stat.size)) hash.update(data);
     const sha256 = hash.digest();
     const place = tail.what === 'message' ? `${tail.mailbox}\0${tail.base}` : path;
     const id = createHash('sha256')
@@ -164,12 +210,12 @@ export class Salvage {
       sha256,
       mtimeNs: String(stat.mtimeNs),
     };
-    return { root, tail, path, stat, item };
+    return { root, tail, path, source, stat, item };
   }
 
-  async *#content(root: Root, path: BytePath, size: number): AsyncGenerator<Buffer> {
+  async *#content(source: BytePath, path: BytePath, size: number): AsyncGenerator<Buffer> {
     const { files } = this.#p;
-    const fd = files.openRead(absolute(root, path));
+    const fd = files.openRead(source);
     if (fd === null) throw new OperatorError('salvage-read', `${displayPath(path)} cannot be read`, 'see to the disk of this node');
     try {
       for (let at = 0; at < size;) {
@@ -199,7 +245,7 @@ export class Salvage {
     for (const [i, candidate] of batch.entries()) {
       const places = elsewhere.flatMap(([item, path]) => (item === i ? [path] : []));
       const judged = verdicts[i] ?? 'missing';
-      const verdict = judged !== 'elsewhere' ? judged : vacated.take(root, places) ? 'there' : 'missing';
+      const verdict = judged !== 'elsewhere' ? judged : vacated === null || vacated.take(root, places) ? 'there' : 'missing';
       let shown: TailItem['verdict'] = verdict;
       if (verdict === 'missing' && apply) {
         if (signal.aborted) throw new OperatorError('given-up', 'the salvage was given up', 'run it again: it goes on');
@@ -213,17 +259,18 @@ export class Salvage {
   }
 
   /** The same directory there, with the owner and mode that it has here. */
-  async #folder(root: Root, kind: 'mailbox' | 'dir', path: BytePath): Promise<void> {
+  async #folder(root: Root, kind: 'mailbox' | 'dir', path: BytePath, below?: Stat): Promise<void> {
     const stat = this.#p.files.lstat(absolute(root, path === '' ? '.' : path));
-    if (!stat) return;
-    const { mode, uid, gid } = stat;
+    if (!stat && !below) return;
+    // Of a folder that went as a whole only its messages tell whose it was.
+    const { mode, uid, gid } = stat ?? { mode: 0o700, uid: below?.uid ?? 0, gid: below?.gid ?? 0 };
     await askActive(this.#p.asks, { ask: 'folder', root: root.name, kind, path, mode, uid, gid }, 'folder');
   }
 
   /** @returns how many keywords the mailbox there does not know. */
-  async #bring({ root, tail, path, stat, item }: Candidate): Promise<number> {
-    if (tail.what === 'message') await this.#folder(root, 'mailbox', tail.mailbox);
-    else await this.#folder(root, 'dir', parentPath(tail.path));
+  async #bring({ root, tail, path, source, stat, item }: Candidate): Promise<number> {
+    if (tail.what === 'message') await this.#folder(root, 'mailbox', tail.mailbox, stat);
+    else await this.#folder(root, 'dir', parentPath(tail.path), stat);
     const target = this.#target(root, tail, path);
     const { mode, uid, gid, size } = stat;
     const put = {
@@ -240,7 +287,7 @@ export class Salvage {
     };
     let offset = 0;
     if (size === 0) return (await askActive(this.#p.asks, { ...put, offset, data: Buffer.alloc(0) }, 'taken')).dropped.length;
-    for await (const data of this.#content(root, path, size)) {
+    for await (const data of this.#content(source, path, size)) {
       const { state, dropped } = await askActive(this.#p.asks, { ...put, offset, data }, 'taken');
       if (state !== 'more') return dropped.length;
       offset += data.length;
@@ -257,14 +304,18 @@ export class Salvage {
       mailbox: tail.mailbox,
       flags: systemFlags(flags),
       keywords: list ? keywordsOf(flags, readKeywords(list.data)) : [],
-      virtualSize: virtualSizeOf(tail.name),
+      messageSize: sizeInName(tail.name, 'S'),
+      virtualSize: sizeInName(tail.name, 'W'),
     };
   }
 }
 
-/** `W=` of a Maildir++ name: the size with CRLF line ends. */
-function virtualSizeOf(name: string): number | null {
-  const match = /,W=([0-9]{1,15})(?=[,:]|$)/.exec(name);
+/**
+ * `S=` (size) or `W=` (size with CRLF line ends) of a Maildir++ name; null when it has none. They are the server's sizes of
+ * the message, which a compressed or encrypted file does not have itself.
+ */
+function sizeInName(name: string, key: 'S' | 'W'): number | null {
+  const match = new RegExp(`,${key}=([0-9]{1,15})(?=[,:]|$)`).exec(name);
   return match ? Number(match[1]) : null;
 }
 
@@ -299,7 +350,7 @@ function candidateItem({ root, tail, path, stat }: Candidate, verdict: TailItem[
     name: displayPath(isMessage ? tail.base : path),
     uid: isMessage ? uids.of(tail.mailbox, tail.base) : null,
     size: stat.size,
-    date: new Date(Number(stat.mtimeNs / 1_000_000n)).toISOString(),
+    date: new Date(Math.min(dateMsMax, Math.max(-dateMsMax, Number(stat.mtimeNs / 1_000_000n)))).toISOString(),
     flags: isMessage ? flagsOf(tail.name) : '',
     verdict,
   };

@@ -2,6 +2,7 @@ import { showPosition } from '../../../protocol/position.ts';
 import type { PeerWord, TakeoverAnswer, TakeoverAsk } from '../../../protocol/takeover.ts';
 import type { Proof } from '../../failover/role-types.ts';
 import type { StepContext, TakeoverActions } from '../../failover/runner.ts';
+import type { Did } from '../../failover/takeover-actions.ts';
 import { verifyReceipt, type FenceReceipt } from '../../fencing/receipt.ts';
 import { metaKey } from '../../journal/keys.ts';
 import { sleep, systemClock } from '../../platform/clock.ts';
@@ -19,8 +20,10 @@ export interface ActionParts {
   /** This node's public key, SPKI in DER. */
   spki: Buffer;
   quiesceMaxSeconds: number;
+  /** Resolves when no stop of services that somebody else started is under way. */
+  atRest: () => Promise<void>;
   /** Raises UIDs above what the old primary can have issued; its evidence. */
-  raise: () => Promise<string>;
+  raise: () => Promise<Did>;
   /** Removes what raising left beside the roots. */
   clearRaised: () => Promise<void>;
 }
@@ -54,7 +57,7 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
 
   const drained = ({ plan }: StepContext) => ask({ ask: 'drain', takeover: plan.id }, 'draining', downMs);
 
-  async function confirmFenced({ plan }: StepContext): Promise<string> {
+  async function confirmFenced({ plan }: StepContext): Promise<Did> {
     const answer = node.running.peer.connected ? await node.asks.ask({ ask: 'state', takeover: plan.id }, 1000) : null;
     if (answer && 'word' in answer && answer.word.active)
       throw new OperatorError(
@@ -63,14 +66,27 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
         'it is not off: find out which host was switched off, and correct `fencing`',
       );
     const probes = network.configured ? await network.probe() : [];
-    const taken = probes.find(({ answeredBy }) => answeredBy !== null);
+    const passesProxy = plan.overrides.includes('addresses-free');
+    const taken = probes.find(({ answeredBy, isProxy }) => answeredBy !== null && !(isProxy && passesProxy));
+    if (taken?.isProxy)
+      throw new OperatorError(
+        'address-answered',
+        `the gateway, ${taken.answeredBy}, still answers for ${taken.address}, and for addresses that nobody has, too (proxy ARP)`,
+        `turn proxy ARP off on the gateway; or go on, because ${plan.target} is proven off: \`mailtwin failover --override addresses-free\``,
+      );
     if (taken)
       throw new OperatorError(
         'address-answered',
         `${taken.answeredBy} still answers for ${taken.address}`,
         'find out which host that is: `mailtwin nics` shows the ports of the other node',
       );
-    return `${plan.target} is ${answer ? 'down by its own word' : 'silent'}${network.configured ? ', and nobody answers for the service addresses' : ''}`;
+    const passed = probes.find(({ answeredBy }) => answeredBy !== null);
+    if (passed)
+      return `${plan.target} is silent; ${passed.answeredBy} answers for ${passed.address} as it does for everybody (proxy ARP), which was overridden`;
+    const is = `${plan.target} is ${answer ? 'down by its own word' : 'silent'}`;
+    return network.configured
+      ? `${is}, and nobody answers for the service addresses`
+      : { title: is, evidence: 'no service addresses are configured' };
   }
 
   return {
@@ -146,7 +162,11 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
       if (refusal !== null) throw new Error(`the fence receipt does not hold: ${refusal}`);
       await keepReceipt(kv, receipt);
       const lifeMs = Date.parse(receipt.expiresAt) - systemClock.wallMs();
-      return { proof: { kind: 'receipt', id: receipt.id, epoch: plan.epoch, evidence: receipt.evidence }, lifeMs };
+      return {
+        proof: { kind: 'receipt', id: receipt.id, epoch: plan.epoch, evidence: receipt.evidence },
+        lifeMs,
+        title: provedBy(receipt),
+      };
     },
     confirmFenced,
     async epoch({ plan }, proof) {
@@ -164,20 +184,22 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
     },
     raise: () => parts.raise(),
     async addresses(context) {
-      if (!network.configured) return 'no addresses are configured';
-      await node.takeAddresses((text) => context.say(text));
+      if (!network.configured) return { skipped: 'no service addresses are configured' };
+      const despiteProxy = context.plan.kind === 'failover' && context.plan.overrides.includes('addresses-free');
+      await node.takeAddresses((text) => context.say(text), { despiteProxy });
       return (await network.held()).join(', ');
     },
     async services() {
+      await parts.atRest();
       await services.start();
       node.keeper.handle({ is: 'activationDone' });
-      return services.configured ? 'the services run' : 'no services are configured';
+      return services.configured ? 'the services run' : { skipped: 'no mail services are configured' };
     },
     async check({ signal, plan }) {
-      const { ok, evidence, ms } = await services.checkLogin(signal);
+      const { ok, evidence, ms, skipped } = await services.checkLogin(signal);
       if (!ok) throw new OperatorError('login-check', evidence, 'look at the log of the mail server');
       if (plan.kind === 'failover') await parts.clearRaised();
-      return `${evidence} (${ms} ms)`;
+      return skipped ? { skipped: evidence } : `${evidence} (${ms} ms)`;
     },
     async abort({ plan }) {
       const { word } = await ask({ ask: 'abort', takeover: plan.id }, 'aborted', downMs);
@@ -191,6 +213,12 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
     },
     own: () => node.keeper.durable,
   };
+}
+
+/** Who proved it, in words: nobody has read the power of a node of which a person speaks. */
+function provedBy({ target, type, evidence }: FenceReceipt): string {
+  if (type === 'manual') return `${target} is off, ${evidence}`;
+  return type === 'cooperative' ? `${target} stepped down by its own word` : `${target} is off: its power state was read back`;
 }
 
 function stepped(word: PeerWord, epoch: number): Proof {

@@ -1,3 +1,4 @@
+import { derivedExcludes } from '../../../protocol/exclude.ts';
 import type { Config } from '../../config/config.ts';
 import { AuditLog, auditLogName } from '../../failover/audit-log.ts';
 import { runHook } from '../../failover/hooks.ts';
@@ -13,7 +14,10 @@ import type { Node } from '../node.ts';
 import { missingHere } from './missing.ts';
 import { clearRaised, raiseAll } from './raise.ts';
 import { takeoverActions } from './actions.ts';
+import type { Resting } from '../resting.ts';
+import type { PeerWatch } from './peer-watch.ts';
 import { Takeover } from './takeover.ts';
+import type { MailServerVersion } from '../mail-server-version.ts';
 
 export interface TakeoverWiring {
   config: Config;
@@ -25,12 +29,25 @@ export interface TakeoverWiring {
   pin: () => PinnedPeer | null;
   /** Addresses where the peer was met. */
   met: () => readonly { host: string; port: number }[];
-  serverVersion: string | null;
+  mailServer: MailServerVersion;
+  watch: PeerWatch;
+  resting: Pick<Resting, 'settled'>;
+}
+
+/** Addresses where the peer may be reached, each once. */
+export function peerAddresses({ config, pin, met }: Pick<TakeoverWiring, 'config' | 'pin' | 'met'>): { host: string; port: number }[] {
+  return [...config.peer.addresses, ...(pin()?.addresses ?? []), ...met()].filter(isFirst);
+}
+
+const fullTextRemedy = 'if the mail server searches full text, have its indexes made anew, which are not copied: `doveadm fts rescan -A`';
+
+function leavesOutFullText({ roots }: Config): boolean {
+  return roots.some(({ exclude }) => exclude.some((pattern) => derivedExcludes.includes(pattern)));
 }
 
 /** The takeover commands over the real node and its peer. */
 export function makeTakeover(wiring: TakeoverWiring): Takeover {
-  const { config, kv, log, node, appliance, identity, pin, met, serverVersion } = wiring;
+  const { config, kv, log, node, appliance, identity, pin, mailServer, watch } = wiring;
   // Opened when it is needed: a log that was tampered with stops takeovers, not replication.
   let audit: AuditLog | null = null;
   return new Takeover({
@@ -40,8 +57,9 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
       node,
       appliance,
       pin,
-      serverVersion,
-      peerAddresses: () => [...config.peer.addresses, ...(pin()?.addresses ?? []), ...met()].filter(isFirst),
+      mailServer,
+      watch,
+      peerAddresses: () => peerAddresses(wiring),
       missing: () => missingHere(kv, node.running.roots),
     },
     runner: {
@@ -54,6 +72,7 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
         pin,
         spki: identity.spki,
         quiesceMaxSeconds: config.takeover.quiesceMaxSeconds,
+        atRest: () => wiring.resting.settled(),
         clearRaised: () => clearRaised(config),
         raise: () =>
           raiseAll({
@@ -69,6 +88,7 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
         audit.append({ wallMs: systemClock.wallMs(), what, by, facts });
       },
       quiesceMaxMs: config.takeover.quiesceMaxSeconds * 1000,
+      afterwards: leavesOutFullText(config) ? fullTextRemedy : null,
       startAloneMs: config.takeover.startAloneSeconds * 1000,
     },
   });

@@ -13,7 +13,7 @@ export async function missingHere(kv: Kv, roots: readonly Root[]): Promise<{ mai
   const here = new Map<string, number>();
   for (const root of roots) {
     if (root.format.name !== 'maildir') continue;
-    for (const { mailbox, uidNext } of survey(realFiles, root.path)) {
+    for (const { mailbox, uidNext } of survey(realFiles, root.path, root.format.excluded)) {
       here.set(joinPath(root.name, mailbox), uidNext);
       if (here.size % mailboxesPerSlice === 0) await systemClock.yield();
     }

@@ -1,6 +1,16 @@
 import { randomUUID } from 'node:crypto';
-import type { TakeoverLast, TakeoverLine, TakeoverReport, Plan, PlanRequest, RunRequest } from '../../../protocol/takeover.ts';
+import type {
+  GuardResult,
+  Plan,
+  PlanRequest,
+  RunRequest,
+  TakeoverKind,
+  TakeoverLast,
+  TakeoverLine,
+  TakeoverReport,
+} from '../../../protocol/takeover.ts';
 import { exitCodes, type StreamLine } from '../../../protocol/control.ts';
+import { judgeStanding } from '../../failover/can-take-over.ts';
 import { judgeAll, refusals } from '../../failover/guards.ts';
 import { checkBasis, makePlan } from '../../failover/plan.ts';
 import { TakeoverRunner, type RunnerParts, type TakeoverOrder } from '../../failover/runner.ts';
@@ -83,6 +93,12 @@ export class Takeover {
     });
   }
 
+  /** What the guards say now, as far as it costs little; changes nothing. */
+  async judge(kind: TakeoverKind, signal: AbortSignal): Promise<GuardResult[]> {
+    const { facts } = await takeoverFacts({ ...this.#p.facts, running: () => this.#runner.running }, kind, randomUUID(), signal, true);
+    return judgeStanding(facts);
+  }
+
   /** Runs the plan, or makes one and runs it; first of all it brings to its end what was interrupted. */
   async run(request: RunRequest, push: (line: TakeoverLine) => void, gone: AbortSignal): Promise<void> {
     if (this.#busy !== null)
@@ -155,21 +171,24 @@ export class Takeover {
     }
     const plan = request.plan ?? now;
     for (const result of now.guards) push({ kind: 'guard', result, overridden: plan.overrides.includes(result.guard) });
-    const [first, ...more] = refusals(now.guards, plan.overrides);
-    if (first)
+    const refused = refusals(now.guards, plan.overrides);
+    const [first] = refused;
+    if (first) {
+      const names = refused.map(({ guard }) => guard).join(', ');
       throw new OperatorError(
         'guard',
-        `guard ${first.guard}: ${first.why}${more.length > 0 ? `; and ${more.map(({ guard }) => guard).join(', ')}` : ''}`,
+        `REFUSED: ${refused.length} of ${now.guards.length} checks fail: ${names}. guard ${first.guard}: ${first.why}`,
         first.remedy,
         exitCodes.refused,
       );
+    }
     const { predictedLoss: loss } = plan;
     const loses = kind === 'failover' && (loss.messages !== 0 || loss.changes !== 0 || loss.seconds !== 0);
     if (loses && !request.acceptLoss)
       throw new OperatorError(
         'loss',
         'the predicted loss was not accepted',
-        'repeat it when asked, or give --accept-loss',
+        'type yes when asked, or give --accept-loss',
         exitCodes.refused,
       );
     if (node.role !== 'standby')

@@ -1,6 +1,6 @@
 import { status, waitMs, type HostName } from '../../lab/debian-lab.ts';
 import { step } from '../../lab/step.ts';
-import { runNow } from '../../lab/processes.ts';
+import { LabProcess, runNow } from '../../lab/processes.ts';
 import { waitFor } from '../../lab/waiting.ts';
 import { backToA, lossAsked, nameAsked } from './takeovers.ts';
 import { editConfig, type World } from './world.ts';
@@ -21,13 +21,17 @@ export const alerts: Record<string, (world: World) => Promise<void>> = {
   scrapeStale,
   servicesDown,
   foreignWrites,
+  leftOut,
+  fileSystemMissing,
   verifyDifferent,
   unproven,
   fencePathDead,
   clockSkew,
   verifyOld,
   massDeletion,
+  putBack,
   addressConflict,
+  addressRemoved,
   keyProblem,
   takeoverUnfinished,
 };
@@ -86,6 +90,47 @@ async function foreignWrites({ lab, book, watch }: World): Promise<void> {
   });
   await watch.gone('MailtwinForeignWrites', 'b');
   step('the strange file is gone', (await lab.host('b').run(['ls', '/var/vmail/anna/cur'])).stdout.includes('strange') === false);
+}
+
+/** A mailbox is moved to another disk, and a link left in its place. */
+async function leftOut(world: World): Promise<void> {
+  const { lab, book, watch } = world;
+  const a = lab.host('a');
+  await a.run(['sh', '-c', 'mkdir -p /srv/disk2 && mv /var/vmail/bert /srv/disk2/bert && ln -s /srv/disk2/bert /var/vmail/bert']);
+  await watch.shows('MailtwinLeftOut', 'a');
+  await book.follow('MailtwinLeftOut', async (text) => {
+    const [seen] = await text.run('mailtwin status');
+    step('status names the place and where it leads', seen?.output.includes('/srv/disk2/bert') === true);
+    await text.run('mailtwin doctor', { codes: [0, 1] });
+  });
+  step('the standby has the mail that it had', (await lab.host('b').run(['ls', '/var/vmail/bert'])).stdout.includes('cur'));
+  await a.run(['sh', '-c', 'rm /var/vmail/bert && mv /srv/disk2/bert /var/vmail/bert']);
+  await watch.gone('MailtwinLeftOut', 'a');
+  await streaming(world);
+}
+
+/** A disk below the root goes, and comes back. */
+async function fileSystemMissing(world: World): Promise<void> {
+  const { lab, book, watch } = world;
+  const a = lab.host('a');
+  const fstab = '/srv/disk3 /var/vmail/disk3 none bind 0 0';
+  await a.run([
+    'sh',
+    '-c',
+    `mkdir -p /srv/disk3 /var/vmail/disk3 && echo '${fstab}' >> /etc/fstab && mount -a && echo mail > /srv/disk3/letter`,
+  ]);
+  await a.run(['mailtwin', 'wait', '--timeout', '60']);
+  await a.run(['umount', '-l', '/var/vmail/disk3']);
+  await watch.shows('MailtwinFileSystemMissing', 'a');
+  step('the standby has what was on it', (await lab.host('b').run(['ls', '/var/vmail/disk3'])).stdout.includes('letter'));
+  await book.follow('MailtwinFileSystemMissing', async (text) => {
+    const [seen] = await text.run('mailtwin status');
+    step('status names the place', seen?.output.includes('mail/disk3') === true);
+    await text.run('mount -a');
+    await text.run('mailtwin wait --timeout 600');
+  });
+  await watch.gone('MailtwinFileSystemMissing', 'a');
+  await streaming(world);
 }
 
 async function verifyDifferent({ lab, book, watch }: World): Promise<void> {
@@ -184,11 +229,56 @@ async function massDeletion(world: World): Promise<void> {
   await book.follow('MailtwinMassDeletionHeld', async (text) => {
     const [seen] = await text.run('mailtwin status');
     step('status says what is held', seen?.output.includes('mass-delete') === true);
-    await text.run('mailtwin allow-delete');
+    await text.run('mailtwin allow-delete --all');
   });
   await watch.gone('MailtwinMassDeletionHeld', 'a');
   await waitFor('the standby to follow', waitMs, async () => (await counted('b')) === 0);
   await streaming(world);
+}
+
+async function putBack(world: World): Promise<void> {
+  const { lab, book, watch } = world;
+  const host = lab.host('a');
+  const copy = (from: string, to: string) =>
+    host.run(['sh', '-c', `mkdir -p ${to} && find ${to} -mindepth 1 -delete && cp -a ${from}/. ${to}`]);
+  const stop = () => host.run(['systemctl', 'stop', 'dovecot', 'postfix', 'mailtwin']);
+  await stop();
+  await copy('/var/vmail', '/var/snapshot-vmail');
+  await copy('/var/lib/mailtwin', '/var/snapshot-state');
+  await host.run(['systemctl', 'start', 'mailtwin']);
+  await streaming(world);
+  await host.run([
+    'sh',
+    '-c',
+    `mkdir -p /var/vmail/${bulkUser}/Maildir/new && touch /var/vmail/${bulkUser}/Maildir/new/1700000000.M1P1.later`,
+  ]);
+  await host.run(['mailtwin', 'wait']);
+  await stop();
+  await copy('/var/snapshot-vmail', '/var/vmail');
+  await copy('/var/snapshot-state', '/var/lib/mailtwin');
+  await host.run(['systemctl', 'start', 'mailtwin']);
+  await watch.shows('MailtwinPutBack', 'a');
+  await book.follow('MailtwinPutBack', async (text) => {
+    const [seen] = await text.run('mailtwin status');
+    step('status says that the store was put back', seen?.output.includes('put-back') === true);
+    await text.run('mailtwin keep-this-store --confirm mail-a');
+  });
+  await watch.gone('MailtwinPutBack', 'a');
+  await streaming(world);
+}
+
+/** A script that a person forgot. */
+async function addressRemoved({ lab, book, watch }: World): Promise<void> {
+  const { namespace } = lab.network.host('a');
+  const remove = 'while :; do ip address del 10.77.0.100/24 dev eth0 2>/dev/null; sleep 0.5; done';
+  const script = new LabProcess('sh', ['-c', remove], { namespace });
+  await watch.shows('MailtwinAddressRemoved', 'a', 180_000);
+  await book.follow('MailtwinAddressRemoved', async (text) => {
+    const [seen] = await text.run('mailtwin nics', { codes: [1] });
+    step('nics says that the address is removed again and again', seen?.output.includes('removed again and again') === true);
+    await script.kill9();
+  });
+  await watch.gone('MailtwinAddressRemoved', 'a', 300_000);
 }
 
 /** A user with enough mail that its loss is a mass deletion; `mailgen` makes it. */
@@ -276,7 +366,7 @@ export async function twoActive({ lab, book, watch }: World): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 6000));
   await lab.host('b').run(['mailtwin', 'fence', 'test'], { mayFail: true, timeoutMs: 150_000 });
   await book.follow('No fence level proves it off', async (text) => {
-    await text.run('mailtwin failover --override fence-path --fenced-by-hand "pulled both cords, LEDs dark"', {
+    await text.run('mailtwin failover --fenced-by-hand "pulled both cords, LEDs dark"', {
       answers: [nameAsked('mail-a'), lossAsked],
     });
   });

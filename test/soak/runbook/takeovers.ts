@@ -10,8 +10,8 @@ import { addConfig, fenceFor, type World } from './world.ts';
 const lostMessages = 2;
 
 export const nameAsked = (name: string): Answer => [/Type the name of [^:]*: /, name];
-/** The loss is typed as it is shown. */
-export const lossAsked: Answer = [/Type the predicted loss to accept it:\n +(.*)\n> /, ([, loss = '']) => loss];
+/** The loss is shown, and accepted by a word. */
+export const lossAsked: Answer = [/Type yes to accept it: /, 'yes'];
 
 /** A secret, Enter, Ctrl-D. */
 const typed = (secret: (name: HostName) => string) => async (session: TerminalSession, name: HostName) => {
@@ -71,6 +71,7 @@ export async function switchover({ lab, book }: World): Promise<void> {
     await text.run('mailtwin switchover', { answers: [nameAsked('mail-a')] });
     await lab.becomes('b', { role: 'primary', active: true, phase: 'streaming' });
     step('mail-b serves, under the same UIDs', lab.holds('b') && !lab.holds('a') && (await lab.uids('anna')) === seen);
+    await isComplete(lab, 'a');
     await text.run('mailtwin switchover', { answers: [nameAsked('mail-b')] });
     await lab.becomes('a', { role: 'primary', active: true, phase: 'streaming' });
     step('mail-a serves, under the same UIDs', lab.holds('a') && !lab.holds('b') && (await lab.uids('anna')) === seen);
@@ -82,10 +83,12 @@ export async function failover({ lab, book, watch }: World): Promise<void> {
   await lab.host('a').run(['mailtwin', 'wait', '--timeout', '120'], { timeoutMs: 150_000 });
   const seen = await lab.uids('bert');
   // What comes in now only mail-a has.
+  await isComplete(lab, 'b');
   lab.network.cut('b');
   await lab.deliver('anna', lostMessages);
   await lab.cutPower('a');
-  // The kernel here outlives the host and would still send what it had in its buffers.
+  // The kernel here outlives the host: it would still send what it had in its buffers, and answer for it.
+  lab.network.cut('a');
   await waitFor('mail-b to miss its peer', waitMs, async () => !(await status(lab.host('b'))).peer.connected);
   lab.network.mend('b');
   await watch.shows('MailtwinNoneActive', 'pair');
@@ -105,10 +108,12 @@ export async function failover({ lab, book, watch }: World): Promise<void> {
 export async function comesBack({ lab, book, watch }: World): Promise<void> {
   await lab.deliver('bert', 1);
   lab.bmc('a').setPower(true);
+  lab.network.mend('a');
   await lab.host('a').boot();
   await waitFor('mail-a to come back fenced', waitMs, async () => (await status(lab.host('a'))).role === 'fenced');
   step('no address, no mail server', !lab.holds('a') && !(await lab.host('a').isActive('dovecot.service')));
   await watch.shows('MailtwinFenced', 'a');
+  await book.follow('MailtwinCannotTakeOver', (text) => text.run('mailtwin status').then(() => undefined));
   await book.follow('MailtwinFenced', (text) => text.run('mailtwin status').then(() => undefined));
   await book.follow('The dead primary returns', async (text) => {
     const before = (await lab.uids('anna')).split('\n').length;
@@ -126,6 +131,16 @@ export async function comesBack({ lab, book, watch }: World): Promise<void> {
 /** Procedures begin with mail-a as the primary. */
 export async function backToA(lab: World['lab']): Promise<void> {
   await lab.becomes('b', { role: 'primary', active: true, phase: 'streaming' });
+  await isComplete(lab, 'a');
   await lab.host('a').run(['mailtwin', 'switchover', '--confirm', 'mail-b'], { timeoutMs: 300_000 });
   await lab.becomes('a', { role: 'primary', active: true, phase: 'streaming' });
+  await isComplete(lab, 'b');
+}
+
+/** A moment after a switchover the standby has heard that it has all of it. */
+async function isComplete(lab: World['lab'], name: 'a' | 'b'): Promise<void> {
+  await waitFor(`mail-${name} to hold a complete copy`, waitMs, async () => {
+    const { role, possibleLoss } = await status(lab.host(name));
+    return role === 'standby' && possibleLoss.complete;
+  });
 }

@@ -7,6 +7,7 @@ import { follow } from '../follow.ts';
 import { printable, showBytes } from '../format.ts';
 import { operator } from '../operator.ts';
 import type { Paint } from '../paint.ts';
+import { checkText } from '../plan-text.ts';
 
 export interface RejoinFlags extends CommonOptions {
   confirm?: string;
@@ -23,9 +24,22 @@ export async function salvage(context: Context, flags: CommonOptions & { apply: 
 /** `mailtwin rejoin`. */
 export async function rejoin(context: Context, flags: RejoinFlags): Promise<number> {
   const agent = await agentOf(context, flags.config);
-  const confirm = flags.confirm ?? (await ask(context, flags));
-  const body = { confirm, salvage: flags.salvage, unsalvaged: flags.override === 'unsalvaged', by: operator() };
-  return show(context, 'rejoin', flags, agent.stream('POST /rejoin', body));
+  const body = { judge: false, salvage: flags.salvage, unsalvaged: flags.override === 'unsalvaged', by: operator() };
+  if (flags.confirm !== undefined) return show(context, 'rejoin', flags, agent.stream('POST /rejoin', { ...body, confirm: flags.confirm }));
+  // Whoever is refused is told so before anything is asked.
+  if (!flags.json) await judge(context, agent.stream('POST /rejoin', { ...body, judge: true, confirm: '' }));
+  return show(context, 'rejoin', flags, agent.stream('POST /rejoin', { ...body, confirm: await ask(context, flags) }));
+}
+
+/** @throws CommandError when a check fails; what only this node has is shown on the way. */
+async function judge(context: Context, lines: AsyncIterable<StreamLine>): Promise<void> {
+  const { paint } = context.terminal;
+  await follow(context, 'rejoin', lines, {
+    quiet: false,
+    unit: 'directories',
+    onTail: (item, reporter) => reporter.print(itemText(item, paint)),
+    onCheck: ({ result, offers }, reporter) => reporter.print(checkText(result, offers, paint)),
+  });
 }
 
 async function ask({ terminal }: Context, flags: CommonOptions): Promise<string> {
@@ -47,6 +61,9 @@ async function show(context: Context, label: string, flags: CommonOptions, lines
   const outcome = await follow(context, label, lines, {
     quiet: flags.json === true,
     unit: 'directories',
+    onCheck({ result, offers }, reporter) {
+      if (!flags.json) reporter.print(checkText(result, offers, terminal.paint));
+    },
     onTail(item, reporter) {
       if (flags.json) items.push(item);
       else reporter.print(itemText(item, terminal.paint));

@@ -5,7 +5,9 @@ import {
   guardNameSchema,
   planSchema,
   type GuardName,
+  type GuardResult,
   type Plan,
+  type PredictedLoss,
   type RunRequest,
   type TakeoverKind,
   type TakeoverLine,
@@ -15,11 +17,12 @@ import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import type { ControlClient } from '../control-client.ts';
 import { printable } from '../format.ts';
 import { operator } from '../operator.ts';
-import { guardText, lossText, planText } from '../plan-text.ts';
+import type { Paint } from '../paint.ts';
+import { guardText, lossText, planText, refusalText, waitingText } from '../plan-text.ts';
 
 export interface TakeoverFlags extends CommonOptions {
   dryRun: boolean;
-  /** Where --dry-run writes the plan. */
+  /** Where --dry-run writes the plan; without it, it leaves no file. */
   plan?: string;
   /** A plan file to run. */
   apply?: string;
@@ -48,16 +51,33 @@ export async function takeover(context: Context, kind: TakeoverKind, flags: Take
     : (file ?? (flags.confirm === undefined ? await agent.ask('POST /takeover/plan', { kind, overrides, by }) : null));
   const request: RunRequest = { kind, plan: file, overrides, by, confirm: '', acceptLoss: flags.acceptLoss === true, manual: null };
   if (unfinished && !flags.json) terminal.print(`Takeover ${unfinished.id} was interrupted: it is continued or rolled back first.`);
+  // Whoever is refused is told so before anything is asked.
+  if (shown && failing(shown).length > 0) return refuse(context, shown, flags);
   if (shown && !flags.json) terminal.print(`${planText(shown, terminal.paint)}\n`);
   request.confirm = flags.confirm ?? (await ask(context, flags, `Type the name of the node that goes out of service: `, '--confirm NODE'));
-  if (kind === 'failover' && shown && !request.acceptLoss) {
-    const wanted = lossText(shown.predictedLoss);
-    const typed = await ask(context, flags, `Type the predicted loss to accept it:\n  ${wanted}\n> `, '--accept-loss');
-    request.acceptLoss = typed.replaceAll(/\s+/g, ' ').trim() === wanted;
+  if (kind === 'failover' && shown && !request.acceptLoss && loses(shown.predictedLoss)) {
+    const typed = await ask(
+      context,
+      flags,
+      `This may be lost: ${lossText(shown.predictedLoss)}.\n${besides(shown)}Type yes to accept it: `,
+      '--accept-loss',
+    );
+    request.acceptLoss = typed.trim().toLowerCase() === 'yes';
   }
   if (shown && !flags.json) terminal.print('');
   if (flags.fencedByHand !== undefined) request.manual = { node: request.confirm, by: by.user, evidence: flags.fencedByHand };
   return run(context, agent, request, flags);
+}
+
+/** Where nothing is known to be missing there is nothing to accept. */
+function loses({ messages, changes, seconds }: PredictedLoss): boolean {
+  return messages !== 0 || changes !== 0 || seconds !== 0;
+}
+
+/** Mail that waits on the dead machine is no part of what is accepted, and nobody should learn of it afterwards. */
+function besides(plan: Plan): string {
+  const waiting = waitingText(plan);
+  return waiting === null ? '' : `Besides, ${printable(waiting)}.\n`;
 }
 
 /** `mailtwin plan show FILE`. */
@@ -67,15 +87,46 @@ export function showPlan(context: Context, file: string, flags: { json?: boolean
   return exitCodes.done;
 }
 
-function keepPlan({ terminal }: Context, plan: Plan, flags: TakeoverFlags): number {
-  const file = flags.plan ?? `mailtwin-${plan.kind}.plan.json`;
-  writeFileSync(file, `${JSON.stringify(plan, null, 2)}\n`, { mode: 0o600 });
+function keepPlan(context: Context, plan: Plan, flags: TakeoverFlags): number {
+  const { terminal } = context;
+  const file = flags.plan ?? null;
+  if (file !== null) writeFileSync(file, `${JSON.stringify(plan, null, 2)}\n`, { mode: 0o600 });
+  const isRefused = failing(plan).length > 0;
   if (flags.json) terminal.print(JSON.stringify({ file, plan }));
+  else if (isRefused) refuse(context, plan, flags);
   else
-    terminal.print(`${planText(plan, terminal.paint)}\n\nThe plan is in ${file}. To run exactly it: mailtwin ${plan.kind} --apply ${file}`);
-  const refused = plan.guards.some(({ guard, level, overridable }) => level === 'fail' && !(overridable && plan.overrides.includes(guard)));
-  return refused ? exitCodes.refused : exitCodes.done;
+    terminal.print(
+      `${planText(plan, terminal.paint)}\n\n${
+        file === null
+          ? `Nothing was changed. To keep this plan and run exactly it: mailtwin ${plan.kind} --dry-run --plan FILE`
+          : `The plan is in ${file}. To run exactly it: mailtwin ${plan.kind} --apply ${file}`
+      }`,
+    );
+  return isRefused ? exitCodes.refused : exitCodes.done;
 }
+
+/** Checks that forbid the takeover: they fail and are not overridden. */
+function failing(plan: Plan): GuardResult[] {
+  return plan.guards.filter(({ guard, level, overridable }) => level === 'fail' && !(overridable && plan.overrides.includes(guard)));
+}
+
+/** Shows what fails first, whether it can be overridden, then the rest; the last line says it once more. */
+function refuse({ terminal }: Context, plan: Plan, { json }: TakeoverFlags): number {
+  const failed = failing(plan);
+  const names = failed.map(({ guard }) => guard).join(', ');
+  const message = `REFUSED: ${failed.length} of ${plan.guards.length} checks fail: ${names}. Nothing was changed.`;
+  if (json) throw new CommandError({ code: 'guard', message, remedy: failed[0]?.remedy ?? '', exitCode: exitCodes.refused });
+  terminal.print(`${refusalText(plan, failed, terminal.paint)}\n\n${terminal.paint.bad(message)}`);
+  return exitCodes.refused;
+}
+
+const marks = {
+  begun: () => '',
+  done: (paint: Paint) => paint.good('done   '),
+  skipped: (paint: Paint) => paint.dim('skipped'),
+  failed: (paint: Paint) => paint.bad('failed '),
+  undone: (paint: Paint) => paint.warn('undone '),
+};
 
 async function run(context: Context, agent: ControlClient, request: RunRequest, flags: TakeoverFlags): Promise<number> {
   const { terminal } = context;
@@ -92,9 +143,9 @@ async function run(context: Context, agent: ControlClient, request: RunRequest, 
         break;
       case 'step': {
         if (line.state === 'begun') break;
-        const mark = line.state === 'failed' ? paint.bad('failed') : line.state === 'undone' ? paint.warn('undone') : paint.good('done  ');
+        const mark = marks[line.state](paint);
         terminal.print(
-          `${mark}  ${printable(line.title)}  ${paint.dim(`${(line.ms / 1000).toFixed(1)} s`)}\n        ${paint.dim(printable(line.text))}`,
+          `${mark} ${printable(line.title)}  ${paint.dim(`${(line.ms / 1000).toFixed(1)} s`)}\n        ${paint.dim(printable(line.text))}`,
         );
         break;
       }
