@@ -176,11 +176,16 @@ export class TakingAgain {
         text: `service address ${own.address.text} is removed again and again${whose}: ${times}`,
         remedy,
       });
-    if (set.length === 0)
+    // Routes go with the address that they lead from, and a look may come when that alone is back: one fight, one alarm.
+    const ofAddresses = this.#alarms.all.flatMap(({ code, address }) =>
+      code === 'address-flapping' && address !== allRoutes ? [address] : [],
+    );
+    if (ofAddresses.length > 0) this.#alarms.keepOnly('address-flapping', new Set(ofAddresses));
+    else
       this.#alarms.raise({
         code: 'address-flapping',
         role: free[0]?.role.name ?? '',
-        address: 'routes',
+        address: allRoutes,
         text: `the routes of this node are removed again and again${whose}: ${times}`,
         remedy,
       });
@@ -224,6 +229,9 @@ export class TakingAgain {
     return map;
   }
 }
+
+/** What the alarm about routes bears in place of an address. */
+const allRoutes = 'routes';
 
 /** While this node may not have the addresses it looks this often whether it may. */
 const notNowMs = 1000;

@@ -195,25 +195,21 @@ describe.skipIf(labObstacle() !== null)('what somebody takes away from the activ
 
   it('is no fight without end: it is set again with growing pauses, and is told', async () => {
     const node = await active();
-    node.changes.length = 0;
     const fighter = new LabProcess('sh', ['-c', `while :; do ip addr del ${service4}/24 dev eth0 2>/dev/null; sleep 0.1; done`], {
       namespace: network!.host('node').namespace,
     });
     await waitFor('the alarm', 15_000, () => node.alarms.some(({ code }) => code === 'address-flapping'));
     const since = Date.now();
     await pause(6000);
-    const times = node.changes.filter((line) => line.startsWith(`address replace ${service4}`)).length;
     await fighter.kill9();
     await waitFor('the address to be back and to stay', pauseMsMax, async () => {
       const before = (await node.control.held()).includes(service4);
       await pause(300);
       return before && (await node.control.held()).includes(service4);
     });
-    console.log(`set again ${times} times in the fight, back ${Date.now() - since - 6000} ms after it`);
-    expect(times).toBeGreaterThanOrEqual(timesMax);
-    // Pauses of 1, 2 and 4 s fit into six seconds.
-    expect(times).toBeLessThanOrEqual(timesMax + 3);
-    expect(node.control.alarms()).toMatchObject([
+    // One alarm, of the address: its routes went with it.
+    const alarms = node.control.alarms();
+    expect(alarms).toMatchObject([
       {
         code: 'address-flapping',
         role: 'lan',
@@ -221,5 +217,10 @@ describe.skipIf(labObstacle() !== null)('what somebody takes away from the activ
         text: expect.stringMatching(/removed again and again by a program that had ended .*: set again \d+ times/) as string,
       },
     ]);
+    const times = Number(/set again (\d+) times/.exec(alarms[0]!.text)![1]);
+    console.log(`set again ${times} times in the fight, back ${Date.now() - since - 6000} ms after it`);
+    expect(times).toBeGreaterThanOrEqual(timesMax);
+    // Pauses of 1, 2 and 4 s fit into six seconds, one of 8 s into the wait after them.
+    expect(times).toBeLessThanOrEqual(timesMax + 4);
   });
 });
