@@ -1,5 +1,6 @@
 import { errnoCode, joinPath, parentPath, type BytePath } from '../../agent/platform/files.ts';
 import { Plague } from './plague.ts';
+import type { FsState } from './fs-state.ts';
 import type { HostClock, SimClock } from './sim-clock.ts';
 import type { SimFiles } from './sim-files.ts';
 import { SimMounts } from './sim-mounts.ts';
@@ -21,6 +22,8 @@ interface Away {
   point: BytePath;
   /** What the standby had below the primary's mount point when it went, and the primary's disk has still. */
   kept: BytePath[];
+  /** The standby's disk of that moment: a power cut makes another one of it. */
+  copy: FsState;
 }
 
 /** The troubles of a world: disks that come and go, calls that fail, a state disk that is full. */
@@ -200,14 +203,14 @@ export class WorldTroubles {
       walk(point);
     }
     this.#hosts[side].disk.mounts.umount(point);
-    this.#away[side] = { point, kept };
+    this.#away[side] = { point, kept, copy: this.#hosts.b.disk.state };
     this.#clock.after(this.#random.between(20, 3000), () => this.bringBack(side));
   }
 
   /** Nothing is taken away on the standby because a disk of the primary is missing (I19). */
-  #checkKept({ point, kept }: Away): void {
-    // With the standby's own disk away nothing can be said.
-    if (this.#away.b) return;
+  #checkKept({ point, kept, copy }: Away): void {
+    // With the standby's own disk away nothing can be said, nor when its power was cut: what was put into place is put there again later.
+    if (this.#away.b || this.#hosts.b.disk.state !== copy) return;
     const files = this.#look('b');
     const gone = kept.filter((path) => files.lstat(path) === null);
     if (gone.length > 0)
