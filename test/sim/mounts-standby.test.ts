@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { metaKey } from '../../agent/journal/keys.ts';
 import { PlainPair } from './plain-pair.ts';
 
 const point = '/plain/example.com';
@@ -217,6 +218,84 @@ describe('a disk below the root of a standby', () => {
     expect(await wait(pair)).toBe('durable');
     expect(pair.differences()).toEqual([]);
     expect(foreign(pair)).toEqual([]);
+  });
+
+  it('comes back in the midst of a start after a power cut, and power is cut again: what was acknowledged is put into place (I1)', async () => {
+    const pair = await filledPair(point);
+    let met = 0;
+    for (let at = 0; at < 60; at++) {
+      pair.work.writeFile(`${point}/acknowledged ${at}`, `content ${at}`);
+      expect(await wait(pair)).toBe('durable');
+      pair.cutStandbyPower();
+      pair.disk('b').mounts.umount(point);
+      let isBack = false;
+      const mount = (): void => {
+        if (isBack) return;
+        isBack = true;
+        pair.disk('b').mounts.mount(point, 'disk');
+      };
+      await pair.startStandby((files) => files.interruptAfter(at, mount));
+      if (isBack) met++;
+      mount();
+      // It is put into place, and no batch comes after it that would sync its disk.
+      await pair.clock.runFor(2000);
+      expect(names(pair, point), `mounted after ${at} calls`).toContain(`acknowledged ${at}`);
+      pair.cutStandbyPower();
+      await pair.startStandby();
+      await pair.clock.runFor(2000);
+      expect(names(pair, point), `mounted after ${at} calls, and power cut again`).toContain(`acknowledged ${at}`);
+      expect(foreign(pair)).toEqual([]);
+      pair.connect();
+      await pair.clock.runFor(2000);
+    }
+    // Later than that it comes at another start.
+    expect(met).toBeGreaterThan(10);
+    expect(await wait(pair)).toBe('durable');
+    expect(pair.differences()).toEqual([]);
+  });
+
+  it('comes back after later batches: a power cut before the next one takes back nothing of what waited for it (I1)', async () => {
+    const pair = await filledPair(point);
+    for (let i = 0; i < 20; i++) {
+      pair.work.writeFile(`${point}/acknowledged ${i}`, `content ${i}`);
+      expect(await wait(pair)).toBe('durable');
+      pair.cutStandbyPower();
+      pair.disk('b').mounts.umount(point);
+      await pair.startStandby();
+      pair.connect();
+      pair.work.writeFile(`/plain/other/${i}`, 'y');
+      await pair.clock.runFor(3000);
+      expect(names(pair, '/plain/other')).toContain(String(i));
+      pair.network.cut();
+      pair.disk('b').mounts.mount(point, 'disk');
+      await pair.clock.runFor(2000);
+      expect(names(pair, point), `disk ${i}`).toContain(`acknowledged ${i}`);
+      pair.cutStandbyPower();
+      await pair.startStandby();
+      await pair.clock.runFor(2000);
+      expect(names(pair, point), `disk ${i}, and power cut again`).toContain(`acknowledged ${i}`);
+      expect(foreign(pair)).toEqual([]);
+      pair.connect();
+      await pair.clock.runFor(2000);
+    }
+    expect(await wait(pair)).toBe('durable');
+    expect(pair.differences()).toEqual([]);
+  });
+
+  it('is missing at many starts: what waits for it is kept once', async () => {
+    const pair = await filledPair(point);
+    pair.work.writeFile(`${point}/last`, 'x');
+    expect(await wait(pair)).toBe('durable');
+    pair.killStandby();
+    pair.disk('b').mounts.umount(point);
+    const kept: (number | undefined)[] = [];
+    for (let i = 0; i < 3; i++) {
+      await pair.startStandby();
+      kept.push(pair.standby.kv.get(metaKey('steps-aside'))?.length);
+      pair.killStandby();
+    }
+    expect(kept[0]).toBeGreaterThan(0);
+    expect(kept).toEqual([kept[0], kept[0], kept[0]]);
   });
 
   it('goes in the midst of whatever the standby does', async () => {

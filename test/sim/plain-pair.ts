@@ -128,8 +128,18 @@ export class PlainPair {
     this.#end(this.#standby, this.#b);
   }
 
-  async startStandby(): Promise<void> {
-    this.#standby = this.#newStandby();
+  /** The power of the standby's host is cut: a random part of what was not synced is lost. */
+  cutStandbyPower(): void {
+    const { clock } = this.#standby;
+    clock.kill();
+    this.network.cutProcess(clock);
+    this.#b.disk.crash();
+    this.#b.store.crash(this.#random);
+  }
+
+  /** `onFiles` is called with what the new process sees of its disk, before it has called anything. */
+  async startStandby(onFiles?: (files: SimFiles) => void): Promise<void> {
+    this.#standby = this.#newStandby(onFiles);
     await this.clock.settle(this.#standby.ready, limitMs);
   }
 
@@ -149,8 +159,8 @@ export class PlainPair {
     return startPrimary(this.#a, this.clock.host(wall + this.clock.now + this.#offMs), this.#options());
   }
 
-  #newStandby(): SimProcess {
-    return startStandby(this.#b, this.clock.host(wall + this.clock.now), this.#options());
+  #newStandby(onFiles?: (files: SimFiles) => void): SimProcess {
+    return startStandby(this.#b, this.clock.host(wall + this.clock.now), { ...this.#options(), ...(onFiles && { onFiles }) });
   }
 
   #options() {

@@ -66,6 +66,8 @@ export interface ProcessOptions {
   /** Of the primary's guard against mass deletion; nothing is held when not given. */
   guard?: GuardLimits;
   breakage?: Breakage;
+  /** Called with what a standby sees of its disk, before it has called anything. */
+  onFiles?: (files: SimFiles) => void;
 }
 
 function helloOf(
@@ -212,6 +214,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
 /** Starts the standby's agent: does again what a crash may have lost. */
 export function startStandby(host: SimHost, clock: HostClock, options: ProcessOptions): SimProcess {
   const files = host.disk.open(clock, true);
+  options.onFiles?.(files);
   const store = host.store.open(clock);
   const kv = options.breakage?.standbyKv?.(store) ?? store;
   const errors: unknown[] = [];

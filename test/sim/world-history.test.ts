@@ -9,6 +9,7 @@ const count = Number(process.env['SIM_COUNT'] ?? 40);
 const once: readonly (readonly [seed: number, trait: Trait, what: string])[] = [
   [61_082, 'mounts-b', 'a disk of the standby that came back while somebody waited was compared after the answer'],
   [62_391, 'mounts-b', 'steps that were done again while their disk went were taken for done'],
+  [301_733, 'mounts-b', 'staging was emptied of what a step needs whose disk came at that moment'],
   [63_158, 'errno', 'an op waited for ever for a batch that had failed, and nothing else ran'],
 ];
 

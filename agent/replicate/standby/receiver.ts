@@ -189,9 +189,11 @@ export class Receiver {
     }
     if (steps.length > 0) this.#p.log.info({ steps: steps.length }, 'the last batch was put into place again after a restart');
     this.settleIndex();
-    for (const root of this.#p.roots) {
-      for (const staging of this.regions.all(root))
-        for (const left of this.#p.files.readdir(`${staging}/stage`) ?? []) removeTree(this.#p.files, `${staging}/stage/${left.name}`);
+    // A disk may have come since the last look, with files on it that steps which wait for it need.
+    const needed = this.#disks.staged();
+    for (const staging of this.#p.roots.flatMap((root) => this.regions.all(root))) {
+      const left = (this.#p.files.readdir(`${staging}/stage`) ?? []).map(({ name }) => `${staging}/stage/${name}`);
+      for (const path of left) if (!needed.has(path)) removeTree(this.#p.files, path);
     }
   }
 
@@ -455,6 +457,7 @@ export class Receiver {
       ...index.writesOf(batch.layer),
       ...batch.writes,
       ...this.#shortfallWrites(batch),
+      ...this.#disks.settledWrites(),
       [redoKey, encodeSteps(batch.steps)],
       [positionKey, packPosition(batch.to)],
       [appliedAtKey, packNumber(Math.floor(clock.wallMs()))],

@@ -1,6 +1,6 @@
 import { metaKey } from '../../journal/keys.ts';
 import type { BytePath } from '../../platform/files.ts';
-import type { Kv } from '../../platform/kv.ts';
+import type { Kv, KvWrite } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import { isAtOrBelow, placeName, type FileSystems, type FileSystemTrouble } from '../file-systems.ts';
 import { absolute, type Root } from '../root.ts';
@@ -18,6 +18,8 @@ export interface StandbyDisksParts {
 }
 
 const asideKey = metaKey('steps-aside');
+/** Steps that were aside and are done; a power cut may still take back what they did. */
+const takenUpKey = metaKey('steps-taken-up');
 
 /** The file systems below a standby's roots, as the receiver has to do with them (I19). Paths are absolute. */
 export class StandbyDisks {
@@ -84,21 +86,41 @@ export class StandbyDisks {
    */
   setAside(steps: readonly Step[]): Step[] {
     const waits = steps.filter((step) => this.#waits(step));
-    if (waits.length > 0) this.#keep([...this.#aside(), ...waits]);
+    const aside = this.#aside();
+    // Each start sets the steps of the last batch aside anew.
+    const known = new Set(aside.map(identity));
+    const fresh = waits.filter((step) => !known.has(identity(step)));
+    if (fresh.length > 0) this.#p.kv.commit([this.#writeOf(asideKey, [...aside, ...fresh])]);
     return waits.length === 0 ? [...steps] : steps.filter((step) => !waits.includes(step));
   }
 
-  /** Does what was set aside for disks that are back. */
+  /** Does what was set aside for disks that are back, and what was done for them since the last commit of a batch. */
   takeUp(): void {
-    const aside = this.#aside();
+    const aside = [...this.#steps(takenUpKey), ...this.#aside()];
     if (aside.length === 0) return;
     const waits = aside.filter((step) => this.#waits(step));
     const ready = aside.filter((step) => !waits.includes(step));
     if (ready.length === 0) return;
     // The next look finds what went, and comes here again when it is back.
     if (!this.#p.redo(ready)) return;
-    this.#keep(waits);
+    this.#p.kv.commit([this.#writeOf(asideKey, waits), this.#writeOf(takenUpKey, ready)]);
     this.#p.log.info({ steps: ready.length }, 'what waited for a disk was put into place');
+  }
+
+  /**
+   * For the commit of a batch, after the disks were synced and looked at: what was taken up is durable there. What lies on a
+   * disk that went since then waits again.
+   */
+  settledWrites(): KvWrite[] {
+    const takenUp = this.#steps(takenUpKey);
+    if (takenUp.length === 0) return [];
+    const waits = takenUp.filter((step) => this.#waits(step));
+    return [this.#writeOf(asideKey, [...waits, ...this.#aside()]), this.#writeOf(takenUpKey, [])];
+  }
+
+  /** Files in staging (absolute) that a step which waits will put into place. */
+  staged(): Set<BytePath> {
+    return new Set(this.#aside().flatMap((step) => (step.do === 'place' ? [step.staged] : [])));
   }
 
   #waits(step: Step): boolean {
@@ -106,11 +128,19 @@ export class StandbyDisks {
   }
 
   #aside(): Step[] {
-    const kept = this.#p.kv.get(asideKey);
+    return this.#steps(asideKey);
+  }
+
+  #steps(key: Buffer): Step[] {
+    const kept = this.#p.kv.get(key);
     return kept ? decodeSteps(kept) : [];
   }
 
-  #keep(steps: readonly Step[]): void {
-    this.#p.kv.commit([[asideKey, steps.length === 0 ? null : encodeSteps(steps)]]);
+  #writeOf(key: Buffer, steps: readonly Step[]): KvWrite {
+    return [key, steps.length === 0 ? null : encodeSteps(steps)];
   }
+}
+
+function identity(step: Step): string {
+  return encodeSteps([step]).toString('latin1');
 }
