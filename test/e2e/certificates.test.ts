@@ -10,7 +10,7 @@ import { waitFor } from '../lab/waiting.ts';
 const dir = mkdtempSync(join(tmpdir(), 'mailtwin-certificates-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-const waitMs = 60_000;
+const waitMs = 120_000;
 
 /** A node with a mail store, and the configuration of a Dovecot with its certificate; a second one for `imap.example` if wanted. */
 function nodeWith(node: string, name: string, days: number, more: string[] = []) {

@@ -31,7 +31,10 @@ export async function failOverUnderLoad(options: {
   say: (line: string) => void;
   /** Environment of the agents, for a run in which something is broken on purpose. */
   environment?: NodeJS.ProcessEnv;
-  /** How long the standby stands still before the primary dies; at random when left out. */
+  /**
+   * How long the standby stands still, at least, before the primary dies; at random when left out. When it is given, a client
+   * has seen a letter that only the primary has.
+   */
   stallMs?: number;
   /** Whose Dovecot each of them runs. Default `labRelease`. */
   releases?: { a: Release; b: Release };
@@ -52,7 +55,9 @@ export async function failOverUnderLoad(options: {
       const stall = options.stallMs ?? (random.between(0, 3) < 2 ? Math.round(random.between(200, 1500)) : 0);
       // What the primary accepts while its standby stands still is what it will be alone with.
       if (stall > 0) process.kill(next.agent.pid, 'SIGSTOP');
+      const before = witness.sent;
       await pause(stall);
+      if (options.stallMs !== undefined) await waitFor('a client to see what is lost', waitMs, () => witness.newestSeen > before);
       const isCut = random.between(0, 3) < 1;
       if (isCut) for (const network of [0, 1]) pair.network.cut(active.name, network);
       else await active.cutPower();

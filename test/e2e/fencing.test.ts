@@ -22,11 +22,21 @@ async function readings(fencing: Fencing): Promise<LevelReading[]> {
   return list;
 }
 
+/** What `fence_ipmilan` needs to start and to ask a BMC that answers, on a slow machine; it gives one up that is silent after 20 s. */
+const silentSeconds = 15;
+
 /** The level for a BMC, with its password in a file. */
-function bmcLevel(bmc: Bmc, dir: string, timeoutSeconds = 60): FenceLevelConfig {
+function bmcLevel(bmc: Bmc, dir: string, timeoutSeconds = 60, more: Record<string, string> = {}): FenceLevelConfig {
   const password = join(dir, 'bmc.secret');
   writeFileSync(password, `${bmc.password}\n`, { mode: 0o600 });
-  return { type: 'agent', name: 'bmc', agent: 'fence_ipmilan', options: bmc.fenceOptions, secrets: { password }, timeoutSeconds };
+  return {
+    type: 'agent',
+    name: 'bmc',
+    agent: 'fence_ipmilan',
+    options: { ...bmc.fenceOptions, ...more },
+    secrets: { password },
+    timeoutSeconds,
+  };
 }
 
 /** A fence agent that a test writes: `act` is shell, with the value of each key in a variable. */
@@ -49,7 +59,7 @@ ${act}
   return file;
 }
 
-const scriptLevel = (agent: string, timeoutSeconds = 3, secrets: Record<string, string> = {}): FenceLevelConfig => ({
+const scriptLevel = (agent: string, timeoutSeconds = 60, secrets: Record<string, string> = {}): FenceLevelConfig => ({
   type: 'agent',
   name: agent.replace(/^.*\//, ''),
   agent,
@@ -87,14 +97,14 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
     await using lab = await createLab({ hosts: 1 });
     const refuse = () => Promise.reject(new Error('the relay sticks'));
     await using bmc = await Bmc.start({ address: '10.77.0.254', onPowerOff: refuse });
-    const stuck = await fence([bmcLevel(bmc, lab.dir, 5)]);
+    const stuck = await fence([bmcLevel(bmc, lab.dir, 60, { power_wait: '0', power_timeout: '2' })]);
     expect(stuck.receipt).toBeNull();
     expect(stuck.tried).toMatchObject([{ error: expect.anything() as unknown }]);
     expect(bmc.failures.length).toBeGreaterThan(0);
 
     bmc.pause();
     const started = performance.now();
-    const silent = await fence([bmcLevel(bmc, lab.dir, 4), { type: 'manual', name: 'by hand', timeoutSeconds: 1 }], {
+    const silent = await fence([bmcLevel(bmc, lab.dir, silentSeconds), { type: 'manual', name: 'by hand', timeoutSeconds: 1 }], {
       ...nobody,
       manual: { node: 'mail-a', by: 'jo', evidence: 'stood before it and pulled both cords' },
     });
@@ -102,7 +112,7 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
       ['unknown', 'fence-timeout'],
       ['off', undefined],
     ]);
-    expect(performance.now() - started).toBeLessThan(60_000);
+    expect(performance.now() - started).toBeLessThan(120_000);
     expect(provesOff(silent.receipt)).toBe(true);
     expect(silent.receipt).toMatchObject({ type: 'manual', level: 2 });
   });
@@ -119,7 +129,8 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
       'fence_works',
       `if [ "$action" = off ]; then touch ${dir}/is-off; exit 0; fi; [ -e ${dir}/is-off ] && exit 2; exit 0`,
     );
-    const levels = [cycles, fails, hangs, lies, works].map((agent) => scriptLevel(agent));
+    // Two of them use up their time.
+    const levels = [cycles, fails, hangs, lies, works].map((agent) => scriptLevel(agent, agent === hangs ? 8 : agent === lies ? 5 : 60));
     const { receipt, tried } = await fence(levels);
     expect(tried.map(({ name, state, error }) => [name, state, error?.code])).toEqual([
       ['fence_cycles', 'unknown', 'fence-agent-unfit'],
@@ -136,7 +147,7 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
     expect([cycles, fails, hangs, lies, works].map(calls).join('')).not.toMatch(/reboot|cycle/);
     const sleepers = readFileSync(join(dir, 'sleepers'), 'utf8').trim().split('\n').map(Number);
     expect(sleepers.length).toBeGreaterThanOrEqual(2);
-    await waitFor('the hanging agent to be gone', 5000, () => !sleepers.some(isAlive));
+    await waitFor('the hanging agent to be gone', 60_000, () => !sleepers.some(isAlive));
   });
 
   it('never shows a secret in an argument list or an environment, nor in evidence', async () => {
@@ -154,7 +165,7 @@ describe.skipIf(labObstacle() !== null)('fencing', () => {
       (text) => void said.push(text),
       new AbortController().signal,
     );
-    await waitFor('the slow agent', 20_000, () => existsSync(join(dir, 'started')));
+    await waitFor('the slow agent', 60_000, () => existsSync(join(dir, 'started')));
     const seen: string[] = [];
     for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
       for (const file of ['cmdline', 'environ']) {
@@ -213,7 +224,7 @@ describe.skipIf(labObstacle() !== null)('mailtwin fence test', () => {
     writeFileSync(password, `${bmc.password}\n`, { mode: 0o600 });
     const options = JSON.stringify(bmc.fenceOptions);
     const level = (agent: string, more = '') =>
-      `  - { type: agent, name: ${agent.replace(/^.*\//, '')}, agent: ${agent}, timeoutSeconds: 5${more} }\n`;
+      `  - { type: agent, name: ${agent.replace(/^.*\//, '')}, agent: ${agent}, timeoutSeconds: ${silentSeconds}${more} }\n`;
     const fencing = `fencing:\n${level('fence_ipmilan', `, options: ${options}, secrets: { password: ${password} }`)}${level(counts)}  - { type: cooperative }\n  - { type: manual }\n`;
     const store = join(dir, 'mail');
     mkdirSync(store);
@@ -226,7 +237,7 @@ describe.skipIf(labObstacle() !== null)('mailtwin fence test', () => {
     try {
       await agent.init();
       await agent.start();
-      const tested = await agent.cli(['fence', 'test', '--json']);
+      const tested = await agent.cli(['fence', 'test', '--json'], { timeoutMs: 120_000 });
       const { readings: read } = JSON.parse(tested.stdout) as { readings: LevelReading[] };
       expect(read.map(({ level: n, name, state, error }) => [n, name, state, error])).toEqual([
         [1, 'fence_ipmilan', 'on', null],
@@ -240,7 +251,7 @@ describe.skipIf(labObstacle() !== null)('mailtwin fence test', () => {
 
       bmc.pause();
       writeFileSync(counts, '#!/bin/sh\nexit 1\n');
-      const blind = await agent.cli(['fence', 'test', '--json'], { mayFail: true });
+      const blind = await agent.cli(['fence', 'test', '--json'], { mayFail: true, timeoutMs: 120_000 });
       expect(blind.code).toBe(1);
       expect((JSON.parse(blind.stdout) as { readings: LevelReading[] }).readings.map(({ error }) => error?.code ?? null)).toEqual([
         'fence-timeout',

@@ -24,59 +24,51 @@ async function foreignMetric(node: SmallNode): Promise<number> {
 const foreignPaths = (node: SmallNode) => async () => (await node.status()).replication.unproven.map(({ path }) => path).toSorted();
 
 describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (watcher) => {
-  it(
-    'shows within seconds, outlives a restart, is mended and forgotten by verify, and found by the comparison at the next start',
-    { timeout: 120_000 },
-    async () => {
-      await using pair = await SmallPair.create({ metrics: true, set: { watcher } });
-      const { primary, standby } = pair;
-      for (const name of ['one', 'two', 'three']) writeFileSync(`${primary.root}/${name}`, name);
-      mkdirSync(`${primary.root}/dir`);
-      await primary.start();
-      await pair.introduce();
-      await standby.start();
-      await pair.settled();
-      const watched = await standby.until(
-        'the watch, which begins when the standby is filled',
-        (s) => s.capture.watcher !== 'none',
-        15_000,
-      );
-      expect(watched.capture.watcher).toBe(watcher);
-      expect(await foreignMetric(standby)).toBe(0);
+  it('shows within seconds, outlives a restart, is mended and forgotten by verify, and found by the comparison at the next start', async () => {
+    await using pair = await SmallPair.create({ metrics: true, set: { watcher } });
+    const { primary, standby } = pair;
+    for (const name of ['one', 'two', 'three']) writeFileSync(`${primary.root}/${name}`, name);
+    mkdirSync(`${primary.root}/dir`);
+    await primary.start();
+    await pair.introduce();
+    await standby.start();
+    await pair.settled();
+    const watched = await standby.until('the watch, which begins when the standby is filled', (s) => s.capture.watcher !== 'none', 15_000);
+    expect(watched.capture.watcher).toBe(watcher);
+    expect(await foreignMetric(standby)).toBe(0);
 
-      appendFileSync(`${standby.root}/one`, '!');
-      rmSync(`${standby.root}/two`);
-      writeFileSync(`${standby.root}/dir/new`, 'x');
-      const wrong = ['dir/new', 'one', 'two'].map((name) => `${standby.root}/${name}`);
-      await standby.until('the foreign writes', (s) => s.replication.unproven.length === 3, 10_000);
-      expect(await foreignPaths(standby)()).toEqual(wrong);
-      expect(await foreignMetric(standby)).toBe(3);
-      const { warnings } = await standby.status();
-      expect(warnings.find(({ code }) => code === 'foreign-write')?.text).toMatch(/^3 places were changed by somebody else/);
-      await primary.until('what the standby tells', (s) => s.warnings.some(({ code, text }) => code === 'peer' && text.includes('/one')));
+    appendFileSync(`${standby.root}/one`, '!');
+    rmSync(`${standby.root}/two`);
+    writeFileSync(`${standby.root}/dir/new`, 'x');
+    const wrong = ['dir/new', 'one', 'two'].map((name) => `${standby.root}/${name}`);
+    await standby.until('the foreign writes', (s) => s.replication.unproven.length === 3, 10_000);
+    expect(await foreignPaths(standby)()).toEqual(wrong);
+    expect(await foreignMetric(standby)).toBe(3);
+    const { warnings } = await standby.status();
+    expect(warnings.find(({ code }) => code === 'foreign-write')?.text).toMatch(/^3 places were changed by somebody else/);
+    await primary.until('what the standby tells', (s) => s.warnings.some(({ code, text }) => code === 'peer' && text.includes('/one')));
 
-      // What it would refuse to start on is taken away again; that it was there is not forgotten.
-      rmSync(`${standby.root}/dir/new`);
-      await standby.kill();
-      await standby.start();
-      expect(await foreignPaths(standby)()).toEqual(wrong);
-      await pair.settled();
-      expect((await primary.cli('verify')).code).toBe(1);
-      await pair.settled();
-      expect((await primary.cli('verify')).code).toBe(0);
-      await standby.until('a clean standby', (s) => s.replication.unproven.length === 0 && s.warnings.length === 0);
-      expect(treeDifferences(exactTree(primary.root), exactTree(standby.root))).toEqual([]);
+    // What it would refuse to start on is taken away again; that it was there is not forgotten.
+    rmSync(`${standby.root}/dir/new`);
+    await standby.kill();
+    await standby.start();
+    expect(await foreignPaths(standby)()).toEqual(wrong);
+    await pair.settled();
+    expect((await primary.cli('verify')).code).toBe(1);
+    await pair.settled();
+    expect((await primary.cli('verify')).code).toBe(0);
+    await standby.until('a clean standby', (s) => s.replication.unproven.length === 0 && s.warnings.length === 0);
+    expect(treeDifferences(exactTree(primary.root), exactTree(standby.root))).toEqual([]);
 
-      // And what is written while nobody watches.
-      await standby.stop();
-      writeFileSync(`${standby.root}/one`, 'two!');
-      await standby.start();
-      const found = await standby.until('the foreign write', (s) => s.replication.unproven.length > 0, 15_000);
-      expect(found.replication.unproven[0]?.reason).toBe('has 4 bytes, not 3');
-    },
-  );
+    // And what is written while nobody watches.
+    await standby.stop();
+    writeFileSync(`${standby.root}/one`, 'two!');
+    await standby.start();
+    const found = await standby.until('the foreign write', (s) => s.replication.unproven.length > 0, 15_000);
+    expect(found.replication.unproven[0]?.reason).toBe('has 4 bytes, not 3');
+  });
 
-  it('is found when it was done before the standby was filled', { timeout: 120_000 }, async () => {
+  it('is found when it was done before the standby was filled', async () => {
     await using pair = await SmallPair.create({ set: { watcher } });
     const { primary, standby } = pair;
     writeFileSync(`${primary.root}/one`, 'one');
@@ -92,7 +84,7 @@ describe.each(watchers)('what somebody else writes on the standby (I2, %s)', (wa
     expect(await foreignPaths(standby)()).toEqual([`${standby.root}/intruder`]);
   });
 
-  it('is never what replication itself writes under load', { timeout: 120_000 }, async () => {
+  it('is never what replication itself writes under load', async () => {
     await using pair = await SmallPair.create({ format: 'maildir', set: { watcher, massDelete: '100%' }, base: tmpdir() });
     const { primary, standby } = pair;
     rmSync(primary.root, { recursive: true });

@@ -32,7 +32,7 @@ function readMetrics(text: string): Map<string, number> {
 }
 
 describe('the guard against mass deletion', () => {
-  it('holds the removal of most of the store until a person allows it', { timeout: 240_000 }, async () => {
+  it('holds the removal of most of the store until a person allows it', async () => {
     await using pair = await SmallPair.create({ metrics: true, set: { massDeleteFilesMin: '10', massDelete: '20%' } });
     const { primary, standby } = pair;
     for (let i = 0; i < 100; i++) {
@@ -92,7 +92,7 @@ describe('the guard against mass deletion', () => {
     expect(await primary.ok('allow-delete')).toBe('Nothing is held.\n');
   });
 
-  it('holds a rewrite of most of the store, and lets it go when it is put back', { timeout: 180_000 }, async () => {
+  it('holds a rewrite of most of the store, and lets it go when it is put back', async () => {
     await using pair = await SmallPair.create({ set: { massDeleteFilesMin: '10', massDelete: '20%' } });
     const { primary, standby } = pair;
     mkdirSync(`${primary.root}/d`);
@@ -143,7 +143,7 @@ describe('a standby whose root holds what it did not put there', () => {
     expect(treeDifferences(before, exactTree(pair.standby.root))).toEqual([]);
   });
 
-  it('keeps with --adopt what is equal, and sends only what differs', { timeout: 60_000 }, async () => {
+  it('keeps with --adopt what is equal, and sends only what differs', async () => {
     await using pair = await foreign();
     await pair.standby.start('--adopt');
     await pair.settled();
@@ -154,7 +154,7 @@ describe('a standby whose root holds what it did not put there', () => {
     expect(sent).toBeLessThan(1000);
   });
 
-  it('puts it away with --move-aside', { timeout: 60_000 }, async () => {
+  it('puts it away with --move-aside', async () => {
     await using pair = await foreign();
     await pair.standby.start('--move-aside');
     await pair.settled();
@@ -166,7 +166,7 @@ describe('a standby whose root holds what it did not put there', () => {
 });
 
 describe('a foreign write on the standby', () => {
-  it('is found by verify, mended, and the next verify is clean', { timeout: 120_000 }, async () => {
+  it('is found by verify, mended, and the next verify is clean', async () => {
     await using pair = await SmallPair.create();
     const { primary, standby } = pair;
     mkdirSync(`${primary.root}/d`);
@@ -236,7 +236,7 @@ describe('without a peer', () => {
 });
 
 describe('what others read', () => {
-  it('doctor finds nothing wrong with a pair that works, and names what is wrong', { timeout: 180_000 }, async () => {
+  it('doctor finds nothing wrong with a pair that works, and names what is wrong', async () => {
     await using pair = await SmallPair.create();
     const { primary, standby } = pair;
     writeFileSync(`${primary.root}/f`, 'x');
@@ -270,7 +270,7 @@ describe('what others read', () => {
     expect(alone.replication.lagSeconds).toBeNull();
   });
 
-  it('metrics and health are served and true', { timeout: 60_000 }, async () => {
+  it('metrics and health are served and true', async () => {
     await using pair = await SmallPair.create({ metrics: true });
     const { primary, standby } = pair;
     for (let i = 0; i < 20; i++) writeFileSync(`${primary.root}/${i}`, 'x'.repeat(1000));

@@ -95,10 +95,10 @@ interface Place {
 export async function killAgain(at: Place, times: number, random: Random, result: KillResult, say: (line: string) => void): Promise<void> {
   const { pair, left, right } = at;
   const agent = pair[at.victim];
-  let confirmed = new Set<string>();
   for (let kill = 0; kill < times; kill++) {
+    let confirmed = messagesIn(left);
     await pair.wait(waitSeconds);
-    // The kill may hit this one while it waits: then it confirms nothing.
+    // The kill may hit this one while it waits: then it confirms no more than the last one did.
     const here = messagesIn(left);
     const waiting = pair.wait(waitSeconds).then(
       () => void (confirmed = here),

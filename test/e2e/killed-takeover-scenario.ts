@@ -132,7 +132,7 @@ async function takeOverWithKill(round: {
 
 /** After "failed, nothing changed" and "rolled back" the old primary serves. */
 async function isBack(active: Appliance, log: Log, text: string): Promise<void> {
-  await waitFor(`mail-${active.name} to serve again`, 20_000, () => active.serves() && active.held().length === 1).catch(
+  await waitFor(`mail-${active.name} to serve again`, 60_000, () => active.serves() && active.held().length === 1).catch(
     (error: unknown) => {
       log.problems.push(`${error instanceof Error ? error.message : String(error)}, though the command said: ${text}`);
     },
@@ -170,10 +170,12 @@ async function untilMayFailOver(node: Appliance): Promise<void> {
 async function whileLooking<T>(pair: AppliancePair, work: () => Promise<T>): Promise<[T, problems: string[]]> {
   const problems: string[] = [];
   let isOver = false;
+  // One look after the other: what is so on a before and after b was looked at was so meanwhile.
+  const both = (is: (node: Appliance) => boolean) => is(pair.a) && is(pair.b) && is(pair.a);
   const look = async (): Promise<void> => {
     while (!isOver) {
-      if (pair.a.held().length > 0 && pair.b.held().length > 0) problems.push('both nodes hold the service address (I3)');
-      if (pair.a.serves() && pair.b.serves()) problems.push('both nodes serve (I3)');
+      if (both((node) => node.held().length > 0)) problems.push('both nodes hold the service address (I3)');
+      if (both((node) => node.serves())) problems.push('both nodes serve (I3)');
       await pause(100);
     }
   };

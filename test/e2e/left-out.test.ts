@@ -19,7 +19,7 @@ async function filled(pair: SmallPair): Promise<void> {
 
 const heldCodes = ({ replication }: Status) => replication.heldPlaces.map(({ code, path }) => `${code} ${path}`);
 
-it('a domain behind a link stays on the standby by name, over restarts, until it is back (I22)', { timeout: 120_000 }, async () => {
+it('a domain behind a link stays on the standby by name, over restarts, until it is back (I22)', async () => {
   await using pair = await SmallPair.create({ format: 'maildir' });
   const { primary, standby } = pair;
   makeMailbox(`${primary.root}/example.com/u1`, 4);
@@ -75,7 +75,7 @@ it('a domain behind a link stays on the standby by name, over restarts, until it
   expect((await primary.cli('verify', '--deep')).code).toBe(0);
 });
 
-it('excluded paths are left out: indexes leave the copy, anything else stays until it is named', { timeout: 120_000 }, async () => {
+it('excluded paths are left out: indexes leave the copy, anything else stays until it is named', async () => {
   await using pair = await SmallPair.create({ format: 'maildir' });
   const { primary, standby } = pair;
   const written = readFileSync(primary.configFile, 'utf8');

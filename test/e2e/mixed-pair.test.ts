@@ -49,11 +49,12 @@ test.skipIf(obstacle !== null)(
     const { a, b } = pair;
     const [imap, lmtp] = [143, 24].map((port) => ({ host: pair.address, port })) as [Endpoint, Endpoint];
     const record = new LoadRecord();
-    const work = (name: string, seconds = 1.5) =>
+    const work = (name: string, seconds = 1.5, more = 5) =>
       runLoad({
         dovecot: { imap, lmtp, password: servicePassword, isRunning: true },
         seed: `${seed}/${name}`,
         seconds,
+        acknowledgedMin: record.acknowledged.length + more,
         weights,
         record,
       });
@@ -83,7 +84,7 @@ test.skipIf(obstacle !== null)(
     ]);
     editConfig(b, (text) => text.replace(/^mail_inbox_path.*\n/m, ''));
 
-    await work('first', 3);
+    await work('first', 3, 40);
     for (const version of storageVersions) {
       editConfig(b, (text) => text.replace(/^dovecot_storage_version.*$/m, `dovecot_storage_version = ${version}`));
       await switchTo(b);

@@ -109,7 +109,7 @@ function expectSame(pair: SmallPair, leftOut: readonly string[] = []): void {
 const leadOut = ['odd/absolute', 'odd/above'];
 
 describe.each(isRoot ? (['fanotify', 'chokidar'] as const) : (['chokidar'] as const))('hard names with %s', (watcher) => {
-  it('are the same on both nodes after the fill, live changes, and a restart of both', { timeout: 90_000 }, async () => {
+  it('are the same on both nodes after the fill, live changes, and a restart of both', async () => {
     await using pair = await SmallPair.create({ set: { watcher } });
     const { primary, standby } = pair;
     makeHardTree(primary.root);
@@ -196,7 +196,6 @@ async function makeDeep(root: string, pathBytes: number, name: string): Promise<
 
 it.each(isRoot ? (['fanotify', 'chokidar'] as const) : (['chokidar'] as const))(
   'takes paths up to what a path may be, and says which are longer (%s)',
-  { timeout: 60_000 },
   async (watcher) => {
     await using pair = await SmallPair.create({ set: { watcher } });
     const { primary, standby } = pair;
@@ -230,7 +229,7 @@ it.each(isRoot ? (['fanotify', 'chokidar'] as const) : (['chokidar'] as const))(
   },
 );
 
-it('keeps 50,000 files in one directory, and a change there costs no walk through it', { timeout: 180_000 }, async () => {
+it('keeps 50,000 files in one directory, and a change there costs no walk through it', async () => {
   // `npm run soak -- --directory` has 200,000.
   expect(await changeInLargeDirectory(50_000)).toBeLessThan(150);
 });

@@ -5,6 +5,8 @@ import { waitFor } from '../lab/waiting.ts';
 import { Witness } from '../lab/witness.ts';
 
 const waitMs = 120_000;
+/** Letters that must have been accepted, and numbers seen, for the claims to mean something. */
+const enough = 100;
 
 /**
  * Does `work` while mail comes and is read at the service address. Afterwards what was accepted is there once, no UID
@@ -28,6 +30,7 @@ export async function witnessed(
   try {
     await waitFor('the first mail', waitMs, () => witness.accepted.size > 20 && witness.seen > 20);
     await work(witness);
+    await waitFor('mail enough', waitMs, () => witness.accepted.size > enough && witness.seen > enough);
   } finally {
     await witness.stop();
   }

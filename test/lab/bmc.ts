@@ -33,7 +33,7 @@ export interface BmcOptions {
   onPowerOn?: () => Promise<void> | void;
 }
 
-const startMs = 15_000;
+const startMs = 60_000;
 const open = new Set<Bmc>();
 process.on('exit', () => {
   for (const bmc of open) bmc.killNow();

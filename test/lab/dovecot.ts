@@ -23,8 +23,8 @@ export interface Endpoint {
   port: number;
 }
 
-const startMs = 15_000;
-const stopMs = 15_000;
+const startMs = 60_000;
+const stopMs = 60_000;
 
 /** A private Dovecot with IMAP and LMTP. Every user name is valid, with one password; all mail has one owner. */
 export class Dovecot {

@@ -15,9 +15,9 @@ export class MountRoom implements AsyncDisposable {
 
   static async create(): Promise<MountRoom> {
     // Ends by itself also when the test process was killed.
-    const holder = new LabProcess('unshare', ['--mount', '--propagation', 'private', 'sleep', '600']);
+    const holder = new LabProcess('unshare', ['--mount', '--propagation', 'private', 'sleep', '900']);
     const outside = readlinkSync('/proc/self/ns/mnt');
-    await waitFor('the mount namespace', 10_000, () => readlinkSync(`/proc/${holder.pid}/ns/mnt`) !== outside);
+    await waitFor('the mount namespace', 60_000, () => readlinkSync(`/proc/${holder.pid}/ns/mnt`) !== outside);
     return new MountRoom(holder);
   }
 

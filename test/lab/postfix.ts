@@ -48,11 +48,20 @@ ${settings}`,
 
   /** Queue IDs as Postfix itself lists them. */
   async listed(): Promise<string[]> {
+    return (await this.#list()).map(({ queue_id: id }) => id);
+  }
+
+  /** How many messages were tried and put off: they are listed before, too, and move from directory to directory then. */
+  async putOff(): Promise<number> {
+    return (await this.#list()).filter(({ queue_name: queue }) => queue === 'deferred').length;
+  }
+
+  async #list(): Promise<{ queue_id: string; queue_name: string }[]> {
     const { stdout } = await this.#call('postqueue', ['-c', this.#conf, '-j']);
     return stdout
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => (JSON.parse(line) as { queue_id: string }).queue_id);
+      .map((line) => JSON.parse(line) as { queue_id: string; queue_name: string });
   }
 
   /** Subjects of all messages in the queue. */

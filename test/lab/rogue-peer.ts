@@ -53,7 +53,7 @@ export class RoguePeer {
 
   /** Waits until the other side has closed; the code that it gave, or null. */
   async refused(): Promise<string | null> {
-    await waitFor('the primary to close the connection', 15_000, () => this.closed);
+    await waitFor('the primary to close the connection', 60_000, () => this.closed);
     const last = this.got.findLast((message) => message.type === 'refuse');
     return last?.type === 'refuse' ? last.code : null;
   }

@@ -24,6 +24,9 @@ export interface SmallPairOptions {
   metrics?: boolean;
 }
 
+/** What an agent may take until it answers, and a status until it is as a test waits for it: the machine may be slow, or stand still for a while. */
+const answerMs = 60_000;
+
 /** A line of a stack trace, in whatever a command or an agent printed. */
 const stackLine = /^\s+at .+[:(]\d+:\d+\)?$/m;
 
@@ -121,7 +124,7 @@ export class SmallNode {
   /** Starts the agent and waits until it answers. */
   async start(...args: string[]): Promise<void> {
     const agent = this.spawn(...args);
-    await waitFor(`the agent of ${this.name}`, 30_000, async () => {
+    await waitFor(`the agent of ${this.name}`, answerMs, async () => {
       if (!agent.isRunning) return 'ended' as const;
       await this.client.ask('GET /status', null);
       return 'answers' as const;
@@ -141,7 +144,7 @@ export class SmallNode {
   /** Runs the agent until it ends by itself, as it does when something is wrong. */
   async runToEnd(...args: string[]): Promise<Ended & { output: string }> {
     const agent = this.spawn(...args);
-    const timer = setTimeout(() => agent.killNow(), 20_000);
+    const timer = setTimeout(() => agent.killNow(), answerMs);
     const ended = await agent.ended;
     clearTimeout(timer);
     return { ...ended, output: agent.output };
@@ -169,12 +172,29 @@ export class SmallNode {
     this.#agent?.killNow();
   }
 
+  /** What the agent that runs now serves beside its control socket, which comes first. */
+  async scrape(path = '/metrics'): Promise<{ status: number; text: string }> {
+    const [, port] = await this.agent.waitForLine(/"port":(\d+),"msg":"metrics are served"/, answerMs);
+    const response = await fetch(`http://127.0.0.1:${port}${path}`);
+    return { status: response.status, text: await response.text() };
+  }
+
+  /** What is done in `work`, which must be short, the agent finds as one change: it stands still meanwhile. */
+  atOnce(work: () => void): void {
+    this.agent.signal('SIGSTOP');
+    try {
+      work();
+    } finally {
+      this.agent.signal('SIGCONT');
+    }
+  }
+
   status(): Promise<Status> {
     return this.client.ask('GET /status', null);
   }
 
   /** Waits until the status is as the condition wants it. @throws with the last status. */
-  async until(what: string, condition: (status: Status) => boolean, timeoutMs = 30_000): Promise<Status> {
+  async until(what: string, condition: (status: Status) => boolean, timeoutMs = answerMs): Promise<Status> {
     let last: Status | null = null;
     try {
       return await waitFor(`${what} on ${this.name}`, timeoutMs, async () => {
@@ -254,7 +274,7 @@ export class SmallPair implements AsyncDisposable {
   }
 
   /** Both are connected, everything is durable on the standby, and the standby knows that its copy is complete. */
-  async settled(timeoutMs = 60_000): Promise<void> {
+  async settled(timeoutMs = 2 * answerMs): Promise<void> {
     await this.primary.until('streaming', (s) => s.replication.phase === 'streaming', timeoutMs);
     const last = (await this.primary.lines('POST /wait', { timeoutSeconds: timeoutMs / 1000 })).at(-1);
     if (last?.kind !== 'done')

@@ -23,6 +23,8 @@ export class Witness {
   readonly problems: string[] = [];
   /** When a login last succeeded, monotonic milliseconds. */
   lastLoginMs = 0;
+  /** Number of the newest letter that a client saw, as `sent` counts them. */
+  newestSeen = 0;
 
   /** @param options `pauseMs` lies between two letters, and between two looks: the load. Default 15. */
   constructor(options: { host: string; password: string; users: readonly string[]; pauseMs?: number }) {
@@ -34,6 +36,11 @@ export class Witness {
 
   get seen(): number {
     return this.#named.size;
+  }
+
+  /** How many letters were handed in so far, accepted or not. */
+  get sent(): number {
+    return this.#sent;
   }
 
   start(): void {
@@ -145,6 +152,8 @@ export class Witness {
       if (before !== undefined && before !== id) this.problems.push(`${number} named ${before}, and now ${id} (I5)`);
       this.#named.set(number, id);
       ids.push(id);
+      const letter = Number.parseInt(id, 10);
+      if (letter > this.newestSeen) this.newestSeen = letter;
     }
     if (mustBe && ids.length !== exists) this.problems.push(`${user}/${mailbox} says that it holds ${exists} and shows ${ids.length}`);
     return ids;
