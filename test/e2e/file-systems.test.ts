@@ -64,6 +64,7 @@ describe.runIf(isRoot)('the file systems of a root (I19)', () => {
     // A disk that was given up on purpose: a person says so on the node that lacks it, and what was on it comes to the volume.
     inside.umount();
     await standby.until('the disk that is given up', (s) => s.replication.heldPlaces.some(({ path }) => path === 'inside it é'));
+    await primary.until('the word of it', (s) => s.replication.heldPlaces.some(({ code }) => code === 'standby-mount'));
     await standby.ok('accept-root', 'mail/inside it é');
     await primary.until('all again', (s) => s.replication.heldPlaces.length === 0);
     await pair.settled();

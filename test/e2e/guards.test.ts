@@ -5,18 +5,14 @@ import type { DoctorFinding, Status } from '../../protocol/control.ts';
 import { exactTree, treeDifferences } from '../lab/exact-tree.ts';
 import { runNow } from '../lab/processes.ts';
 import { SmallPair, type SmallNode } from '../lab/small-pair.ts';
+import { waitFor } from '../lab/waiting.ts';
+
+const waitMs = 60_000;
 
 const codes = (list: readonly { code: string }[]) => list.map(({ code }) => code);
 
 function expectSame(pair: SmallPair): void {
   expect(treeDifferences(exactTree(pair.primary.root), exactTree(pair.standby.root))).toEqual([]);
-}
-
-async function scrape(node: SmallNode, path = '/metrics'): Promise<{ status: number; text: string }> {
-  const port = [...node.log.matchAll(/"port":(\d+),"msg":"metrics are served"/g)].at(-1)?.[1];
-  if (port === undefined) throw new Error(`no metrics are served by ${node.name}`);
-  const response = await fetch(`http://127.0.0.1:${port}${path}`);
-  return { status: response.status, text: await response.text() };
 }
 
 /** Values by name and labels, as Prometheus' text format has them. */
@@ -51,14 +47,14 @@ describe('the guard against mass deletion', () => {
     const held = await primary.until('the hold', isHeld);
     expect(held.replication.held).toBeNull();
     expect(codes(held.warnings)).toContain('mass-delete');
-    expect(readMetrics((await scrape(primary)).text).get('mailtwin_held_places{code="mass-delete"}')).toBeGreaterThan(0);
+    expect(readMetrics((await primary.scrape()).text).get('mailtwin_held_places{code="mass-delete"}')).toBeGreaterThan(0);
     expect(await primary.ok('status')).toMatch(/mass-delete.*files of root mail would be lost/);
     const waited = await primary.cli('wait', '--timeout', '30');
     expect(waited.code).toBe(1);
     expect(waited.stderr).toMatch(/allow-delete/);
     // What else happens goes on meanwhile.
     writeFileSync(`${primary.root}/9/new`, 'mail');
-    await expect.poll(() => existsSync(`${standby.root}/9/new`), { timeout: 10_000 }).toBe(true);
+    await waitFor('the new file there', waitMs, () => existsSync(`${standby.root}/9/new`));
     expect(Object.keys(Object.fromEntries(exactTree(standby.root))).length).toBeGreaterThan(80);
     // Neither a restart of the primary nor one of the standby lets it through.
     await standby.kill();
@@ -77,7 +73,7 @@ describe('the guard against mass deletion', () => {
     expect(places.length).toBeGreaterThan(2);
     const [first = ''] = places;
     expect(await primary.ok('allow-delete', first)).toMatch(/^Released the deletion of \d+ files? at mail\/\d\.$/m);
-    await expect.poll(() => existsSync(join(standby.root, first.replace('mail/', ''))), { timeout: 10_000 }).toBe(false);
+    await waitFor('the removal there', waitMs, () => !existsSync(join(standby.root, first.replace('mail/', ''))));
     expect((await primary.cli('allow-delete', first)).code).toBe(3);
     expect((await primary.status()).replication.heldPlaces.length).toBe(places.length - 1);
     expect((await primary.cli('wait', '--timeout', '30')).code).toBe(1);
@@ -104,14 +100,15 @@ describe('the guard against mass deletion', () => {
     for (let i = 0; i < 100; i++) writeFileSync(`${primary.root}/d/${i}`, `encrypted ${i}`);
     await primary.until('the hold', (s) => s.replication.heldPlaces.some(({ path }) => path === 'd'));
     writeFileSync(`${primary.root}/d/new`, 'mail');
-    await expect.poll(() => existsSync(`${standby.root}/d/new`), { timeout: 10_000 }).toBe(true);
+    await waitFor('the new file there', waitMs, () => existsSync(`${standby.root}/d/new`));
     const kept = Array.from({ length: 100 }, (_, i) => readFileSync(`${standby.root}/d/${i}`, 'utf8')).filter((text) =>
       text.startsWith('mail'),
     );
     expect(kept.length).toBeGreaterThanOrEqual(75);
     expect((await primary.cli('wait', '--timeout', '30')).stderr).toMatch(/held/);
     for (let i = 0; i < 100; i++) writeFileSync(`${primary.root}/d/${i}`, `mail ${i}`);
-    await primary.until('the end of the hold', (s) => s.replication.heldPlaces.length === 0);
+    // What is held is counted again now and then, less often where that takes long.
+    await primary.until('the end of the hold', (s) => s.replication.heldPlaces.length === 0, 2 * waitMs);
     await pair.settled();
     expectSame(pair);
   });
@@ -148,7 +145,7 @@ describe('a standby whose root holds what it did not put there', () => {
     await pair.standby.start('--adopt');
     await pair.settled();
     expectSame(pair);
-    const sent = [...readMetrics((await scrape(pair.primary)).text)]
+    const sent = [...readMetrics((await pair.primary.scrape()).text)]
       .filter(([name]) => name.startsWith('mailtwin_sent_bytes_total'))
       .reduce((sum, [, value]) => sum + value, 0);
     expect(sent).toBeLessThan(1000);
@@ -224,10 +221,11 @@ describe('without a peer', () => {
     await primary.start();
     writeFileSync(`${primary.root}/f`, 'x');
     const start = performance.now();
-    const waited = await primary.cli('wait', '--timeout', '1');
+    // Short, but time enough for the watcher to answer.
+    const waited = await primary.cli('wait', '--timeout', '5');
     expect(waited.code).toBe(1);
     expect(waited.stderr).toMatch(/not connected/);
-    expect(performance.now() - start).toBeLessThan(15_000);
+    expect(performance.now() - start).toBeLessThan(waitMs);
     const verified = await primary.cli('verify');
     expect(verified.code).toBe(1);
     expect(verified.stderr).toMatch(/not connected/);
@@ -258,6 +256,7 @@ describe('what others read', () => {
       expect((await node.cli('doctor')).stdout).toMatch(/checks: 0 failures/);
     }
     await primary.stop();
+    const alone = await standby.until('the loss of the primary', (s) => !s.peer.connected);
     const lonely = await findings(standby);
     expect(lonely.find(({ id }) => id === 'peer')).toMatchObject({
       level: 'fail',
@@ -265,7 +264,6 @@ describe('what others read', () => {
       evidence: expect.stringContaining(`:${primary.port}`) as string,
     });
     // What the standby heard last says nothing about what the primary has taken since.
-    const alone = await standby.until('the loss of the primary', (s) => !s.peer.connected);
     expect(alone.possibleLoss).toEqual({ seconds: null, changes: null, mailboxes: null, messages: null, bytes: null, complete: true });
     expect(alone.replication.lagSeconds).toBeNull();
   });
@@ -273,21 +271,28 @@ describe('what others read', () => {
   it('metrics and health are served and true', async () => {
     await using pair = await SmallPair.create({ metrics: true });
     const { primary, standby } = pair;
+    const began = Date.now() / 1000;
     for (let i = 0; i < 20; i++) writeFileSync(`${primary.root}/${i}`, 'x'.repeat(1000));
     await primary.start();
     await pair.introduce();
-    expect((await scrape(primary, '/healthz')).status).toBe(200);
-    expect((await scrape(primary, '/readyz')).status).toBe(200);
+    expect((await primary.scrape('/healthz')).status).toBe(200);
+    expect((await primary.scrape('/readyz')).status).toBe(200);
     await standby.start();
     await pair.settled();
+    const verifiedAt = Date.now() / 1000;
     await primary.ok('verify');
-    // The standby knows it from the primary's next heartbeat.
-    await standby.until('no lag', (status) => status.replication.lagChanges === 0);
-    const now = Date.now() / 1000;
-    const p = readMetrics((await scrape(primary)).text);
-    const s = readMetrics((await scrape(standby)).text);
-    const near = (value: number | undefined, wanted: number, within: number) =>
-      expect(Math.abs((value ?? Number.NaN) - wanted)).toBeLessThanOrEqual(within);
+    // The standby knows it from the primary's next heartbeat; a machine that stands still for a while costs the connection.
+    const atRest = (node: SmallNode) =>
+      waitFor(`metrics of ${node.name} at rest`, waitMs, async () => {
+        const values = readMetrics((await node.scrape()).text);
+        return values.get('mailtwin_peer_connected') === 1 && values.get('mailtwin_lag_changes') === 0 ? values : null;
+      });
+    const p = await atRest(primary);
+    const s = await atRest(standby);
+    const between = (value: number | undefined, from: number) => {
+      expect(value).toBeGreaterThanOrEqual(from - 1);
+      expect(value).toBeLessThanOrEqual(Date.now() / 1000 + 1);
+    };
     expect(p.get('mailtwin_role{role="primary"}')).toBe(1);
     expect(s.get('mailtwin_role{role="standby"}')).toBe(1);
     for (const m of [p, s]) {
@@ -305,10 +310,11 @@ describe('what others read', () => {
       expect(m.get('mailtwin_root_bytes{root="mail"}')).toBe(20_000);
       expect(m.get('mailtwin_head_position')).toBeGreaterThan(0);
       expect(m.get('mailtwin_root_free_bytes{root="mail"}')).toBeGreaterThan(0);
-      near(m.get('mailtwin_reading_timestamp_seconds'), now, 10);
-      near(m.get('mailtwin_peer_last_heard_timestamp_seconds'), now, 10);
-      near(m.get('mailtwin_last_durable_timestamp_seconds'), now, 60);
-      near(m.get('mailtwin_peer_clock_skew_seconds'), 0, 2);
+      between(m.get('mailtwin_reading_timestamp_seconds'), verifiedAt);
+      between(m.get('mailtwin_peer_last_heard_timestamp_seconds'), verifiedAt - 10);
+      between(m.get('mailtwin_last_durable_timestamp_seconds'), began);
+      // A word that is long on its way counts as well.
+      expect(Math.abs(m.get('mailtwin_peer_clock_skew_seconds') ?? Number.NaN)).toBeLessThanOrEqual(5);
       expect(m.get('process_resident_memory_bytes')).toBeGreaterThan(1e7);
       expect(m.get('process_cpu_seconds_total')).toBeGreaterThan(0);
     }
@@ -319,7 +325,7 @@ describe('what others read', () => {
     expect(p.get('mailtwin_sent_bytes_total{kind="whole"}')).toBe(sent * 1000);
     expect(p.get('mailtwin_batch_seconds_count')).toBeGreaterThan(0);
     expect(p.get('mailtwin_last_verify_clean')).toBe(1);
-    near(p.get('mailtwin_last_verify_timestamp_seconds'), now, 10);
+    between(p.get('mailtwin_last_verify_timestamp_seconds'), verifiedAt);
     expect(p.get('mailtwin_last_verify_differences')).toBe(0);
     expect(p.get('mailtwin_watcher_overflows')).toBe(0);
     expect(p.get('mailtwin_watches')).toBeGreaterThan(0);
@@ -332,8 +338,8 @@ describe('what others read', () => {
     await pair.settled();
     await primary.stop();
     await standby.until('the loss of the primary', (status) => !status.peer.connected);
-    expect((await scrape(standby, '/healthz')).status).toBe(200);
-    expect((await scrape(standby, '/readyz')).status).toBe(503);
-    expect(readMetrics((await scrape(standby)).text).get('mailtwin_peer_connected')).toBe(0);
+    expect((await standby.scrape('/healthz')).status).toBe(200);
+    expect((await standby.scrape('/readyz')).status).toBe(503);
+    expect(readMetrics((await standby.scrape()).text).get('mailtwin_peer_connected')).toBe(0);
   });
 });

@@ -122,7 +122,7 @@ test('a real Prometheus scrapes a real pair by TLS and password, every query of 
   await pair.standby.stop();
   await firing('MailtwinPeerLost', true);
   await firing('MailtwinScrapeStale', true);
-  for (const query of warnings) expect(await prometheus.query(query)).not.toEqual([]);
+  for (const query of warnings) await waitFor(`data for ${query}`, waitMs, async () => (await prometheus.query(query)).length > 0);
   await pair.standby.start();
   await firing('MailtwinPeerLost', false);
   await firing('MailtwinScrapeStale', false);
