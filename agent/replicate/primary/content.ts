@@ -3,14 +3,14 @@ import { limits } from '../../../protocol/limits.ts';
 import type { Op, Place } from '../../../protocol/ops.ts';
 import { encodeChunks } from '../../delta/chunk-code.ts';
 import { ContentScan, type ScanResult } from '../../delta/scan.ts';
-import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
+import { xattrsDigest, type Entry } from '../../journal/entry.ts';
 import { errnoCode, type BytePath, type FileRead, type Stat, type Xattrs } from '../../platform/files.ts';
 import { faultOf, whyOf } from '../fault.ts';
 import { absolute } from '../root.ts';
 import { coarseNs } from '../times.ts';
 import { attributesOf, carried } from './bounds.ts';
 import { chooseContent, isSameContent, oldVersion, pathOf, sentBytes, type Choice, type FileAt } from './choose-content.ts';
-import { isRacy, metaOf, sameAttributes, type Making, type Outcome, type SendingParts } from './context.ts';
+import { isRacy, metaOf, sameAttributes, type Making, type Outcome, type SendingParts, entrySeen } from './context.ts';
 import type { Arrived } from './transfers.ts';
 
 /** Content that is about to go, and how. */
@@ -194,9 +194,9 @@ async function emit(p: SendingParts, making: Making, sending: Sending, contentOp
   const { known } = at;
   const xattrs = xattrsDigest(sending.xattrs);
   const entry: Entry = {
-    ...entryOf(stat, scanned.content, xattrs, 0),
+    ...entrySeen(stat, scanned.content, xattrs, 0, { wallMs: sending.readWallMs, immutable: at.immutable }),
     size: scanned.size,
-    racy: !at.immutable && isRacy(stat.mtimeNs + coarseNs(stat), sending.readWallMs),
+    racy: !at.immutable && isRacy(latest(stat.mtimeNs, stat.ctimeNs) + coarseNs(stat), sending.readWallMs),
   };
   p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
   if (choice.kind !== 'same' && scanned.chunks) p.index.setChunks(making.layer, at.dirNumber, at.name, encodeChunks(scanned.chunks));
@@ -211,4 +211,9 @@ async function emit(p: SendingParts, making: Making, sending: Sending, contentOp
   const op: Op = isSame ? { op: 'meta', at: placeOf(making, at), meta: metaOf(stat, sending.xattrs), base: choice.base } : contentOp;
   await making.writer.add(op, { root: at.root.name, dir: at.dir, name: at.name });
   return 'done';
+}
+
+/** A modification time can be set to one long ago; the change time of that moment cannot. */
+function latest(mtimeNs: bigint, ctimeNs: bigint): bigint {
+  return mtimeNs > ctimeNs ? mtimeNs : ctimeNs;
 }

@@ -1,6 +1,6 @@
 import type { Meta } from '../../../protocol/ops.ts';
 import type { Hash64 } from '../../delta/xxhash.ts';
-import { replicatedMode, type Entry } from '../../journal/entry.ts';
+import { entryOf, replicatedMode, type Entry } from '../../journal/entry.ts';
 import type { Changes } from '../../journal/changes.ts';
 import type { Layer } from '../../journal/layer.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
@@ -10,6 +10,7 @@ import type { BytePath, Files, Stat } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import type { Root } from '../root.ts';
+import { coarseNs } from '../times.ts';
 import type { FileSystems } from '../file-systems.ts';
 import type { BatchWriter } from './batch-writer.ts';
 import type { Deletions } from './deletions.ts';
@@ -82,6 +83,17 @@ export const racyNs = 20_000_000n;
 
 export function isRacy(mtimeNs: bigint, wallMs: number): boolean {
   return mtimeNs + racyNs > BigInt(Math.floor(wallMs)) * 1_000_000n;
+}
+
+/**
+ * An entry for what was seen at `wallMs`. Its change time is left out when attributes may change after that without another
+ * one: then they are read at the next look. Of messages, whose attributes nobody changes as they arrive, only where times
+ * are whole seconds.
+ */
+export function entrySeen(stat: Stat, content: Buffer, xattrs: Buffer, dir: number, seen: { wallMs: number; immutable: boolean }): Entry {
+  const coarse = coarseNs(stat);
+  const mayHide = (coarse > 0n || !seen.immutable) && isRacy(stat.ctimeNs + coarse, seen.wallMs);
+  return { ...entryOf(stat, content, xattrs, dir), ...(mayHide ? { ctimeNs: 0n } : {}) };
 }
 
 /** Whether an entry still describes what lstat shows, as far as content goes; its times may be of `RelivedTime`. */

@@ -11,7 +11,17 @@ import { coarseNs } from '../times.ts';
 import { attributesOf } from './bounds.ts';
 import type { FileAt } from './choose-content.ts';
 import { sendFile } from './content.ts';
-import { isRacy, metaOf, sameAttributes, sameContent, splitPath, type Making, type Outcome, type SendingParts } from './context.ts';
+import {
+  isRacy,
+  metaOf,
+  sameAttributes,
+  sameContent,
+  splitPath,
+  type Making,
+  type Outcome,
+  type SendingParts,
+  entrySeen,
+} from './context.ts';
 import { leftOutTexts, type LeftOut, type LeftOutReason } from './left-out.ts';
 import { notADirectoryAbove, tooLong } from './scan.ts';
 
@@ -389,19 +399,23 @@ export class Looker {
   ): Promise<Outcome> {
     const p = this.#p;
     const path = joinPath(dir, name);
+    const seen = { wallMs: p.clock.wallMs(), immutable: false };
     const xattrs = attributesOf(p, root, path, stat);
     const digest = xattrsDigest(xattrs);
     const isSame = known && known.ino === stat.ino && sameAttributes(known, stat) && known.xattrs.equals(digest);
     // What it could not have may be there all the same: only its word for this very place ends the doubt, and what lies
     // below was not looked at meanwhile.
     const isPlaceTried = p.unproven.isTrying(root.name, path, 'place');
-    if (isSame && !isPlaceTried && !p.unproven.isTrying(root.name, path, 'attributes')) return 'done';
+    const entry = entrySeen(stat, noBytes, digest, known?.dir ?? 0, seen);
+    if (isSame && !isPlaceTried && !p.unproven.isTrying(root.name, path, 'attributes')) {
+      if (known.ctimeNs !== entry.ctimeNs) p.index.put(making.layer, root.name, dirNumber, name, entry);
+      return 'done';
+    }
     const isNew = !known || known.ino !== stat.ino;
     if (!known && !onTheWay) {
       const moved = await this.#movedDir(making, root, dir, name, dirNumber, stat);
       if (moved) return moved;
     }
-    const entry: Entry = { ...entryOf(stat, noBytes, digest, known?.dir ?? 0) };
     p.index.put(making.layer, root.name, dirNumber, name, entry);
     p.meter.sent('dir', 1, 0, 0);
     await making.writer.add(
@@ -438,8 +452,9 @@ export class Looker {
     // Messages never leave a mailbox whose index names them.
     if (root.format.classify(joinPath(from, 'x'), 'file').immutable) return null;
     if (making.writer.ops > 0) return 'alone';
+    const seen = { wallMs: p.clock.wallMs(), immutable: false };
     const xattrs = attributesOf(p, root, path, stat);
-    const entry: Entry = { ...entryOf(stat, noBytes, xattrsDigest(xattrs), other.entry.dir), mtimeNs: other.entry.mtimeNs };
+    const entry: Entry = { ...entrySeen(stat, noBytes, xattrsDigest(xattrs), other.entry.dir, seen), mtimeNs: other.entry.mtimeNs };
     const sameMeta = sameAttributes(other.entry, stat) && other.entry.xattrs.equals(entry.xattrs);
     this.#leftOut.forgetBelow(root.name, from);
     p.index.move(making.layer, root.name, other, { dir: dirNumber, name });
@@ -504,13 +519,14 @@ export class Looker {
   async #attributes(making: Making, at: FileAt, stat: Stat, known: Entry): Promise<Outcome> {
     const p = this.#p;
     const path = joinPath(at.dir, at.name);
+    const seen = { wallMs: p.clock.wallMs(), immutable: at.immutable };
     const xattrs = attributesOf(p, at.root, path, stat);
     const digest = xattrsDigest(xattrs);
     p.unproven.prove(at.root.name, path);
     const isTrying = p.unproven.isTrying(at.root.name, path);
     const isSame = sameAttributes(known, stat) && known.xattrs.equals(digest) && !isTrying;
     if (isSame && known.ctimeNs === stat.ctimeNs) return 'done';
-    p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entryOf(stat, known.content, digest, 0));
+    p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entrySeen(stat, known.content, digest, 0, seen));
     if (isSame) return 'done';
     p.meter.sent('meta', 1, 0, stat.size);
     await making.writer.add(
@@ -554,8 +570,9 @@ export class Looker {
     const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
     const from = { dir: making.writer.dir(at.root.name, fromDir), name: other.name };
     const where = { root: at.root.name, dir: at.dir, name: at.name, from: { dir: fromDir, name: other.name } };
+    const seen = { wallMs: p.clock.wallMs(), immutable: at.immutable };
     const xattrs = attributesOf(p, at.root, joinPath(at.dir, at.name), stat);
-    const entry = entryOf(stat, other.entry.content, xattrsDigest(xattrs), 0);
+    const entry = entrySeen(stat, other.entry.content, xattrsDigest(xattrs), 0, seen);
     const sameMeta = sameAttributes(other.entry, stat) && other.entry.xattrs.equals(entry.xattrs);
     p.unproven.prove(at.root.name, joinPath(at.dir, at.name));
     if (asLink) {

@@ -75,7 +75,8 @@ function* scanDir(parts: ScanParts, root: Root, path: BytePath): Generator<ScanI
     return;
   }
   const entry = path === '' ? undefined : index.at(root.name, path)?.entry;
-  const isSame = entry?.kind === 'dir' && entry.ino === stat.ino && sameAttributes(entry, stat);
+  // A change time says nothing of what changed: names, or an ACL.
+  const isSame = entry?.kind === 'dir' && entry.ino === stat.ino && sameAttributes(entry, stat) && entry.ctimeNs === stat.ctimeNs;
   if (path !== '' && (!isSame || parts.wasLeftOut(root.name, path))) yield { look: path };
   // A user may be called `new`: then there are mailboxes below, and their changes do not show in this directory's mtime.
   const holdsMessages = !mayHoldDirs(index, root, path, stat) && root.format.classify(joinPath(path, 'x'), 'file').immutable;

@@ -225,7 +225,8 @@ export class Stager {
       };
       this.#p.index.put(batch.layer, dir.root.name, number, name, entry);
     } else this.#dirNumber(batch, dir);
-    this.#step(batch, { do: 'mkdir', path, meta: { ...meta, mode: replicatedMode('dir', meta.mode) } });
+    const staged = name === '' ? null : this.#name(batch, dir, name);
+    this.#step(batch, { do: 'mkdir', path, meta: { ...meta, mode: replicatedMode('dir', meta.mode) }, staged });
     batch.touched.add(path);
     return 'done';
   }

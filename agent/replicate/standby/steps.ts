@@ -13,7 +13,7 @@ import type { Shortfall } from './shortfalls.ts';
  * not kept.
  */
 export type Step =
-  | { do: 'mkdir'; path: BytePath; meta: Meta }
+  | { do: 'mkdir'; path: BytePath; meta: Meta; staged: BytePath | null }
   | { do: 'place'; staged: BytePath; path: BytePath; ino: bigint; keep: BytePath | null }
   | { do: 'move'; from: BytePath; path: BytePath; ino: bigint; keep: BytePath | null }
   | { do: 'discard'; path: BytePath; ino: bigint; keep: BytePath | null }
@@ -28,7 +28,7 @@ export function encodeSteps(steps: readonly Step[]): Buffer {
     packr.pack(
       steps.map((s) => {
         const n = names.indexOf(s.do);
-        if (s.do === 'mkdir') return [n, bytes(s.path), s.meta];
+        if (s.do === 'mkdir') return [n, bytes(s.path), s.meta, bytes(s.staged)];
         if (s.do === 'meta') return [n, bytes(s.path), s.ino, s.meta];
         if (s.do === 'discard') return [n, bytes(s.path), s.ino, bytes(s.keep)];
         return [n, bytes(s.path), s.ino, bytes(s.keep), bytes(s.do === 'place' ? s.staged : s.from)];
@@ -43,7 +43,8 @@ export function decodeSteps(data: Buffer): Step[] {
   return (packr.unpack(data) as unknown[][]).map((f): Step => {
     const path = text(f[1]);
     const what = names[f[0] as number];
-    if (what === 'mkdir') return { do: what, path, meta: f[2] as Meta };
+    // Version 0.1.0 recorded no name in staging.
+    if (what === 'mkdir') return { do: what, path, meta: f[2] as Meta, staged: keep(f[3] ?? null) };
     const ino = BigInt(f[2] as number | bigint);
     if (what === 'meta') return { do: what, path, ino, meta: f[3] as Meta };
     if (what === 'discard') return { do: what, path, ino, keep: keep(f[3]) };
@@ -56,10 +57,7 @@ export function decodeSteps(data: Buffer): Step[] {
 /** What doing a step met that nobody of ours put there (I2). */
 export type ForeignFound = (path: BytePath, what: string) => void;
 
-/**
- * Whether the file system of a place (absolute) is there. A directory is the one thing that could be made below the mount
- * point of one that is not: all else comes from staging on the same file system.
- */
+/** Whether the file system of a place (absolute) is there. */
 export type Stands = (path: BytePath) => boolean;
 
 const always: Stands = () => true;
@@ -85,14 +83,22 @@ function makeDir(files: Files, step: Step & { do: 'mkdir' }, stands: Stands): Sh
   const there = files.lstat(step.path);
   if (there && there.kind !== 'dir') throw new StepBlocked(step.path, `a ${there.kind} is where a directory belongs`);
   if (!there) {
-    files.mkdir(step.path, 0o700);
-    if (!stands(step.path)) {
-      files.rmdir(step.path);
+    try {
+      bringDir(files, step);
+    } catch (error) {
+      if (errnoCode(error) === undefined || stands(step.path)) throw error;
       throw new PlaceAway();
     }
   }
   const { mode, uid, gid } = step.meta;
   return setAttributes(files, step, 'dir', { mode, uid, gid, ...xattrsOf(step.meta) }, step.path);
+}
+
+/** From staging, as everything else: no rename leads below the mount point of a file system that went. */
+function bringDir(files: Files, { path, staged }: Step & { do: 'mkdir' }): void {
+  if (staged === null) return files.mkdir(path, 0o700);
+  if (!files.lstat(staged)) files.mkdir(staged, 0o700);
+  files.rename(staged, path);
 }
 
 function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, foreign: ForeignFound, again: boolean): void {
