@@ -204,7 +204,8 @@ async function emit(p: SendingParts, making: Making, sending: Sending, contentOp
   if (!isSame) making.deletions.losses.arrived(at, scanned.content);
   p.unproven.prove(at.root.name, pathOf(at));
   // Read again only because of a racy timestamp, and nothing was hiding behind it.
-  if (isSame && known && known.mtimeNs === stat.mtimeNs && sameAttributes(known, stat) && known.xattrs.equals(xattrs)) return 'done';
+  const isNothing = isSame && known && known.mtimeNs === stat.mtimeNs && sameAttributes(known, stat) && known.xattrs.equals(xattrs);
+  if (isNothing && !p.unproven.isTrying(at.root.name, pathOf(at))) return 'done';
   const sent = sentBytes(choice, scanned.size);
   const kind = choice.kind === 'same' ? 'meta' : choice.kind === 'patch' && choice.tail ? 'tail' : choice.kind;
   p.meter.sent(kind, 1, sent, scanned.size - sent);
