@@ -27,11 +27,11 @@ describe('watches on directories', () => {
       try {
         expect(newer.add(dir)).toBeNull();
         writeFileSync(bytes(`${dir}/later`), 'x');
-        await waitFor('the event', 5000, () => seen.some((event) => event.dir === dir && event.name === 'later'));
+        await waitFor('the event', 30_000, () => seen.some((event) => event.dir === dir && event.name === 'later'));
         // The end of the older ones takes nothing away from the newer.
         await older.close();
         writeFileSync(bytes(`${dir}/last`), 'x');
-        await waitFor('the event after that', 5000, () => seen.some((event) => event.dir === dir && event.name === 'last'));
+        await waitFor('the event after that', 30_000, () => seen.some((event) => event.dir === dir && event.name === 'last'));
       } finally {
         await Promise.all([older.close(), newer.close()]);
       }

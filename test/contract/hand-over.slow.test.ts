@@ -10,6 +10,7 @@ import type { Config } from '../../agent/config/config.ts';
 import { silentLog } from '../../agent/platform/log.ts';
 import type { Root } from '../../agent/replicate/root.ts';
 import { keepWatching } from '../../agent/wiring/keep-watching.ts';
+import { waitFor } from '../lab/waiting.ts';
 
 /** A thread for each watcher takes its time. */
 const handOvers = { chokidar: 30, auto: 6 };
@@ -56,12 +57,14 @@ it.each(['chokidar', 'auto'] as const)('a watcher (%s) that takes the place of a
   try {
     let said = '';
     child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    await waitFor('the writer to be at work', 30_000, () => seen.size > 0);
     for (let i = 0; i < handOvers[setting]; i++) {
       // The root itself is not looked at anew: what is missing then was lost.
       kept.moved([{ root: 'mail', path: '' }]);
       await pause(40);
       await kept.barrier(30_000);
     }
+    await waitFor('the writer to have done enough', 30_000, () => seen.size > 100);
     child.stdin.end();
     await once(child, 'close');
     await kept.barrier(30_000);

@@ -56,7 +56,7 @@ export class WatcherBench {
   async start(make: (options: WatchOptions) => Watcher): Promise<void> {
     this.watcher = make(this.options());
     await this.watcher.start();
-    await this.watcher.barrier(10_000);
+    await this.watcher.barrier(30_000);
     this.hints.length = 0;
   }
 
@@ -68,7 +68,7 @@ export class WatcherBench {
   async after(...steps: Step[]): Promise<Hint[]> {
     this.hints.length = 0;
     await this.writer.do(...steps);
-    await this.watcher.barrier(20_000);
+    await this.watcher.barrier(30_000);
     return this.hints;
   }
 

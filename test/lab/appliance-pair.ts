@@ -9,7 +9,7 @@ import type { RunResult } from './processes.ts';
 import { provide, type Release } from './release.ts';
 import { acceptsTcp, waitFor } from './waiting.ts';
 
-const waitMs = 60_000;
+const waitMs = 120_000;
 /**
  * How `fence_ipmilan` asks a BMC whose power is off as soon as it says so: it reads the state back at once, and gives a
  * BMC that does not answer up after 5 s. Its own defaults are 2 s and 20 s.

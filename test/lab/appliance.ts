@@ -105,7 +105,7 @@ export class Appliance {
       .filter((pid) => pid !== '')
       .map(Number);
     for (const pid of pids) killPid(pid);
-    await waitForEnd(pids, 20_000);
+    await waitForEnd(pids, 60_000);
     await this.agent.kill9();
     for (const address of this.held()) runNow('ip', ['-n', this.namespace, 'address', 'delete', address, 'dev', this.#o.port ?? 'eth0']);
   }

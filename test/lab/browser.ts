@@ -45,7 +45,7 @@ export class Browser implements AsyncDisposable {
       'about:blank',
     ]);
     const [, origin = ''] = await chromium.waitForLine(/DevTools listening on ws:\/\/([^/]+)\//, 60_000);
-    const url = await waitFor('a page', 30_000, async () => {
+    const url = await waitFor('a page', 60_000, async () => {
       const pages = (await (await fetch(`http://${origin}/json/list`)).json()) as { type: string; webSocketDebuggerUrl: string }[];
       return pages.find(({ type }) => type === 'page')?.webSocketDebuggerUrl;
     });
@@ -77,7 +77,7 @@ export class Browser implements AsyncDisposable {
     await this.send('Page.navigate', { url });
     await waitFor(
       `${url} to show something`,
-      30_000,
+      60_000,
       async () => (await this.evaluate<number>('document.querySelectorAll("section").length')) > 0,
     );
   }

@@ -16,7 +16,7 @@ import { systemClock } from '../../agent/platform/clock.ts';
 import type { Log } from '../../agent/platform/log.ts';
 
 /** Waits for a condition with a bounded deadline. */
-export async function until<T>(what: string, look: () => T | false | null | undefined, timeoutMs = 10_000): Promise<T> {
+export async function until<T>(what: string, look: () => T | false | null | undefined, timeoutMs = 30_000): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const seen = look();

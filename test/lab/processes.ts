@@ -94,7 +94,7 @@ export class LabProcess {
   }
 
   /** SIGTERM, and SIGKILL when that was not heeded within `timeoutMs`: then it throws after all is dead. */
-  async stop(timeoutMs = 10_000): Promise<Ended> {
+  async stop(timeoutMs = 30_000): Promise<Ended> {
     this.signal('SIGTERM');
     const timer = setTimeout(() => this.killNow(), timeoutMs);
     const result = await this.ended;
@@ -151,7 +151,7 @@ export async function run(
 
 /** Runs a short command at once. @throws with its output when it fails. */
 export function runNow(command: string, args: readonly string[]): string {
-  const result = spawnSync(command, args, { encoding: 'utf8', timeout: 20_000 });
+  const result = spawnSync(command, args, { encoding: 'utf8', timeout: 60_000 });
   if (result.error) throw result.error;
   if (result.status !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${result.status}: ${result.stderr}${result.stdout}`);
   return result.stdout;

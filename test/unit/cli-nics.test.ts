@@ -144,10 +144,12 @@ lan  VLAN 30  192.0.2.10/24
     });
     const terminal = recordingTerminal();
     const ran = runCli(['nics', 'identify'], { stateDirOf: async () => dir }, terminal);
-    await vi.waitFor(() => expect(terminal.out.join('')).toContain('pulled   eno1  02:00:00:00:00:0a, 0000:03:00.0, role lan\n'));
+    await vi.waitFor(() => expect(terminal.out.join('')).toContain('pulled   eno1  02:00:00:00:00:0a, 0000:03:00.0, role lan\n'), {
+      timeout: 30_000,
+    });
     terminal.interrupt();
     expect((await ran).code).toBe(0);
-    await vi.waitFor(() => expect(ended).toHaveBeenCalled());
+    await vi.waitFor(() => expect(ended).toHaveBeenCalled(), { timeout: 30_000 });
   });
 
   it('blinks one port', async () => {

@@ -110,9 +110,9 @@ describe('status', () => {
     });
     const terminal = recordingTerminal({ isTTY: true, columns: () => 60 });
     const ran = runCli(['status', '--watch'], entry, terminal);
-    await vi.waitFor(() => expect(terminal.out.join('')).toContain('epoch 3'));
+    await vi.waitFor(() => expect(terminal.out.join('')).toContain('epoch 3'), { timeout: 30_000 });
     await server?.close();
-    await vi.waitFor(() => expect(terminal.out.join('')).toContain('agent-not-running'));
+    await vi.waitFor(() => expect(terminal.out.join('')).toContain('agent-not-running'), { timeout: 30_000 });
     terminal.interrupt();
     expect((await ran).code).toBe(0);
     expect(terminal.out[1]).toMatch(/^\u001b\[\d+A\r/);
@@ -196,7 +196,7 @@ describe('pair', () => {
     });
     const terminal = recordingTerminal();
     const ran = runCli(['pair'], entry, terminal);
-    await vi.waitFor(() => expect(terminal.out.join('')).toContain('Waiting'));
+    await vi.waitFor(() => expect(terminal.out.join('')).toContain('Waiting'), { timeout: 30_000 });
     terminal.interrupt();
     expect((await ran).code).toBe(0);
     expect(terminal.out.join('')).toContain('stays valid until');

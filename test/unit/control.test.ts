@@ -203,7 +203,7 @@ describe('control socket', () => {
         expect(made).toBeGreaterThan(0);
         expect(made).toBe(before);
       },
-      { timeout: 5000, interval: 10 },
+      { timeout: 30_000, interval: 10 },
     );
     expect(made).toBeLessThan(10_000);
     socket.destroy();
@@ -224,7 +224,7 @@ describe('control socket', () => {
     const stop = vi.fn();
     await serve({ stop });
     expect(await controlClient(dir).ask('POST /stop', {})).toEqual({});
-    await vi.waitFor(() => expect(stop).toHaveBeenCalledOnce());
+    await vi.waitFor(() => expect(stop).toHaveBeenCalledOnce(), { timeout: 30_000 });
   });
 
   it('explains a control socket that cannot be made', async () => {

@@ -14,6 +14,7 @@ import { readIndexLog } from '../../agent/mailstore/index-log.ts';
 import { checkUidlist, namedMessages, raiseUidNext } from '../../agent/mailstore/uidlist.ts';
 import { readKeywords } from '../../agent/replicate/salvage/keywords.ts';
 import { markWrites, readMarks } from '../../agent/replicate/standby/marks.ts';
+import { cpuSeconds } from '../lab/cpu-time.ts';
 import { SimClock } from '../sim/sim-clock.ts';
 import { SimKvStore } from '../sim/sim-kv.ts';
 
@@ -204,18 +205,12 @@ describe('numbers out of range', () => {
 });
 
 describe('large files of noise', () => {
-  const seconds = (work: () => void) => {
-    const start = performance.now();
-    work();
-    return (performance.now() - start) / 1000;
-  };
-
   it('are read once through', () => {
     const noise = Buffer.alloc(4_000_000);
     for (let i = 0; i < noise.length; i++) noise[i] = (i * 2654435761) >>> 13;
     const spaces = Buffer.from(`3 V7 N2\n${'5 '.repeat(2_000_000)}`, 'latin1');
     expect(
-      seconds(() => {
+      cpuSeconds(() => {
         readAll({ uidlist: noise, index: noise, log: noise, log2: noise });
         readAll({ uidlist: spaces });
         readAll({ uidlist: Buffer.concat([Buffer.alloc(4_000_000, 0x20), Buffer.from('\n')]) });
@@ -232,7 +227,7 @@ describe('large files of noise', () => {
     const removals = format.removals({ log: Buffer.concat([logHeader(5), removed]) });
     let count = 0;
     expect(
-      seconds(() => {
+      cpuSeconds(() => {
         for (let uid = 1; uid <= 300_000; uid++) if (removals?.has(uid)) count++;
       }),
     ).toBeLessThan(2);

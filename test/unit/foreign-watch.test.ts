@@ -63,7 +63,7 @@ async function seen(
   const running = watch.run(stop.signal);
   if (hints === 'all') watch.compareAll();
   else watch.hints(hints);
-  await waitFor('the looks', 10_000, () => watch.open === 0);
+  await waitFor('the looks', 30_000, () => watch.open === 0);
   stop.abort();
   await running;
   return to

@@ -424,18 +424,19 @@ describe('an established connection', () => {
 
   test('the bandwidth limit holds bulk while it is throttled, and only then', async () => {
     const { a, onA, onB } = await connected();
-    a.config.limits.bandwidth = [{ fromMinute: 0, toMinute: 1440, bytesPerSecond: 1_000_000 }];
+    a.config.limits.bandwidth = [{ fromMinute: 0, toMinute: 1440, bytesPerSecond: 100_000 }];
     onA.channel.throttled = true;
     const startMs = performance.now();
     await onA.channel.sendBulk(batch(1));
-    for (let i = 0; i < 4; i++) await onA.channel.sendBulk(data(1, 200_000));
+    for (let i = 0; i < 4; i++) await onA.channel.sendBulk(data(1, 20_000));
     const throttledMs = performance.now() - startMs;
     expect(throttledMs).toBeGreaterThan(450);
     onA.channel.throttled = false;
     const freeMs = performance.now();
     for (let i = 0; i < 20; i++) await onA.channel.sendBulk(data(1, 200_000));
     await until('all', () => onB.got.length === 25);
-    expect(performance.now() - freeMs).toBeLessThan(2000);
+    // Under the limit it would take 40 s.
+    expect(performance.now() - freeMs).toBeLessThan(20_000);
   });
 
   test('the reason for closing reaches the other side', async () => {
@@ -445,7 +446,7 @@ describe('an established connection', () => {
     expect(await onB.channel.ended).toEqual({ code: 'diverged', detail: 'the other side ended the connection: because' });
   });
 
-  test('a silent peer is given up on the monotonic clock (I17)', { timeout: 20_000 }, async () => {
+  test('a silent peer is given up on the monotonic clock (I17)', async () => {
     const { onA, onB, proxy } = await proxied();
     const beat = setInterval(() => {
       onA.channel.sendControl(heartbeat);
@@ -453,13 +454,16 @@ describe('an established connection', () => {
     }, 500);
     clean.push(() => clearInterval(beat));
     await until('life', () => onA.got.length > 2 && onB.got.length > 2);
+    const heard = onB.got.length;
+    await until('the next sign of life', () => onB.got.length > heard);
     const startMs = performance.now();
     proxy.stall('down');
     // What the standby hears nothing of, it ends; the primary learns it from the standby.
-    expect(await onB.channel.ended).toMatchObject({ code: 'silent', detail: expect.stringMatching(/nothing was heard for [5-7]\.\d s/) });
+    expect(await onB.channel.ended).toMatchObject({ code: 'silent', detail: expect.stringMatching(/nothing was heard for \d+\.\d s/) });
     const tookMs = performance.now() - startMs;
-    expect(tookMs).toBeGreaterThan(limits.peerSilentMs - 1500);
-    expect(tookMs).toBeLessThan(limits.peerSilentMs + 3000);
+    expect(tookMs).toBeGreaterThan(limits.peerSilentMs - 500);
+    // A machine that stands still for a while sees it later.
+    expect(tookMs).toBeLessThan(limits.peerSilentMs + 20_000);
     expect(await onA.channel.ended).toMatchObject({ code: 'silent' });
   });
 });

@@ -258,13 +258,13 @@ describe('the mail that waits on this node', () => {
     hangs = true;
     await pass(30_000);
     expect(queue.reading()).toMatchObject({ messages: 2 });
-    await pass(120_000);
+    await pass(120_000, () => queue.reading()?.messages === null);
     expect(queue.reading()).toMatchObject({ messages: null, why: expect.stringContaining('does not come to its end') as string });
     stop.abort();
     // The same when it never came to its end.
     const stuck = new MailQueue({ services: { units: [], queue: [postfix(dir)] }, exec, files, clock });
     void stuck.run(new AbortController().signal);
-    await pass(120_000);
+    await pass(120_000, () => queue.reading()?.messages === null);
     expect(stuck.reading()).toBeNull();
     await pass(1);
     expect(stuck.reading()).toMatchObject({ mta: 'postfix', messages: null, why: expect.stringContaining('does not come') as string });

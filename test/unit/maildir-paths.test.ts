@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { formatByName } from '../../agent/mailstore/format-by-name.ts';
 import type { FileKind } from '../../agent/platform/files.ts';
+import { cpuSeconds } from '../lab/cpu-time.ts';
 
 const format = formatByName('maildir');
 const kinds: (FileKind | null)[] = ['file', 'dir', 'symlink', 'other', null];
@@ -254,10 +255,11 @@ it('gives the same answers in any order of asking', () => {
 
 it('judges a million names in seconds', () => {
   const paths = Array.from({ length: 1000 }, (_, i) => `example.com/user${i % 10}/Maildir/.F${i % 40}/cur/1700${i}.M${i}P1.host,S=12:2,S`);
-  const started = performance.now();
   let messages = 0;
-  for (let round = 0; round < 1000; round++) for (const path of paths) if (format.classify(path, 'file').immutable) messages++;
+  const seconds = cpuSeconds(() => {
+    for (let round = 0; round < 1000; round++) for (const path of paths) if (format.classify(path, 'file').immutable) messages++;
+  });
   expect(messages).toBe(1_000_000);
-  // Three or more are judged in a second where nothing else runs; the bound only catches another order of magnitude.
-  expect(performance.now() - started).toBeLessThan(5000);
+  // Three or more are judged in a second; the bound only catches another order of magnitude.
+  expect(seconds).toBeLessThan(5);
 });

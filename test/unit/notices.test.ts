@@ -260,12 +260,12 @@ describe('the outbox', () => {
     const failing: Way = { name: 'smtp', send: () => Promise.reject(new Error('no route')) };
     const first = outboxOf(failing, drawer);
     first.add([notice('one')]);
-    await waitFor('a failure', 5000, () => first.lastError !== null);
+    await waitFor('a failure', 30_000, () => first.lastError !== null);
     first.add([notice('two')]);
     await first.stop();
     const taken: Letter[] = [];
     const second = outboxOf({ name: 'smtp', send: async (letter) => void taken.push(letter) }, drawer);
-    await waitFor('the letter', 5000, () => second.waiting === 0);
+    await waitFor('the letter', 30_000, () => second.waiting === 0);
     expect(taken).toMatchObject([{ kind: 'notices', notices: [{ text: 'one' }, { text: 'two' }] }]);
   });
 
@@ -304,10 +304,10 @@ describe('the outbox', () => {
     };
     const outbox = outboxOf(way, memoryDrawer());
     outbox.add([notice('one')]);
-    await waitFor('the way', 5000, () => String(release) !== '() => {}');
+    await waitFor('the way', 30_000, () => String(release) !== '() => {}');
     outbox.add([notice('two')]);
     release();
-    await waitFor('both', 5000, () => outbox.waiting === 0);
+    await waitFor('both', 30_000, () => outbox.waiting === 0);
     expect(sent).toEqual(['one', 'two']);
   });
 });
