@@ -156,6 +156,7 @@ export class Outbox {
         leftOut: Math.max(0, this.#stored.leftOut - leftOut),
       });
     else if (this.#stored.digest === digest) this.#keep({ ...this.#stored, digest: null });
+    this.#log.info({ way: this.#way.name, notices: batch.length }, 'a letter was delivered');
     return true;
   }
 }
