@@ -7,7 +7,8 @@ const namedMax = 8;
 /**
  * Who removed service addresses, routes or links, by what the kernel tells of it.
  *
- * - `note(changes, ownRoutes)`: changes as they come; `ownRoutes`: the agent itself has set its routes anew meanwhile.
+ * - `note(changes, ownRoutes)`: changes as they come; `ownRoutes`: the agent itself has set its routes anew meanwhile. Whether
+ *   somebody removed something of ours.
  * - `take()`: for people, who it was since `take` or `forget` was called before.
  */
 export class Removers {
@@ -22,16 +23,19 @@ export class Removers {
     this.#nameOf = nameOf;
   }
 
-  note(changes: readonly NetworkChange[], ownRoutes: boolean): void {
+  note(changes: readonly NetworkChange[], ownRoutes: boolean): boolean {
+    let isSeen = false;
     for (const change of changes) {
       const { gone, by } = change;
       if (!gone || by === 0 || !this.#isOurs(change, ownRoutes)) continue;
+      isSeen = true;
       const name = this.#nameOf(by);
       if (name === null) this.#hasEnded = true;
       // systemd itself opens the socket that its systemd-networkd goes on with.
       else if (this.#named.size < namedMax)
         this.#named.set(by, by === 1 && name === 'systemd' ? 'systemd-networkd by its socket from systemd' : name);
     }
+    return isSeen;
   }
 
   take(): string[] {

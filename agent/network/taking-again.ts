@@ -38,6 +38,8 @@ export class TakingAgain {
   readonly #removers: Removers;
   /** The last look set routes. */
   #routesWereSet = false;
+  /** Somebody removed something since it was last set. */
+  #wasRemoved = false;
 
   /** `may` says at any moment whether this node may have the addresses. */
   constructor(context: NetworkContext, alarms: Alarms, may: () => boolean) {
@@ -48,7 +50,7 @@ export class TakingAgain {
   }
 
   note(changes: readonly NetworkChange[]): void {
-    this.#removers.note(changes, this.#routesWereSet);
+    if (this.#removers.note(changes, this.#routesWereSet)) this.#wasRemoved = true;
     this.#routesWereSet = false;
   }
 
@@ -102,7 +104,8 @@ export class TakingAgain {
     const commands = takeSteps(config, free, there, routes).map(({ run }) => run);
     const failed = commands.length === 0 ? null : await runAll(exec, commands);
     const now = commands.length === 0 ? there : await readDevices(exec);
-    const set = lacks.filter(({ placed: each, own }) => free.includes(each) && isInPlace(own, deviceName(each, now), now));
+    const tried = lacks.filter(({ placed: each }) => free.includes(each));
+    const set = tried.filter(({ placed: each, own }) => isInPlace(own, deviceName(each, now), now));
     announceThere(
       this.#context,
       set.map(({ placed: each, own }) => ({ address: own.address.text, role: each.role.name, device: deviceName(each, now) })),
@@ -111,7 +114,14 @@ export class TakingAgain {
     this.#routesWereSet = routesIn(commands) > 0;
     // What fails changes something as well, and is not done over and over.
     if (commands.length > 0) this.#flapping.setAgain(clock.monotonicMs());
-    if (set.length > 0 || (commands.length > 0 && !failed)) await this.#tell(set, routesIn(commands), free, clock.monotonicMs() - startMs);
+    const isSet = set.length > 0 || (commands.length > 0 && !failed);
+    // Who removes an address in the same moment lets its routes fail, and it is not there any more when it is looked for.
+    const isFight = isSet || (commands.length > 0 && this.#wasRemoved);
+    this.#wasRemoved = false;
+    const isFlapping = isFight && this.#flapping.isFlapping(clock.monotonicMs());
+    const by = isSet || isFlapping ? this.#removers.take() : [];
+    if (isSet) this.#tell(set, routesIn(commands), by, clock.monotonicMs() - startMs);
+    if (isFlapping) await this.#tellFlapping(tried, free, by);
     this.#raiseMissing(now, reasons, failed);
     return reasons.size > 0 || failed ? this.#refused.failed(clock.monotonicMs()) : 0;
   }
@@ -143,22 +153,19 @@ export class TakingAgain {
     return proving;
   }
 
-  async #tell(set: readonly Lack[], routes: number, free: readonly PlacedRole[], tookMs: number): Promise<void> {
-    const { clock, log } = this.#context;
-    const nowMs = clock.monotonicMs();
+  #tell(set: readonly Lack[], routes: number, by: readonly string[], tookMs: number): void {
+    const { log } = this.#context;
     const addresses = set.map(({ own }) => own.address.text);
-    const by = this.#removers.take();
     const what = addresses.length > 0 ? 'service addresses were gone and were taken again' : 'routes were gone and were set again';
     log.warn({ addresses, routes, by, ms: Math.round(tookMs) }, what);
     if (addresses.length > 0) this.#context.onSetAgain?.('address', addresses.length);
     if (routes > 0) this.#context.onSetAgain?.('route', routes);
-    if (this.#flapping.isFlapping(nowMs)) await this.#tellFlapping(set, free, by);
   }
 
   /** Who it is, as far as that can be known, and what is to be done. */
-  async #tellFlapping(set: readonly Lack[], free: readonly PlacedRole[], by: readonly string[]): Promise<void> {
+  async #tellFlapping(tried: readonly Lack[], free: readonly PlacedRole[], by: readonly string[]): Promise<void> {
     const { clock, managers } = this.#context;
-    const ports = [...new Set((set.length > 0 ? set.map(({ placed }) => placed) : free).map(({ mapped }) => mapped.device.ifname))];
+    const ports = [...new Set((tried.length > 0 ? tried.map(({ placed }) => placed) : free).map(({ mapped }) => mapped.device.ifname))];
     const managed = (await managersOf(ports, managers)).filter(({ keeps }) => !keeps);
     const pauseSeconds = Math.round(this.#flapping.pauseMs(clock.monotonicMs()) / 1000);
     const whose = by.length === 0 ? '' : ` by ${by.join(', ')}`;
@@ -168,7 +175,7 @@ export class TakingAgain {
       'find who configures the network of this host, and let it leave the ports of the network roles alone',
       ...managed.map((each) => `${each.manager}: ${each.remedy}`),
     ].join('; ');
-    for (const { placed, own } of set)
+    for (const { placed, own } of tried)
       this.#alarms.raise({
         code: 'address-flapping',
         role: placed.role.name,

@@ -9,7 +9,9 @@ import { LabProcess, runNow } from '../lab/processes.ts';
 import { waitFor } from '../lab/waiting.ts';
 
 const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-const outageMsMax = 2000;
+/** The kernel's word is answered within a second where nothing else runs; without it the next look is up to a minute away. */
+const outageMsMax = 5000;
+const waitMs = 60_000;
 /** The first ten rounds of announcements look by themselves. */
 const slowAfterMs = 17_000;
 
@@ -27,14 +29,14 @@ test.skipIf(process.getuid?.() !== 0)(
     const goes = async (node: Appliance) => {
       const since = Date.now();
       ip(node, 'address', 'delete', `${pair.address}/24`, 'dev', 'eth0');
-      await waitFor('the address to be back', 5000, () => node.held().length === 1);
-      await pinger.answers(5000);
+      await waitFor('the address to be back', waitMs, () => node.held().length === 1);
+      await pinger.answers(waitMs);
       const outageMs = Math.round(pinger.longestOutage(since));
       console.log(`mail-${node.name}: without answer for ${outageMs} ms`);
       expect(outageMs).toBeLessThan(outageMsMax);
     };
     try {
-      await pinger.answers(5000);
+      await pinger.answers(waitMs);
       const onStandby = watch(b);
       await pause(slowAfterMs);
       await goes(a);
@@ -57,7 +59,11 @@ test.skipIf(process.getuid?.() !== 0)(
       await pause(3000);
       expect([a.held(), adds(onOldPrimary)]).toEqual([[], []]);
       await onOldPrimary.stop();
-      expect((await b.agent.status()).warnings.filter(({ code }) => code.startsWith('address-'))).toEqual([]);
+      await waitFor(
+        'no alarm to stand',
+        waitMs,
+        async () => !(await b.agent.status()).warnings.some(({ code }) => code.startsWith('address-')),
+      );
     } finally {
       await pinger.stop();
     }
