@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { namedMessages } from '../../agent/mailstore/uidlist.ts';
@@ -82,7 +82,7 @@ async function cutsOnOneStore(seed: string, times: number, result: TornResult, o
     const link = proxy as TcpProxy | null;
     if (link === null) throw new Error('the pair was made without its proxy');
     await pair.standby.start();
-    await pair.filled(60_000);
+    await pair.filled(waitSeconds * 1000);
     const over = new AbortController();
     const load = runLoad({
       dovecot: a.dovecot,
@@ -104,9 +104,10 @@ async function cutsOnOneStore(seed: string, times: number, result: TornResult, o
         await Promise.race([load, pause(random.unit() * cutAfterMsMax)]);
         link.refusing = true;
         link.cut();
+        const numbered = numbersIn(a.storeDir);
         await pair.standby.stop();
         const problems: string[] = [];
-        const found = await inspect(replica, b, a, record, problems);
+        const found = await inspect(replica, b, a, numbered, record, problems);
         const has = (each: Acknowledged) => found.messageIds.has(`${each.user} ${each.messageId}`);
         const lasting = new Set(record.lasting);
         for (const each of confirmed)
@@ -141,6 +142,7 @@ async function inspect(
   replica: string,
   { storeDir: copy, dovecot: server }: LabHost,
   { storeDir, dovecot: primary }: LabHost,
+  numbered: Numbers,
   record: LoadRecord,
   problems: string[],
 ): Promise<{ messageIds: Set<string> }> {
@@ -171,22 +173,46 @@ async function inspect(
     await server.stop();
   }
   const lines = [...server.alarmingLogLines().slice(alarmsBefore), ...server.errorLogLines().slice(errorsBefore)];
-  problems.push(...lines.filter((line) => !isBackAgain(line, copy, storeDir)));
+  problems.push(...lines.filter((line) => !isBackAgain(line, copy, [numbered, numbersIn(storeDir)])));
   return { messageIds };
 }
 
 /**
  * A message that was moved away and back has its old name and, on the primary, a new UID. Messages come ahead of the
  * uidlist, so a copy may have the message again and not yet the new number: the server then gives it one, as to any
- * message that has none, and says that an expunged one reappeared.
+ * message that has none, and says that an expunged one reappeared. On the primary, where the load goes on, it may be gone
+ * again meanwhile: what counts is also what was there at the cut.
  */
-function isBackAgain(line: string, copy: string, store: string): boolean {
+function isBackAgain(line: string, copy: string, moments: readonly Numbers[]): boolean {
   const found = /Maildir (\S+): Expunged message reappeared, giving a new UID \(old uid=(\d+), file=([^:)]+)/.exec(line);
   if (!found) return false;
   const [, dir = '', uid, base = ''] = found;
-  const uidlist = join(store, relative(copy, dir), 'dovecot-uidlist');
-  if (!existsSync(uidlist)) return false;
-  return [...namedMessages(readFileSync(uidlist))].some((each) => each.base === base && each.uid > Number(uid));
+  return moments.some((numbers) => (numbers.get(relative(copy, dir))?.get(base) ?? 0) > Number(uid));
+}
+
+/** Of each mailbox, by its place in the store, the UID of each message by the base of its name. */
+type Numbers = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
+function numbersIn(store: string): Numbers {
+  const found = new Map<string, ReadonlyMap<string, number>>();
+  for (const user of readdirSync(store))
+    for (const name of ['', ...readdirSync(join(store, user)).filter((each) => /^\.[^.]/.test(each))]) {
+      const place = join(user, name);
+      const uidlist = readIfThere(join(store, place, 'dovecot-uidlist'));
+      if (uidlist) found.set(place, new Map([...namedMessages(uidlist)].map(({ base, uid }) => [base, uid])));
+    }
+  return found;
+}
+
+/** A mailbox under load may be renamed or deleted at any moment. */
+function readIfThere(path: string): Buffer | null {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw error;
+  }
 }
 
 interface Seen {
