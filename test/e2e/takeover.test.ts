@@ -9,7 +9,7 @@ const dir = mkdtempSync(join(tmpdir(), 'mailtwin-takeover-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const levels = 'fencing: [{ type: cooperative, timeoutSeconds: 5 }, { type: manual }]\n';
-const waitMs = 60_000;
+const waitMs = 120_000;
 
 /** Three messages as Dovecot numbers them: UIDVALIDITY 1234, UIDNEXT 4. */
 function makeMailbox(mailbox: string): void {
@@ -69,8 +69,11 @@ test('a switchover there and back: roles turn, epochs rise, nothing is lost, and
   const snapshot = join(dir, 'before.json');
   expect((await run(a, 'migrate', 'snapshot', snapshot)).stdout).toContain('1 mailboxes, 3 messages');
   await run(a, 'verify');
-  const remains = await run(b, 'migrate', 'status', '--json');
-  expect(JSON.parse(remains.stdout)).toMatchObject({ next: { id: 'switched' } });
+  // The standby hears of the verification a moment after it.
+  await waitFor('the switchover to be what is next', waitMs, async () => {
+    const remains = await run(b, 'migrate', 'status', '--json');
+    return (JSON.parse(remains.stdout) as { next: { id: string } | null }).next?.id === 'switched';
+  });
   const there = await run(b, 'switchover', '--confirm', 'mail-a');
   expect([there.code, there.stderr]).toEqual([0, '']);
   await becomes(b, 'primary', true);
@@ -81,14 +84,16 @@ test('a switchover there and back: roles turn, epochs rise, nothing is lost, and
   const report = await run(b, 'migrate', 'report', snapshot, '--html', page);
   expect([report.code, report.stdout]).toEqual([0, expect.stringContaining('accepted: 1 mailboxes, 1 the same')]);
   expect(readFileSync(page, 'utf8')).toContain('<!doctype html>');
+  await pair.filled(waitMs);
   writeFileSync(join(rootB, 'written-on-b'), 'after the switchover\n');
-  await run(b, 'wait');
+  expect((await run(b, 'wait')).code).toBe(0);
   expect(readFileSync(join(rootA, 'written-on-b'), 'utf8')).toBe('after the switchover\n');
   await pair.filled(waitMs);
   const back = await run(a, 'switchover', '--confirm', 'mail-b');
   expect([back.code, back.stderr]).toEqual([0, '']);
   await becomes(a, 'primary', true);
   await becomes(b, 'standby', true);
+  await pair.filled(waitMs);
   const verified = await run(a, 'verify', '--deep');
   expect([verified.code, verified.stdout]).toEqual([0, expect.stringContaining('both nodes hold the same')]);
 });
