@@ -148,7 +148,7 @@ test('the status page in a real browser: desktop and phone, light and dark, Germ
       expect(await browser.evaluate('document.documentElement.lang')).toBe(language);
       const isDe = language === 'de';
       const examined = isIll ? '<b>probe</b>' : isDe ? 'Alles, was angesehen wurde, ist gut.' : 'All that was looked at is well.';
-      const text = await waitFor('the examination', 30_000, async () => {
+      const text = await waitFor('the examination', 60_000, async () => {
         const shown = await browser.evaluate<string>('document.body.innerText');
         return path === '/checklist' || shown.includes(examined) ? shown : undefined;
       });
@@ -193,7 +193,7 @@ test('the status page in a real browser: desktop and phone, light and dark, Germ
     }
     expect(stops).toEqual(['#main', './', 'checklist']);
     await browser.key('Enter', 13);
-    await waitFor('the checklist', 30_000, () =>
+    await waitFor('the checklist', 60_000, () =>
       browser.evaluate<boolean>('location.pathname === "/checklist" && document.querySelectorAll("table tbody tr").length === 3'),
     );
     expect(browser.complaints()).toEqual([]);
@@ -221,7 +221,7 @@ test('the page of a real standby follows what happens, and is served to nobody w
   await using browser = await Browser.start('en-US');
   await browser.open(`http://127.0.0.1:${ports.b}/`);
   const shows = (text: string) =>
-    waitFor(`the page to show ${text}`, 30_000, async () => (await browser.evaluate<string>('document.body.innerText')).includes(text));
+    waitFor(`the page to show ${text}`, 60_000, async () => (await browser.evaluate<string>('document.body.innerText')).includes(text));
   await shows('mail-a');
   await shows('streaming');
   await shows('only a person can prove that a dead node is off');
@@ -230,7 +230,7 @@ test('the page of a real standby follows what happens, and is served to nobody w
   chmodSync(key, 0o644);
   // The agent looks once a minute, and a minute has passed by its clock; the page asks by itself.
   process.kill(pair.standby.pid, 'SIGUSR2');
-  await waitFor('the connection, after a silence as it seems', 30_000, async () => (await pair.standby.status()).peer.connected);
+  await waitFor('the connection, after a silence as it seems', 60_000, async () => (await pair.standby.status()).peer.connected);
   await waitFor('the page to show the fault', 60_000, async () =>
     (await browser.evaluate<string>('document.body.innerText')).includes(`chmod 600 ${key}`),
   );

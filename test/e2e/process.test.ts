@@ -22,38 +22,34 @@ function addServer(node: SmallNode, delay = 0): { up: string; start(): void } {
   return { up, start: () => writeFileSync(up, '') };
 }
 
-it(
-  'a mail server that comes up before the agent of a standby is stopped, and what it wrote is said and mended',
-  { timeout: 90_000 },
-  async () => {
-    await using pair = await SmallPair.create();
-    const { primary, standby } = pair;
-    writeFileSync(`${primary.root}/message`, 'mail');
-    const server = addServer(standby);
-    await primary.start();
-    await pair.introduce();
-    await standby.start();
-    await pair.settled();
-    await standby.kill();
-    server.start();
-    mkdirSync(`${standby.root}/box`);
-    writeFileSync(`${standby.root}/box/of the server`, 'written before the agent came up');
-    await standby.start();
-    expect(existsSync(server.up)).toBe(false);
-    const status = await standby.until('the foreign write', (s) => codes(s.warnings).includes('foreign-write'));
-    expect(JSON.stringify(status.replication.unproven)).toContain(`${standby.root}/box`);
-    // It works on.
-    writeFileSync(`${primary.root}/second`, 'mail');
-    await pair.settled();
-    expect(readFileSync(`${standby.root}/second`, 'utf8')).toBe('mail');
-    await primary.cli('verify');
-    await pair.settled();
-    expect(treeDifferences(exactTree(primary.root), exactTree(standby.root))).toEqual([]);
-    await standby.until('no foreign write', (s) => !codes(s.warnings).includes('foreign-write'));
-  },
-);
+it('a mail server that comes up before the agent of a standby is stopped, and what it wrote is said and mended', async () => {
+  await using pair = await SmallPair.create();
+  const { primary, standby } = pair;
+  writeFileSync(`${primary.root}/message`, 'mail');
+  const server = addServer(standby);
+  await primary.start();
+  await pair.introduce();
+  await standby.start();
+  await pair.settled();
+  await standby.kill();
+  server.start();
+  mkdirSync(`${standby.root}/box`);
+  writeFileSync(`${standby.root}/box/of the server`, 'written before the agent came up');
+  await standby.start();
+  expect(existsSync(server.up)).toBe(false);
+  const status = await standby.until('the foreign write', (s) => codes(s.warnings).includes('foreign-write'));
+  expect(JSON.stringify(status.replication.unproven)).toContain(`${standby.root}/box`);
+  // It works on.
+  writeFileSync(`${primary.root}/second`, 'mail');
+  await pair.settled();
+  expect(readFileSync(`${standby.root}/second`, 'utf8')).toBe('mail');
+  await primary.cli('verify');
+  await pair.settled();
+  expect(treeDifferences(exactTree(primary.root), exactTree(standby.root))).toEqual([]);
+  await standby.until('no foreign write', (s) => !codes(s.warnings).includes('foreign-write'));
+});
 
-it('a port that somebody else has is said, and taken when it is free', { timeout: 60_000 }, async () => {
+it('a port that somebody else has is said, and taken when it is free', async () => {
   await using pair = await SmallPair.create();
   const { primary } = pair;
   const other = createServer();
@@ -78,18 +74,18 @@ describe('SIGTERM ends an agent within ten seconds (I23)', () => {
     return (performance.now() - began) / 1000;
   };
 
-  it('while a start waits for a mail server that does not stop', { timeout: 60_000 }, async () => {
+  it('while a start waits for a mail server that does not stop', async () => {
     await using pair = await SmallPair.create();
     const { standby } = pair;
     const server = addServer(standby, 25);
     server.start();
     standby.spawn();
-    await waitFor('the services to be stopped', 20_000, async () => standby.log.includes('stopping the mail services') || null);
+    await waitFor('the services to be stopped', 60_000, async () => standby.log.includes('stopping the mail services') || null);
     expect(await stop(standby)).toBeLessThan(10);
     expect(standby.log).toContain('the start did not end in time');
   });
 
-  it('while it runs, with a peer that does not answer any more', { timeout: 60_000 }, async () => {
+  it('while it runs, with a peer that does not answer any more', async () => {
     await using pair = await SmallPair.running();
     const { primary, standby } = pair;
     process.kill(primary.agent.pid, 'SIGSTOP');

@@ -8,7 +8,7 @@ import { waitFor } from '../lab/waiting.ts';
 const dir = mkdtempSync(join(tmpdir(), 'mailtwin-put-back-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-const waitMs = 60_000;
+const waitMs = 120_000;
 const levels = 'fencing: [{ type: cooperative, timeoutSeconds: 5 }, { type: manual }]\n';
 
 /** A mailbox whose messages have the UIDs from 1 on, as Dovecot numbers them. */

@@ -23,7 +23,7 @@ const dir = mkdtempSync(join(tmpdir(), 'mailtwin-salvage-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const levels = 'fencing: [{ type: cooperative, timeoutSeconds: 5 }, { type: manual }]\n';
-const waitMs = 60_000;
+const waitMs = 120_000;
 const cli = (agent: LabAgent, ...args: string[]) => agent.cli(args, { mayFail: true, timeoutMs: 120_000 });
 
 function makeMailbox(path: string, messages: readonly string[], uidValidity: number): void {

@@ -8,7 +8,7 @@ import { waitFor } from '../lab/waiting.ts';
 
 const root = process.getuid?.() === 0;
 const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-const waitMs = 60_000;
+const waitMs = 180_000;
 
 const run = (node: Appliance, ...args: string[]) => node.agent.cli(args, { mayFail: true, timeoutMs: 120_000 });
 const stands = (a: Appliance, b: Appliance) => [a.held().length, a.serves(), b.held().length, b.serves()];

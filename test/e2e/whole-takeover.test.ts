@@ -13,7 +13,7 @@ const root = process.getuid?.() === 0;
 const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
 const dir = mkdtempSync(join(tmpdir(), 'mailtwin-whole-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
-const waitMs = 60_000;
+const waitMs = 120_000;
 /** Longer than the agent takes to miss its peer, and than its loops take to come round (5 s each). */
 const quietMs = 6500;
 
