@@ -8,7 +8,7 @@ import { waitFor } from './waiting.ts';
 
 /** The command line as it was built: what a user runs. */
 const mainFile = fileURLToPath(new URL('../../dist/tools/cli/main.js', import.meta.url));
-const startMs = 60_000;
+const startMs = 120_000;
 const stopMs = 30_000;
 
 /** A replicated root as it lies on one node. */
@@ -214,7 +214,7 @@ export class AgentPair implements AsyncDisposable {
   }
 
   /** Resolves when all that changed before the call is durable on the standby. @throws what the agent answers otherwise. */
-  async wait(timeoutSeconds = 60): Promise<void> {
+  async wait(timeoutSeconds = 120): Promise<void> {
     try {
       await lastLine(this.primary, 'wait', this.primary.control.stream('POST /wait', { timeoutSeconds }));
     } catch (error) {

@@ -131,7 +131,7 @@ export async function run(
   const [file = command, ...rest] = inNamespace(options.namespace, [command, ...args]);
   const child = spawn(file, rest, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: options.timeoutMs ?? 60_000,
+    timeout: options.timeoutMs ?? 120_000,
     killSignal: 'SIGKILL',
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.env === undefined ? {} : { env: options.env }),
