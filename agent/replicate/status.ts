@@ -10,6 +10,7 @@ import type { Clock } from '../platform/clock.ts';
 import { displayPath, errnoCode, type Files } from '../platform/files.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { PeerReading, PeerView } from './peer-view.ts';
+import { noRoomReason } from './primary/lagging.ts';
 import { isUnexpected, leftOutTexts, showLeftOut } from './primary/left-out.ts';
 import type { HeldPlace } from './primary/held-places.ts';
 import type { PrimaryRole } from './primary/role.ts';
@@ -276,7 +277,7 @@ function standbyReplication(p: StatusParts, fresh: PeerReading | null): Status['
 /** What the disk of this copy refuses. */
 function cannotTakeOf(standby: StatusParts['standby']): Status['replication']['held'] {
   const refused = standby?.receiver.cannotTake;
-  return refused ? { code: refused.code, detail: `this node cannot take a batch: ${refused.detail}` } : null;
+  return refused ? { code: refused.code, detail: `this node cannot take what comes: ${refused.detail}` } : null;
 }
 
 /** The standby learns what is unexpected from the primary's warnings. */
@@ -450,7 +451,7 @@ function warningsOf(p: StatusParts, status: Omit<Status, 'verdict'>, fresh: Peer
     if (path !== '' || !warnings.some((told) => told.code === code))
       warnings.push({ code, text: `${path === '' ? root : `${root}/${path}`}: ${detail}`, remedy });
   warnings.push(...leftOutWarnings(p));
-  const lagging = replication.lagging.filter(({ seconds }) => seconds > laggingWarnSeconds);
+  const lagging = replication.lagging.filter(({ seconds, reason }) => seconds > laggingWarnSeconds && reason !== noRoomReason);
   const [oldest] = lagging;
   if (oldest)
     warnings.push({

@@ -381,6 +381,20 @@ describe('a small store', () => {
     expect(held?.detail).toMatch(/of 606 files of root mail would be lost within 10 minutes \(limit 303 files, half of so small a root\)/);
   });
 
+  it('that was empty a moment before is told as such', async () => {
+    const pair = new GuardedPair(3, true, usual);
+    expect(await pair.wait()).toBeNull();
+    await pair.rest(120_000);
+    for (let user = 0; user < 3; user++) pair.makeMailbox(`/mail/u${user}`, 20, user * 100 + 1);
+    expect(await pair.wait()).toBeNull();
+    for (let user = 0; user < 3; user++) {
+      for (let n = user * 100 + 1; n <= user * 100 + 20; n++) pair.server.unlink(`/mail/u${user}/cur/${message(n)}:2,S`);
+      pair.list(`/mail/u${user}`, 0, 0);
+    }
+    expect(await pair.wait(70_000)).toBe('held');
+    expect(pair.primary.holds.list()[0]?.detail).toMatch(/: \d+ files of root mail, which had \d+ before, would be lost within 10 minutes/);
+  });
+
   it('lets a user empty a folder of some hundred letters', async () => {
     const pair = new GuardedPair(3, true, usual);
     pair.makeMailbox('/mail/jo', 100);

@@ -171,9 +171,10 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     settleMs: 3,
     restMaxMs: 1000,
   };
-  const primary: PrimaryRole = new PrimaryRole(parts, epoch, () =>
-    heartbeatOf('primary', clock, primary.sender.phase, primary.sender.complete),
-  );
+  const primary: PrimaryRole = new PrimaryRole(parts, epoch, () => ({
+    ...heartbeatOf('primary', clock, primary.sender.phase, primary.sender.complete),
+    lagChanges: primary.lag().changes,
+  }));
   const watcher = new SimWatcher(
     host.disk,
     files,

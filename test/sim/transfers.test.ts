@@ -356,12 +356,31 @@ describe('large content', () => {
     for (let i = 0; i < 5; i++) expect(await letter(pair, `l${i}`)).toBeLessThan(1000);
     await pair.clock.runFor(4000);
     expect(lagging(pair)).toMatchObject([{ path: 'big', reason: 'the standby has no room for it' }]);
-    expect(pair.primary.primary?.sender.held).toBe(null);
+    // Both nodes tell it as what it is, although everything smaller goes on.
+    expect(pair.primary.primary?.sender.held).toMatchObject({
+      code: 'no-space',
+      detail: expect.stringContaining('one file waits') as string,
+    });
+    expect(pair.standby.standby?.receiver.cannotTake).toMatchObject({ code: 'no-space' });
     pair.standbyDisk.capacityBytes = Infinity;
     await pair.clock.runFor(70_000);
     await pair.settle();
     expect(pair.differences()).toEqual([]);
     expect(lagging(pair)).toEqual([]);
+    expect(pair.primary.primary?.sender.held).toBe(null);
+    expect(pair.standby.standby?.receiver.cannotTake).toBe(null);
+  });
+
+  it('is wanted no more while the standby has no room for it: nothing is said of that any more', async () => {
+    const pair = await pairOf();
+    pair.standbyDisk.capacityBytes = 3 * MiB;
+    pair.work.writeFile('/plain/big', content(6 * MiB));
+    await pair.clock.runFor(5000);
+    expect(pair.primary.primary?.sender.held?.code).toBe('no-space');
+    pair.work.unlink('/plain/big');
+    await pair.clock.runFor(70_000);
+    expect(pair.primary.primary?.sender.held).toBe(null);
+    await pair.settle();
   });
 
   it('outlives a cut of the line and the death of either side, at each of its messages', async () => {

@@ -213,7 +213,11 @@ export class Deletions {
   #show(): void {
     for (const held of this.#held.list()) {
       const { root, place, files, tripped, sinceMs } = held;
-      const within = `${show(tripped.files)} of ${show(tripped.of)} files of root ${root} would be lost within 10 minutes (limit ${this.#limitText(tripped)})`;
+      const lost =
+        tripped.files > tripped.of
+          ? `${show(tripped.files)} files of root ${root}, which had ${show(tripped.of)} before,`
+          : `${show(tripped.files)} of ${show(tripped.of)} files of root ${root}`;
+      const within = `${lost} would be lost within 10 minutes (limit ${this.#limitText(tripped)})`;
       const name = displayPath(joinPath(root, place));
       this.#p.holds.hold({
         root,

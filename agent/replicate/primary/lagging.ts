@@ -25,6 +25,9 @@ interface Trouble extends FailedTry {
   touchedMs: number | null;
 }
 
+/** Why a file lags for which the standby has no room, as a whole: everything smaller goes on beside it. */
+export const noRoomReason = 'the standby has no room for it';
+
 const filesMax = 10_000;
 const firstPauseMs = 250;
 const pauseMsMax = 60_000;
@@ -120,6 +123,11 @@ export class Lagging {
   /** What lags behind long enough to be told, oldest first. */
   list(nowMs: number): LaggingFile[] {
     return [...this.#files.values()].filter(({ sinceMs }) => nowMs - sinceMs >= tellMs).sort((a, b) => a.sinceMs - b.sinceMs);
+  }
+
+  /** Files for which the standby has no room, oldest first. */
+  withoutRoom(): LaggingFile[] {
+    return [...this.#files.values()].filter(({ reason }) => reason === noRoomReason).sort((a, b) => a.sinceMs - b.sinceMs);
   }
 
   has(root: string, path: BytePath, nowMs: number): boolean {

@@ -42,6 +42,8 @@ export type SenderPhase = 'disconnected' | 'comparing' | 'initial' | 'streaming'
 
 const marksSliceMs = 8;
 
+const noSpaceRemedy = 'make room on the standby; sending goes on by itself';
+
 /**
  * The primary's side of the stream: makes batches of what changed, keeps a few under way, and forgets a change only
  * when the standby has acknowledged it.
@@ -200,7 +202,20 @@ export class Sender {
     if (found) return { code: 'put-back', detail: putBackText(found, surplus, this.#durable), remedy: putBackRemedy };
     const { trouble } = this.#p.kv;
     if (trouble) return trouble;
-    return this.#held;
+    return this.#held ?? this.#contentWithoutRoom();
+  }
+
+  /** Large content waits for room of the standby, and everything smaller goes on. */
+  #contentWithoutRoom(): Held | null {
+    const waiting = this.lagging.withoutRoom();
+    const [first] = waiting;
+    if (!first) return null;
+    const what = waiting.length === 1 ? 'one file waits' : `${waiting.length} files wait`;
+    return {
+      code: 'no-space',
+      detail: `the standby has no room for large content: ${what}, for example ${displayPath(joinPath(first.root, first.path))}; everything smaller goes on`,
+      remedy: noSpaceRemedy,
+    };
   }
 
   get lastDurableWallMs(): number | null {
@@ -742,7 +757,7 @@ export class Sender {
         {
           code: 'no-space',
           detail: `the standby has no room: ${message.detail}`,
-          remedy: 'make room on the standby; sending goes on by itself',
+          remedy: noSpaceRemedy,
         },
         this.#retryMs(),
       );

@@ -8,7 +8,7 @@ import { faultOf, whyOf } from '../fault.ts';
 import { absolute, type Root } from '../root.ts';
 import { sentBytes, type FileAt } from './choose-content.ts';
 import { sameContent, splitPath, type Making, type PrimaryParts } from './context.ts';
-import type { Lagging } from './lagging.ts';
+import { noRoomReason, type Lagging } from './lagging.ts';
 import { LineWindow } from './line-window.ts';
 import { OutgoingContent } from './outgoing-content.ts';
 import { readContent, Restless, type ReadContent } from './read-content.ts';
@@ -462,7 +462,7 @@ export class Transfers {
       if (code === 'base') this.#onMisfit(transfer.root.name, transfer.path);
       return this.#retry(transfer, 'the standby has another version than expected');
     }
-    const reason = code === 'no-space' ? 'the standby has no room for it' : `the standby cannot take it: ${detail}`;
+    const reason = code === 'no-space' ? noRoomReason : `the standby cannot take it: ${detail}`;
     this.#retry(transfer, reason, refusedPauseMs);
   }
 

@@ -61,9 +61,22 @@ export class IncomingTransfers {
   readonly #p: IncomingTransferParts;
   readonly #open = new Map<number, Incoming>();
   readonly #kept = new Map<string, { incoming: Incoming; atMs: number }>();
+  /** Content that was refused for want of room, by root, until some of that root was taken. */
+  readonly #refused = new Map<string, string>();
 
   constructor(parts: IncomingTransferParts) {
     this.#p = parts;
+  }
+
+  /** Why large content is refused for want of room; null when it is not. */
+  get shortOfRoom(): { code: 'no-space'; detail: string } | null {
+    for (const detail of this.#refused.values()) return { code: 'no-space', detail };
+    return null;
+  }
+
+  /** Nobody wants to bring anything. */
+  nothingWaits(): void {
+    this.#refused.clear();
   }
 
   /** Takes a message; true when it belongs to a transfer: then `done` is called when it was consumed. */
@@ -244,6 +257,7 @@ export class IncomingTransfers {
     if (incoming.state !== 'open') return;
     incoming.content = content;
     incoming.state = 'staged';
+    this.#refused.delete(incoming.root.name);
     channel.sendControl({ type: 'transferred', id: incoming.id, code: 'staged', detail: '' });
   }
 
@@ -273,6 +287,7 @@ export class IncomingTransfers {
     this.#discard(incoming);
     const code = codeOf(error);
     const detail = whyOf(error);
+    if (code === 'no-space') this.#refused.set(incoming.root.name, detail);
     if (code === 'io') this.#p.log.error({ error: detail }, 'large content cannot be staged');
     channel.sendControl({ type: 'transferred', id: incoming.id, code, detail: detail.slice(0, 1000) });
   }

@@ -123,12 +123,13 @@ export class Receiver {
 
   /** What the disk of this copy refuses, as a whole: it is said here, too, where it can be mended. */
   get cannotTake(): { code: 'standby-io' | 'no-space'; detail: string } | null {
-    return this.#cannotTake;
+    return this.#cannotTake ?? this.#transfers.shortOfRoom;
   }
 
   /** The primary has nothing more for this copy: what was refused is not wanted any more. */
   nothingWaits(): void {
     this.#cannotTake = null;
+    this.#transfers.nothingWaits();
   }
 
   /** What keeps the last batch from being put into place. */
