@@ -18,7 +18,7 @@ export interface FailoverResult {
   times: number[];
 }
 
-const waitMs = 90_000;
+const waitMs = 180_000;
 
 /**
  * The primary loses its power, or both its cables, at random moments under load; the other one takes over with real

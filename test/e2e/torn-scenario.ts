@@ -62,7 +62,7 @@ async function cutsOnOneStore(seed: string, times: number, result: TornResult, o
   const [a, b] = [lab.host(0), lab.host(1)];
   const replica = `${b.disk}/replica`;
   await a.dovecot.start();
-  const record = await runLoad({ dovecot: a.dovecot, seed: `${seed}/before`, seconds: 3, acknowledgedMin: 80 });
+  const record = await runLoad({ dovecot: a.dovecot, seed: `${seed}/before`, seconds: 3, acknowledgedMin: 120 });
   let proxy: TcpProxy | null = null;
   try {
     await using pair = await AgentPair.create({
