@@ -55,6 +55,6 @@ export class Prometheus implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#process.stop(20_000);
+    await this.#process.stop(60_000);
   }
 }
