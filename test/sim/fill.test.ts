@@ -48,6 +48,20 @@ describe('the initial fill', () => {
     expect(pair.differences()).toEqual([]);
   });
 
+  it('is known to a standby that said where it stood before its first batch was in place', async () => {
+    const pair = new PlainPair();
+    pair.work.writeFile('/plain/f', 'text');
+    const early = pair.standby.hello();
+    pair.connect();
+    await pair.clock.runWhile(() => pair.standby.standby?.receiver.position.epoch === 0, limitMs);
+    // The acknowledgement is lost with the connection that a newer one replaces.
+    pair.network.cut();
+    pair.connect(early);
+    await pair.clock.runWhile(() => filled(pair).includes(false), limitMs);
+    expect(filled(pair)).toEqual([true, true]);
+    expect(pair.differences()).toEqual([]);
+  });
+
   it('does not end before all else is there', async () => {
     const pair = new PlainPair({ bytesPerMs: 200, latencyMs: [0.2, 0.5], noticeMs: [0, 0] });
     pair.work.writeFile('/plain/hot.db', random.bytes(400_000));

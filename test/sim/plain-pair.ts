@@ -86,11 +86,12 @@ export class PlainPair {
     files.mkdir(SimMounts.top(name), 0o755);
   }
 
-  connect(): void {
+  /** `hello`: what the standby says of itself, when it said so some time ago. */
+  connect(hello = this.#standby.hello()): void {
     const [primary, standby] = [this.#primary, this.#standby];
     const [left, right] = this.network.connect({ name: 'a', clock: primary.clock }, { name: 'b', clock: standby.clock });
     void standby.standby?.serve(right, primary.hello(), 'sim');
-    void primary.primary?.serve(left, standby.hello(), 'sim');
+    void primary.primary?.serve(left, hello, 'sim');
   }
 
   /** Everything that changed is on the standby. */

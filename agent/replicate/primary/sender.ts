@@ -1,6 +1,6 @@
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
 import { limits } from '../../../protocol/limits.ts';
-import { grantOf, samePosition, showPosition, type Position } from '../../../protocol/position.ts';
+import { checksumOf, emptyPosition, grantOf, samePosition, showPosition, type Position } from '../../../protocol/position.ts';
 import { lacks } from '../../../protocol/shortfall.ts';
 import { ChannelClosed, type Channel } from '../../link/channel.ts';
 import { metaKey } from '../../journal/keys.ts';
@@ -512,6 +512,7 @@ export class Sender {
     this.#fill.aim(this.#p.changes.head);
     this.#p.meter.rescanned('compare');
     this.#p.log.info({ differences: total }, 'compared with the standby');
+    await this.#leaveEmptyPosition();
     if (this.#channel !== channel) throw new Abandoned();
     const rebased = await this.#exchange('rebase', () => channel.sendControl({ type: 'rebase', position: this.#position }));
     if (rebased === null) throw new Abandoned();
@@ -519,6 +520,19 @@ export class Sender {
     this.#isSure = true;
     this.#phase = this.filled ? 'streaming' : 'initial';
     this.lookAtFill();
+  }
+
+  /**
+   * A standby that was compared has a position of this primary, also when no batch was acknowledged yet: by the empty one
+   * it would take itself for one that holds nothing. Durable before it is told.
+   */
+  async #leaveEmptyPosition(): Promise<void> {
+    if (this.#position.epoch !== 0) return;
+    const { kv, grants } = this.#p;
+    const grant = await grants.take();
+    this.#position = this.#durable = { epoch: this.epoch, seq: 0, checksum: checksumOf(grant, emptyPosition.checksum) };
+    kv.commit([[positionKey, packPosition(this.#position)]]);
+    await kv.flushed();
   }
 
   async #exchange(_what: 'rebase', send: () => void): Promise<Message | null> {
