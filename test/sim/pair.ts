@@ -39,6 +39,8 @@ const doubts: ReadonlySet<string> = new Set(['a place is in doubt', 'a place lac
 const unusedMs = 65_000;
 /** A letter may wait for a comparison, never for another path. */
 const letterMs = 5000;
+/** After refused batches, at most this long, all is held. */
+const garbledHoldMs = 31_000;
 /** Messages that may wait for the agent at one end; their bytes have the bound of the credit. */
 const unconsumedMax = 500;
 
@@ -94,7 +96,7 @@ export class SimPair {
   /** The standby's process once it has recovered. */
   #recovered: SimProcess | null = null;
   #link = 0;
-  #corruptUntil = 0;
+  #corruptUntil = -Infinity;
   /** No more trouble from here on. */
   #resting = false;
   #contents: KnownContents | null = null;
@@ -190,7 +192,7 @@ export class SimPair {
   /** All is quiet: what `wait` confirms must be there, and both trees must be the same. */
   async #comeToRest(): Promise<void> {
     this.#resting = true;
-    this.#corruptUntil = 0;
+    this.#corruptUntil = -Infinity;
     this.#b.disk.mend();
     this.#b.disk.capacityBytes = Infinity;
     this.#worldTroubles.end();
@@ -428,8 +430,9 @@ export class SimPair {
       this.#standby?.standby?.peer.connected === true &&
       this.#worldTroubles.isSound('a') &&
       this.#worldTroubles.isSound('b') &&
-      // An error of the disk as a whole holds all, and longer each time.
-      !this.troubles.has('disk-error');
+      // An error of the disk as a whole holds all, and longer each time; so does a line that garbles what it carries.
+      !this.troubles.has('disk-error') &&
+      this.clock.now > this.#corruptUntil + garbledHoldMs;
     if (!isSound()) return;
     const path = `${plain}/letter ${this.clock.now}`;
     this.#a.disk.open(this.#worker).writeFile(path, 'a letter');
