@@ -12,6 +12,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [207_634, bornTraits, 'a doubt about attributes did not end where the clock had been set back'],
   [301_733, bornTraits, 'staging was emptied of what a step needs whose disk came at that moment'],
   [203_828, bornTraits, 'an attribute that was removed within the second of another change stayed on the copy'],
+  [503_288, bornTraits, 'staging was made below a mount point whose disk had just gone'],
   [209_668, bornTraits, 'a directory was left below a mount point by a kill'],
   [63_158, ['errno'], 'an op waited for ever for a batch that had failed, and nothing else ran'],
 ];

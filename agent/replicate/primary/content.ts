@@ -10,7 +10,7 @@ import { absolute } from '../root.ts';
 import { coarseNs } from '../times.ts';
 import { attributesOf, carried } from './bounds.ts';
 import { chooseContent, isSameContent, oldVersion, pathOf, sentBytes, type Choice, type FileAt } from './choose-content.ts';
-import { isRacy, metaOf, sameAttributes, type Making, type Outcome, type SendingParts, entrySeen } from './context.ts';
+import { entrySeen, isRacy, metaOf, sameAttributes, type Making, type Outcome, type SendingParts } from './context.ts';
 import type { Arrived } from './transfers.ts';
 
 /** Content that is about to go, and how. */

@@ -12,6 +12,7 @@ import { attributesOf } from './bounds.ts';
 import type { FileAt } from './choose-content.ts';
 import { sendFile } from './content.ts';
 import {
+  entrySeen,
   isRacy,
   metaOf,
   sameAttributes,
@@ -20,7 +21,6 @@ import {
   type Making,
   type Outcome,
   type SendingParts,
-  entrySeen,
 } from './context.ts';
 import { leftOutTexts, type LeftOut, type LeftOutReason } from './left-out.ts';
 import { notADirectoryAbove, tooLong } from './scan.ts';

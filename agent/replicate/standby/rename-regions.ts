@@ -1,8 +1,9 @@
 import { metaKey } from '../../journal/keys.ts';
-import { joinPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
+import { displayPath, joinPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import { absolute, type Root } from '../root.ts';
 import { innerStagingName } from '../staging.ts';
+import { OpRefused } from './batch.ts';
 
 export interface RenameRegionsParts {
   files: Files;
@@ -35,7 +36,7 @@ export class RenameRegions {
    * Directory (absolute) with `stage` and `history` from which one rename leads to `path` (relative to the root); it is made
    * when there is none yet.
    *
-   * @throws an errno error when it cannot be made.
+   * @throws an errno error when it cannot be made, OpRefused when the file system of the path went in this moment.
    */
   stagingOf(root: Root, path: BytePath): BytePath {
     return this.#stagingOfDir(root, parentPath(path));
@@ -56,14 +57,18 @@ export class RenameRegions {
   #stagingIn(root: Root, dir: BytePath, region: string): BytePath {
     const above = parentPath(dir);
     if (this.#p.files.renameRegion(absolute(root, above)) === region) return this.#stagingOfDir(root, above);
-    return this.#makeAt(root, dir);
+    return this.#makeAt(root, dir, region);
   }
 
   /** The top of a region. */
-  #makeAt(root: Root, top: BytePath): BytePath {
+  #makeAt(root: Root, top: BytePath, region: string): BytePath {
     const { files, kv } = this.#p;
     const staging = absolute(root, joinPath(top, innerStagingName));
-    for (const dir of [staging, `${staging}/stage`, `${staging}/history`]) if (!files.lstat(dir)) files.mkdir(dir, 0o700);
+    const missing = [staging, `${staging}/stage`, `${staging}/history`].filter((dir) => !files.lstat(dir));
+    // What is missing may have gone with its disk, and nothing is made below the mount point of that.
+    if (missing.length > 0 && files.renameRegion(absolute(root, top)) !== region)
+      throw new OpRefused('io', `what was mounted at ${displayPath(absolute(root, top))} is gone`);
+    for (const dir of missing) files.mkdir(dir, 0o700);
     const tops = this.#tops(root);
     if (!tops.includes(top)) kv.commit([[keyOf(root), Buffer.from(JSON.stringify([...tops, top]))]]);
     return staging;
