@@ -22,6 +22,8 @@ const one = (name: string, port: string): HostPlan => ({ name, ports: [{ name: p
 
 /** Three programs of `ip` and half a second of asking are 0.7 s on an idle machine; without the kernel's word it would be up to a minute. */
 const outageMsMax = 5000;
+/** What the product promises; a machine that others use as well may miss it once. */
+const promisedMs = 2000;
 /** How long a machine takes that others use as well is no promise. */
 const waitMs = 60_000;
 /** Between two rounds of announcements: the first ten, and those that follow. */
@@ -78,6 +80,7 @@ describe.skipIf(labObstacle() !== null)('what somebody takes away from the activ
     const whole = routes();
     expect(whole.match(/default via/g)).toHaveLength(2);
     const figures: string[] = [];
+    const outages: number[] = [];
     for (const [what, act] of Object.entries(things)) {
       const since = Date.now();
       await act();
@@ -89,8 +92,10 @@ describe.skipIf(labObstacle() !== null)('what somebody takes away from the activ
       for (const pinger of pingers) await pinger.answers(waitMs);
       const [four = Number.NaN, six = Number.NaN] = pingers.map((pinger) => Math.round(pinger.longestOutage(since)));
       figures.push(`${what}: all back after ${backMs} ms, without answer for ${four} ms (IPv4), ${six} ms (IPv6)`);
-      expect.soft(Math.max(four, six), what).toBeLessThan(outageMsMax);
+      outages.push(Math.max(four, six));
+      expect.soft(outages.at(-1), what).toBeLessThan(outageMsMax);
     }
+    expect.soft(outages.filter((ms) => !(ms < promisedMs)).length, `outages of ${outages.join(', ')} ms`).toBeLessThanOrEqual(1);
     console.log(figures.join('\n'), node.setAgain);
     // Where one thing had to be set in several steps, so much at once was told as a fight for a minute.
     await waitFor('no alarm to stand', 3 * waitMs, () => node.control.alarms().length === 0);
