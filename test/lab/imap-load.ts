@@ -3,8 +3,9 @@ import { MessageMaker } from '../../tools/mailgen/message.ts';
 import { Random } from '../../tools/mailgen/random.ts';
 import type { Dovecot } from './dovecot.ts';
 import { LmtpClient } from './lmtp-client.ts';
-import { LoadClient, usualSteps, type ImapStep, type SharedFolders } from './load-client.ts';
+import { LoadClient, usualSteps, type ImapStep } from './load-client.ts';
 import { LoadRecord } from './load-record.ts';
+import { UserFolders } from './user-folders.ts';
 
 export interface LoadOptions {
   dovecot: Pick<Dovecot, 'imap' | 'lmtp' | 'password' | 'isRunning'>;
@@ -50,7 +51,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadRecord> {
     return performance.now() >= deadlineMs + (record.acknowledged.length >= acknowledgedMin ? 0 : longerMs);
   };
   const random = (name: string) => new Random(`${options.seed}/${name}`);
-  const folders = new Map<string, SharedFolders>(users.map((user) => [user, new Set()]));
+  const folders = new Map(users.map((user) => [user, new UserFolders()]));
   const none = Object.fromEntries(Object.keys(usualSteps).map((step) => [step, 0])) as Record<ImapStep, number>;
   const weights = options.weights ? { ...none, ...options.weights } : usualSteps;
 
@@ -63,7 +64,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadRecord> {
       random: random(`imap${i}`),
       maker: new MessageMaker(random(`mail${i}`)),
       record,
-      folders: folders.get(user) ?? new Set(),
+      folders: folders.get(user) ?? new UserFolders(),
       weights,
       shared: options.sharedMailboxes ?? [],
     });

@@ -3,6 +3,7 @@ import type { MessageMaker } from '../../tools/mailgen/message.ts';
 import type { Endpoint } from './dovecot.ts';
 import { ImapSession, messageIdOf, sha256, type Refusal } from './imap-session.ts';
 import type { LoadRecord } from './load-record.ts';
+import type { UserFolders } from './user-folders.ts';
 
 export type ImapStep =
   | 'append'
@@ -40,9 +41,6 @@ const changeableFlags = ['\\Seen', '\\Answered', '\\Flagged', '\\Deleted', '\\Dr
 const keywordPool = ['$Forwarded', '$MDNSent', 'NonJunk', '$label1', '$label2', 'todo', 'Projekt', 'k1', 'k2', 'k3'];
 const foldersMax = 30;
 
-/** What all clients of one user know of their folders; it may lag behind the server, which is one kind of race. */
-export type SharedFolders = Set<string>;
-
 /** One IMAP client that does seeded random work in the mailboxes of one user. */
 export class LoadClient {
   readonly #endpoint: Endpoint;
@@ -51,7 +49,7 @@ export class LoadClient {
   readonly #random: Random;
   readonly #maker: MessageMaker;
   readonly #record: LoadRecord;
-  readonly #folders: SharedFolders;
+  readonly #folders: UserFolders;
   readonly #weights: Readonly<Record<ImapStep, number>>;
   readonly #shared: readonly string[];
   #session: ImapSession | null = null;
@@ -63,7 +61,7 @@ export class LoadClient {
     random: Random;
     maker: MessageMaker;
     record: LoadRecord;
-    folders: SharedFolders;
+    folders: UserFolders;
     weights: Readonly<Record<ImapStep, number>>;
     /** Mailboxes that other users change too. */
     shared: readonly string[];
@@ -88,7 +86,8 @@ export class LoadClient {
   async step(): Promise<void> {
     const session = await this.#connected();
     const kind = this.#random.weighted(this.#weights);
-    const refused = await this.#do(kind, session);
+    const work = () => this.#do(kind, session);
+    const refused = await (kind === 'rename' ? this.#folders.alone(work) : this.#folders.beside(work));
     if (refused === null) this.#record.count(kind);
     else this.#tolerate(kind, refused);
   }
@@ -139,7 +138,7 @@ export class LoadClient {
       case 'subscribe':
         return this.#simple(session, (client) => client.mailboxSubscribe(this.#anyMailbox()));
       case 'unsubscribe':
-        return this.#simple(session, (client) => client.mailboxUnsubscribe(this.#random.pick([...this.#folders, 'Trash'])));
+        return this.#simple(session, (client) => client.mailboxUnsubscribe(this.#random.pick([...this.#folders.paths, 'Trash'])));
     }
   }
 
@@ -211,36 +210,36 @@ export class LoadClient {
   }
 
   async #create(session: ImapSession): Promise<Refusal | null> {
-    if (this.#folders.size >= foldersMax) return this.#delete(session);
-    const parent = this.#random.chance(0.4) ? `${this.#random.pick([...this.#folders, 'Archive'])}/` : '';
+    if (this.#folders.paths.size >= foldersMax) return this.#delete(session);
+    const parent = this.#random.chance(0.4) ? `${this.#random.pick([...this.#folders.paths, 'Archive'])}/` : '';
     if (parent.split('/').length > 4) return null;
     const path = `${parent}${this.#random.pick(['Kunden', 'Work', 'Büro', '日本', 'A & B'])} ${this.#random.hex(4)}`;
     const refused = await this.#simple(session, (client) => client.mailboxCreate(path));
-    if (refused === null) this.#folders.add(path);
+    if (refused === null) this.#folders.paths.add(path);
     return refused;
   }
 
   async #rename(session: ImapSession): Promise<Refusal | null> {
-    if (this.#folders.size === 0) return null;
-    const from = this.#random.pick([...this.#folders]);
+    if (this.#folders.paths.size === 0) return null;
+    const from = this.#random.pick([...this.#folders.paths]);
     const to = `Moved ${this.#random.hex(5)}`;
     const refused = await this.#simple(session, (client) => client.mailboxRename(from, to));
-    if (refused !== null && refused.kind === 'no') this.#folders.delete(from);
+    if (refused !== null && refused.kind === 'no') this.#folders.paths.delete(from);
     if (refused !== null) return refused;
-    const moved = [...this.#folders].filter((path) => path === from || path.startsWith(`${from}/`));
+    const moved = [...this.#folders.paths].filter((path) => path === from || path.startsWith(`${from}/`));
     for (const path of moved) {
-      this.#folders.delete(path);
-      this.#folders.add(to + path.slice(from.length));
+      this.#folders.paths.delete(path);
+      this.#folders.paths.add(to + path.slice(from.length));
     }
     return null;
   }
 
   async #delete(session: ImapSession): Promise<Refusal | null> {
-    if (this.#folders.size === 0) return null;
-    const path = this.#random.pick([...this.#folders]);
+    if (this.#folders.paths.size === 0) return null;
+    const path = this.#random.pick([...this.#folders.paths]);
     const refused = await this.#simple(session, (client) => client.mailboxDelete(path));
     // Gone, or not there: either way nobody needs to try it again.
-    this.#folders.delete(path);
+    this.#folders.paths.delete(path);
     return refused;
   }
 
@@ -281,6 +280,6 @@ export class LoadClient {
 
   #anyMailbox(): string {
     if (this.#random.chance(0.4)) return 'INBOX';
-    return this.#random.pick([...fixedMailboxes, ...this.#shared, ...this.#folders]);
+    return this.#random.pick([...fixedMailboxes, ...this.#shared, ...this.#folders.paths]);
   }
 }

@@ -668,12 +668,21 @@ export class Receiver {
     this.#p.index.drop(batch.layer);
   }
 
+  /** All that this copy lacks, so that a word of it that was lost is told again. */
+  tellShortfalls(channel: Channel): void {
+    for (const message of this.shortfalls.messages()) channel.sendControl(message);
+  }
+
   #rebase(channel: Channel, position: Position): Promise<void> {
     this.#dropCurrent();
     this.#accepted = this.#durable = position;
     const writes: KvWrite[] = [[positionKey, packPosition(position)]];
     this.#p.kv.commit(writes);
-    return this.#p.kv.flushed().then(() => channel.sendControl({ type: 'rebased', position }));
+    return this.#p.kv.flushed().then(() => {
+      // The primary passes over acknowledgements of batches that it has given up, and with them what their places lack.
+      this.tellShortfalls(channel);
+      channel.sendControl({ type: 'rebased', position });
+    });
   }
 }
 

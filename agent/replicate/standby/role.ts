@@ -104,16 +104,11 @@ export class StandbyRole {
     this.answers.reset();
     const serving = (async () => {
       await before;
-      this.#tellShortfalls(channel);
+      this.receiver.tellShortfalls(channel);
       await this.receiver.serve(channel, (message) => this.#other(channel, message));
     })();
     this.#serving = serving.catch(() => {});
     await serving;
-  }
-
-  /** All that this copy lacks, so that a word of it that was lost is told again. */
-  #tellShortfalls(channel: Channel): void {
-    for (const message of this.receiver.shortfalls.messages()) channel.sendControl(message);
   }
 
   /** Of very many places not all are named at once; the rest follows when those are mended. */
@@ -122,7 +117,7 @@ export class StandbyRole {
     const { shortfalls } = this.receiver;
     if (!shortfalls.mayHaveMore) return;
     await shortfalls.fill(index, roots, () => clock.yield());
-    this.peer.send((channel) => this.#tellShortfalls(channel));
+    this.peer.send((channel) => this.receiver.tellShortfalls(channel));
   }
 
   /**

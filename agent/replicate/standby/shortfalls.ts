@@ -36,8 +36,8 @@ const entriesBetweenPauses = 512;
 
 /**
  * Places that this standby has without all that belongs to them, or cannot have (I20). Durable with the batch that found
- * them; the primary is told with the acknowledgement, and of all of them at the beginning of each connection. Where there
- * are more than are named here, the index alone knows of the rest.
+ * them; the primary is told with the acknowledgement, and of all of them at the beginning of each connection and after each
+ * comparison of everything. Where there are more than are named here, the index alone knows of the rest.
  */
 export class Shortfalls {
   readonly #kv: Kv;
