@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { OwnCgroup } from './own-cgroup.ts';
 import { descendants, killPid, LabProcess, run, type RunResult } from './processes.ts';
 import { TerminalSession } from './terminal-session.ts';
+import type { Release } from './release.ts';
 import { waitFor } from './waiting.ts';
 
 const bootMs = 300_000;
@@ -11,9 +12,9 @@ const bootMs = 300_000;
 const leaders = new Set<number>();
 process.on('exit', () => leaders.forEach(killPid));
 
-/** Makes a Debian 12 that boots, with these packages in it. Takes minutes; needs debootstrap and the package archive. */
-export async function makeDebian(tree: string, packages: readonly string[]): Promise<void> {
-  await debootstrap(tree, ['systemd', 'systemd-sysv', 'dbus', 'udev', 'iproute2', 'iputils-ping', 'procps']);
+/** Makes a Debian that boots, with these packages in it. Takes minutes; needs debootstrap and the package archive. */
+export async function makeDebian(tree: string, packages: readonly string[], release: Release = 'bookworm'): Promise<void> {
+  await debootstrap(tree, ['systemd', 'systemd-sysv', 'dbus', 'udev', 'iproute2', 'iputils-ping', 'procps'], release);
   if (packages.length === 0) return;
   // The tree needs the machine's own way to the archive.
   for (const file of ['/etc/resolv.conf', '/etc/hosts']) if (existsSync(file)) cpSync(file, join(tree, file), { dereference: true });
@@ -22,9 +23,9 @@ export async function makeDebian(tree: string, packages: readonly string[]): Pro
   await run('chroot', [tree, 'apt-get', 'clean']);
 }
 
-/** The least of a Debian 12, and these packages with what they depend on. */
-export async function debootstrap(tree: string, packages: readonly string[]): Promise<void> {
-  await run('debootstrap', ['--variant=minbase', `--include=${packages.join(',')}`, 'bookworm', tree], { timeoutMs: 3_600_000 });
+/** The least of a Debian, and these packages with what they depend on. */
+export async function debootstrap(tree: string, packages: readonly string[], release: Release = 'bookworm'): Promise<void> {
+  await run('debootstrap', ['--variant=minbase', `--include=${packages.join(',')}`, release, tree], { timeoutMs: 3_600_000 });
 }
 
 /** A Debian of its own with a real systemd, in a network namespace that the test made. */

@@ -1,5 +1,5 @@
-import { cpSync, existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, existsSync, mkdirSync, renameSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Bmc } from './bmc.ts';
 import { DebianHost, makeDebian } from './debian-host.ts';
@@ -7,6 +7,7 @@ import { mailPackages, mailServer, password, smtp } from './debian-mail.ts';
 import { ImapSession } from './imap-session.ts';
 import { Network, type HostPlan } from './namespaces.ts';
 import { run as command, runNow } from './processes.ts';
+import type { Release } from './release.ts';
 import { waitFor } from './waiting.ts';
 
 const top = fileURLToPath(new URL('../..', import.meta.url));
@@ -30,6 +31,8 @@ export interface StatusFacts {
 /** What a test wants of the systems that it boots; the usual port is `eth0`. */
 export interface DebianPlan {
   name: HostName;
+  /** Default bookworm. */
+  release?: Release;
   ports?: HostPlan['ports'];
   /** Directories that are file systems of their own in memory, with the options of their mount. They are gone with the power. */
   memoryDirs?: Record<string, string>;
@@ -75,16 +78,25 @@ export class DebianLab {
     return this.network.host(name).addresses[0] ?? '';
   }
 
-  /** Makes the systems, from the one that MAILTWIN_DEBIAN names when there is one, and starts the BMCs. Nothing is booted yet. */
+  release(name: HostName): Release {
+    return this.#plans.find((plan) => plan.name === name)?.release ?? 'bookworm';
+  }
+
+  /** Makes the systems, from those of each release that MAILTWIN_DEBIANS has when there are any. Nothing is booted yet. */
   async make(): Promise<void> {
-    console.log('making a Debian to boot ...');
-    const base = process.env['MAILTWIN_DEBIAN'] ?? join(this.#dir, 'base');
-    if (!existsSync(base)) await makeDebian(base, mailPackages);
     for (const { name, memoryDirs } of this.#plans) {
+      const release = this.release(name);
+      const base = join(process.env['MAILTWIN_DEBIANS'] ?? join(this.#dir, 'base'), release);
+      if (!existsSync(base)) {
+        console.log(`making a Debian to boot, ${release} ...`);
+        mkdirSync(dirname(base), { recursive: true });
+        await makeDebian(`${base}.part`, mailPackages[release], release);
+        renameSync(`${base}.part`, base);
+      }
       const tree = join(this.#dir, name);
       await command('cp', ['-a', base, tree], { timeoutMs: 600_000 });
       const host = new DebianHost({ name: `mail-${name}`, tree, namespace: this.network.host(name).namespace, memoryDirs });
-      mailServer(host);
+      mailServer(host, release);
       this.#hosts.set(name, host);
     }
   }

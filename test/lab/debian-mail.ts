@@ -3,55 +3,26 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { DebianHost } from './debian-host.ts';
 import { runNow } from './processes.ts';
+import type { Release } from './release.ts';
 
 /** The mail server of a Debian that a test boots, and a way to give it a message. */
-export const mailPackages = [
-  'dovecot-imapd',
-  'dovecot-lmtpd',
-  'postfix',
-  'fence-agents',
-  'ipmitool',
-  'zsh',
-  'man-db',
-  'faketime',
-  'systemd-timesyncd',
-];
+const common = ['dovecot-imapd', 'dovecot-lmtpd', 'postfix', 'ipmitool', 'zsh', 'man-db', 'faketime', 'systemd-timesyncd'];
+export const mailPackages: Record<Release, readonly string[]> = {
+  bookworm: [...common, 'fence-agents'],
+  trixie: [...common, 'fence-agents-ipmilan'],
+};
 export const users = ['anna', 'bert'];
 export const password = 'geheim';
 
 /** Dovecot and Postfix as an appliance has them: users in a file, Maildir in /var/vmail, delivery by LMTP. */
-export function mailServer(host: DebianHost): void {
+export function mailServer(host: DebianHost, release: Release): void {
   runNow('chroot', [host.tree, 'groupadd', '-f', '-g', '5000', 'vmail']);
   if (!host.read('/etc/passwd').includes('\nvmail:'))
     runNow('chroot', [host.tree, 'useradd', '-u', '5000', '-g', 'vmail', '-d', '/var/vmail', '-M', 'vmail']);
   mkdirSync(join(host.tree, 'var/vmail'), { recursive: true });
   runNow('chroot', [host.tree, 'chown', 'vmail:vmail', '/var/vmail']);
   host.write('/etc/dovecot/users', [...users, 'probe'].map((user) => `${user}:{PLAIN}${password}::::::\n`).join(''));
-  host.write(
-    '/etc/dovecot/local.conf',
-    `protocols = imap lmtp
-disable_plaintext_auth = no
-ssl = no
-mail_location = maildir:/var/vmail/%n
-auth_username_format = %Ln
-passdb {
-  driver = passwd-file
-  args = username_format=%n /etc/dovecot/users
-}
-userdb {
-  driver = static
-  args = uid=vmail gid=vmail home=/var/vmail/%n
-}
-service lmtp {
-  unix_listener /var/spool/postfix/private/dovecot-lmtp {
-    mode = 0660
-    user = postfix
-    group = postfix
-  }
-}
-`,
-  );
-  host.write('/etc/dovecot/conf.d/10-auth.conf', 'auth_mechanisms = plain login\n');
+  for (const [file, text] of Object.entries(dovecotFiles[release])) host.write(`/etc/dovecot/${file}`, text);
   host.write('/etc/mailname', 'example.test\n');
   host.write(
     '/etc/postfix/main.cf',
@@ -67,6 +38,61 @@ maillog_file = /var/log/postfix.log
 `,
   );
 }
+
+const lmtpListener = `service lmtp {
+  unix_listener /var/spool/postfix/private/dovecot-lmtp {
+    mode = 0660
+    user = postfix
+    group = postfix
+  }
+}
+`;
+
+/** What is changed in the configuration that Debian's packages bring. */
+const dovecotFiles: Record<Release, Record<string, string>> = {
+  bookworm: {
+    'conf.d/10-auth.conf': 'auth_mechanisms = plain login\n',
+    'local.conf': `protocols = imap lmtp
+disable_plaintext_auth = no
+ssl = no
+mail_location = maildir:/var/vmail/%n
+auth_username_format = %Ln
+passdb {
+  driver = passwd-file
+  args = username_format=%n /etc/dovecot/users
+}
+userdb {
+  driver = static
+  args = uid=vmail gid=vmail home=/var/vmail/%n
+}
+${lmtpListener}`,
+  },
+  trixie: {
+    'conf.d/10-auth.conf': 'auth_mechanisms = plain login\n',
+    // Debian's puts INBOX into /var/mail, and an empty `mail_inbox_path` below the mail path: the line has to go.
+    'conf.d/10-mail.conf': `mail_driver = maildir
+mail_path = /var/vmail/%{user | username}
+namespace inbox {
+  inbox = yes
+}
+`,
+    'local.conf': `protocols = imap lmtp
+auth_allow_cleartext = yes
+ssl = no
+auth_username_format = %{user | username | lower}
+passdb passwd-file {
+  passwd_file_path = /etc/dovecot/users
+}
+userdb static {
+  fields {
+    uid = vmail
+    gid = vmail
+    home = /var/vmail/%{user | username}
+  }
+}
+${lmtpListener}`,
+  },
+};
 
 /** One message by SMTP (RFC 5321). @throws when the server does not take responsibility for it. */
 export async function smtp(host: string, recipient: string, message: string): Promise<void> {

@@ -8,6 +8,16 @@ export type Release = 'bookworm' | 'trixie';
 /** The release that a test runs which names none: MAILTWIN_LAB_RELEASE, and bookworm without it. */
 export const labRelease: Release = fromEnvironment(process.env['MAILTWIN_LAB_RELEASE'] ?? 'bookworm');
 
+/**
+ * The release of each host that is booted: MAILTWIN_LAB_RELEASES in their order, for example `bookworm,trixie,trixie`;
+ * without it each is the release of the lab.
+ */
+export function hostReleases<T extends string>(hosts: readonly T[]): Record<T, Release> {
+  const named = process.env['MAILTWIN_LAB_RELEASES']?.split(',').map(fromEnvironment) ?? hosts.map(() => labRelease);
+  if (named.length !== hosts.length) throw new Error(`MAILTWIN_LAB_RELEASES names ${named.length} hosts, not ${hosts.length}`);
+  return Object.fromEntries(hosts.map((host, i) => [host, named[i]])) as Record<T, Release>;
+}
+
 const cacheDir = '/var/cache/mailtwin-lab';
 const packages = ['dovecot-imapd', 'dovecot-lmtpd'];
 /** Counted up when the tree of a release is made in another way: then the old one is made anew. */
@@ -84,5 +94,5 @@ exec unshare --mount --propagation private sh -c 'mount --bind "$0/etc" /etc && 
 
 function fromEnvironment(name: string): Release {
   if (name === 'bookworm' || name === 'trixie') return name;
-  throw new Error(`MAILTWIN_LAB_RELEASE is bookworm or trixie, not ${name}`);
+  throw new Error(`a release of the lab is bookworm or trixie, not ${name}`);
 }

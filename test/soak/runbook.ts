@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DebianLab, makePackages } from '../lab/debian-lab.ts';
 import { ownerMark, removeAbandoned } from '../lab/ownership.ts';
 import { runNow } from '../lab/processes.ts';
+import { hostReleases } from '../lab/release.ts';
 import { RuleWatch } from '../lab/rule-watch.ts';
 import type { Soak } from './options.ts';
 import { alerts, bulkUser, twoActive } from './runbook/alerts.ts';
@@ -52,20 +53,22 @@ function makeBulk(lab: DebianLab): void {
 }
 
 /**
- * deploy/RUNBOOK.md as a person would go by it, on booted Debians: each command of it is taken out of the text and run
- * where the text says. A command that the soak does not know, or knows and does not find, makes it fail.
+ * deploy/RUNBOOK.md as a person would go by it, on booted Debians of one release or of two: each command of it is taken
+ * out of the text and run where the text says. A command that the soak does not know, or knows and does not find, makes it fail.
  */
 export const run: Soak = async () => {
   // On a disk: what lies in memory is another file system after a start of the host.
   const disk = tmpdir();
   removeAbandoned(disk);
   const dir = mkdtempSync(join(disk, `${ownerMark()}-runbook-`));
+  const releases = hostReleases(names);
   // The mail of mail-b is on a small file system of its own, to be filled.
   const lab = new DebianLab(dir, [
-    { name: 'a' },
-    { name: 'b', memoryDirs: { '/var/vmail': 'size=420m,mode=0755,uid=5000,gid=5000' } },
+    { name: 'a', release: releases.a },
+    { name: 'b', release: releases.b, memoryDirs: { '/var/vmail': 'size=420m,mode=0755,uid=5000,gid=5000' } },
     {
       name: 'c',
+      release: releases.c,
       ports: [
         { name: 'enp2s0', network: null },
         { name: 'enp3s0', network: 0 },
@@ -75,6 +78,7 @@ export const run: Soak = async () => {
   const only = process.env['MAILTWIN_ONLY']?.split(',');
   const chosen = Object.entries(procedures).filter(([name]) => only?.includes(name) !== false);
   try {
+    console.log(names.map((name) => `mail-${name}: ${lab.release(name)}`).join(', '));
     const book = new Book(lab);
     console.log('making the packages ...');
     await makePackages(join(dir, 'packages'), 1);

@@ -1,8 +1,11 @@
-import { status, waitMs, type HostName } from '../../lab/debian-lab.ts';
+import { cpSync } from 'node:fs';
+import { join } from 'node:path';
+import { service, status, waitMs, type HostName } from '../../lab/debian-lab.ts';
+import { smtp } from '../../lab/debian-mail.ts';
 import { step } from '../../lab/step.ts';
 import { LabProcess, runNow } from '../../lab/processes.ts';
 import { waitFor } from '../../lab/waiting.ts';
-import { backToA, lossAsked, nameAsked } from './takeovers.ts';
+import { backToA, isComplete, lossAsked, nameAsked } from './takeovers.ts';
 import { editConfig, type World } from './world.ts';
 
 /**
@@ -34,6 +37,8 @@ export const alerts: Record<string, (world: World) => Promise<void>> = {
   addressRemoved,
   keyProblem,
   takeoverUnfinished,
+  certificateEnds,
+  queueStranded,
 };
 
 async function streaming({ lab }: World): Promise<void> {
@@ -355,6 +360,83 @@ async function takeoverUnfinished(world: World): Promise<void> {
   editConfig(world, 'b', { takeover: null });
   await b.run(['systemctl', 'restart', 'mailtwin']);
   await lab.becomes('b', { role: 'primary', active: true, phase: 'streaming' });
+  await backToA(lab);
+}
+
+/** The certificate of the standby's Dovecot was forgotten, and nobody sees it until the takeover. The section names commands, and none to be typed. */
+async function certificateEnds(world: World): Promise<void> {
+  const { lab, watch } = world;
+  const b = lab.host('b');
+  const [local, pem] = ['/etc/dovecot/local.conf', '/etc/dovecot/short.pem'];
+  const before = b.read(local);
+  const settings = { bookworm: ['ssl_cert = <', 'ssl_key = <'], trixie: ['ssl_server_cert_file = ', 'ssl_server_key_file = '] }[
+    lab.release('b')
+  ];
+  const certificate = (days: string) => {
+    const file = join(b.tree, pem);
+    const request = [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-nodes',
+      '-subj',
+      '/CN=mail.example.test',
+    ];
+    runNow('openssl', [...request, '-days', days, '-keyout', file, '-out', `${file}.crt`]);
+    b.write(pem, b.read(pem) + b.read(`${pem}.crt`), 0o600);
+  };
+  const readAnew = async () => {
+    await b.run(['systemctl', 'restart', 'mailtwin']);
+    await streaming(world);
+  };
+  certificate('5');
+  b.write(local, before.replace('ssl = no\n', `ssl = yes\n${settings.map((setting) => `${setting}${pem}\n`).join('')}`));
+  await readAnew();
+  await watch.shows('MailtwinCertificateEnds', 'b');
+  const found = await b.run(['mailtwin', 'doctor'], { mayFail: true });
+  step('doctor names the file and when it ends', found.stdout.includes(pem) && /ends in [45] days/.test(found.stdout));
+  certificate('90');
+  await readAnew();
+  await watch.gone('MailtwinCertificateEnds', 'b');
+  b.write(local, before);
+  await readAnew();
+}
+
+/** Mail that mail-a could not hand on before it stepped down; brought to mail-b as the section says, which names commands and none to be typed. */
+async function queueStranded(world: World): Promise<void> {
+  const { lab, watch } = world;
+  const [a, b] = [lab.host('a'), lab.host('b')];
+  const waiting = async (host: typeof a) => (await host.run(['mailq'])).stdout.match(/^[0-9A-Z]{6,}/gim)?.length ?? 0;
+  await streaming(world);
+  for (const letter of ['first', 'second']) await smtp(service, 'somebody@[10.77.0.99]', `Subject: ${letter}\r\n\r\ntext\r\n`);
+  await waitFor(
+    'both letters to be put off',
+    waitMs,
+    async () => (await a.run(['find', '/var/spool/postfix/deferred', '-type', 'f'])).stdout.trim().split('\n').length === 2,
+  );
+  await isComplete(lab, 'b');
+  const planned = await b.run(['mailtwin', 'switchover', '--dry-run']);
+  step('the takeover says beforehand what waits', planned.stdout.includes('2 messages wait in the queue of mail-a'));
+  await b.run(['mailtwin', 'switchover', '--confirm', 'mail-a'], { timeoutMs: 300_000 });
+  await lab.becomes('b', { role: 'primary', active: true, phase: 'streaming' });
+  await watch.shows('MailtwinQueueStranded', 'a');
+  const told = await a.run(['mailtwin', 'doctor'], { mayFail: true });
+  step('doctor there says how many', told.stdout.includes('2 messages'));
+  const hold = '/var/spool/postfix/hold';
+  step('nothing else is on hold on mail-b', (await b.run(['find', hold, '-type', 'f'])).stdout === '');
+  const pack = 'find deferred active incoming hold -type f | tar --transform "s,.*/,," -cf /root/queue.tar -T -';
+  await a.run(['sh', '-c', `cd /var/spool/postfix && ${pack}`]);
+  cpSync(join(a.tree, 'root/queue.tar'), join(b.tree, 'root/queue.tar'));
+  await b.run(['tar', '-C', hold, '-xpf', '/root/queue.tar']);
+  await b.run(['postsuper', '-s', 'hold']);
+  await b.run(['postsuper', '-r', 'ALL', 'hold']);
+  await waitFor('mail-b to have both in its queue', waitMs, async () => (await waiting(b)) === 2);
+  await a.run(['postsuper', '-d', 'ALL']);
+  await watch.gone('MailtwinQueueStranded', 'a');
+  await b.run(['postsuper', '-d', 'ALL']);
   await backToA(lab);
 }
 

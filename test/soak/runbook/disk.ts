@@ -34,6 +34,12 @@ export async function diskFull({ lab, book, watch }: World): Promise<void> {
     const [seen] = await text.run('mailtwin status');
     step('status says why', seen?.output.includes('no-space') === true);
   });
+  await watch.shows('MailtwinLagging', 'a');
+  await book.follow('MailtwinLagging', async (text) => {
+    const [seen] = await text.run('mailtwin status');
+    step('status names the letters that wait', /lagging.*bert/s.test(seen?.output ?? ''));
+    await text.run('df -h');
+  });
   await book.follow('Disk full', async (text) => {
     const [seen] = await text.run('mailtwin status');
     step('both nodes serve or wait; the primary names what is held', seen?.output.includes('no-space') === true);
@@ -44,7 +50,7 @@ export async function diskFull({ lab, book, watch }: World): Promise<void> {
     await text.run('mailtwin wait --timeout 300');
     await text.run('mailtwin verify');
   });
-  for (const alert of ['MailtwinPositionStuck', 'MailtwinPossibleLossHigh']) await watch.gone(alert, 'a');
+  for (const alert of ['MailtwinPositionStuck', 'MailtwinPossibleLossHigh', 'MailtwinLagging']) await watch.gone(alert, 'a');
   await lab.becomes('a', { role: 'primary', active: true, phase: 'streaming' });
   await removeLarge('bert');
   await watch.gone('MailtwinDiskWillFill', 'b', 240_000);

@@ -53,6 +53,11 @@ async function dayOne(world: World, text: Section): Promise<void> {
     },
   });
   await text.run('systemctl start mailtwin');
+  await watch.shows('MailtwinCopyIncomplete', 'c');
+  await book.follow('MailtwinCopyIncomplete', async (section) => {
+    const [seen] = await section.run('mailtwin status');
+    step('status shows how far the fill is', /initial/.test(seen?.output ?? ''));
+  });
   await watch.shows('MailtwinFillStalled', 'a', 180_000);
   await book.follow('MailtwinFillStalled', async (section) => {
     const [seen] = await section.run('mailtwin status');
@@ -74,7 +79,11 @@ async function dayOne(world: World, text: Section): Promise<void> {
   await text.run('mailtwin nics assign lan PORT');
   await text.run('mailtwin migrate status', { codes: [1] });
   await lab.becomes('a', { role: 'primary', active: true, phase: 'streaming' });
-  await watch.gone('MailtwinFillStalled', 'a');
+  for (const [alert, on] of [
+    ['MailtwinFillStalled', 'a'],
+    ['MailtwinCopyIncomplete', 'c'],
+  ] as const)
+    await watch.gone(alert, on);
 }
 
 async function dayTwo({ lab }: World, text: Section): Promise<void> {

@@ -138,7 +138,7 @@ export async function backToA(lab: World['lab']): Promise<void> {
 }
 
 /** A moment after a switchover the standby has heard that it has all of it. */
-async function isComplete(lab: World['lab'], name: 'a' | 'b'): Promise<void> {
+export async function isComplete(lab: World['lab'], name: 'a' | 'b'): Promise<void> {
   await waitFor(`mail-${name} to hold a complete copy`, waitMs, async () => {
     const { role, possibleLoss } = await status(lab.host(name));
     return role === 'standby' && possibleLoss.complete;

@@ -15,10 +15,9 @@ export async function rollingUpdate({ lab, book, watch, dir }: World): Promise<v
   const [a, b] = [lab.host('a'), lab.host('b')];
   book.values['NEW'] = `${next}-1`;
   lab.give(await nextRelease(dir), `root/mailtwin_${next}-1_amd64.deb`);
-  await newMailServer(dir, a.tree);
   for (const host of [a, b]) {
     await host.run(['sh', '-c', 'rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*']);
-    if (host === b) await run('cp', ['-a', join(a.tree, 'root/archive'), join(b.tree, 'root/archive')]);
+    await newMailServer(dir, host.tree);
     host.write('/etc/apt/sources.list', 'deb [trusted=yes] file:/root/archive ./\n');
   }
   await book.follow('Rolling update', async (text) => {
