@@ -175,6 +175,12 @@ export class FileSystems {
     return !this.#troubles.some((trouble) => trouble.root === rootName && concerns(trouble.path));
   }
 
+  /** Whether a path lies at or below a place inside its root that has a file system of its own, mounted now or not. */
+  mayBeHidden(root: string, path: BytePath): boolean {
+    for (const top of this.#tops(root).keys()) if (top !== '' && isAtOrBelow(path, top)) return true;
+    return false;
+  }
+
   /**
    * A person says that what stands at these places (`root` or `root/path`) is right, or that a file system that is missing
    * does not come back. Returns the places where something was wrong; `look` then finds them in order.

@@ -15,6 +15,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [503_288, bornTraits, 'staging was made below a mount point whose disk had just gone'],
   [209_668, bornTraits, 'a directory was left below a mount point by a kill'],
   [604_072, bornTraits, 'what places lack went with an acknowledgement that the primary passed over, and was told no more'],
+  [610_999, bornTraits, 'a file was changed by a name that its disk hid again before anybody had noticed that the disk was away'],
   [63_158, ['errno'], 'an op waited for ever for a batch that had failed, and nothing else ran'],
 ];
 

@@ -87,6 +87,11 @@ export class FileSystemHolds {
     }
   }
 
+  /** Whether a disk that comes or goes hides a path, also one of which this was not noticed yet. */
+  mayHide(root: string, path: BytePath): boolean {
+    return this.#p.fileSystems.mayBeHidden(root, path);
+  }
+
   /** Compares all that lies at or below a place, and lets what waits there go on. */
   compare({ root, path }: { root: string; path: BytePath }): void {
     const { changes, clock } = this.#p;

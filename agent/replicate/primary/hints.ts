@@ -25,7 +25,7 @@ export class Hints {
 
   /** Takes hints in the order in which the watcher gives them. */
   take(hints: readonly Hint[]): void {
-    const { changes, clock, unproven, holds, meter, log } = this.#p;
+    const { changes, clock, unproven, holds, fileSystemHolds, meter, log } = this.#p;
     const now = clock.monotonicMs();
     meter.hints(hints.length);
     for (const hint of hints) {
@@ -42,7 +42,8 @@ export class Hints {
       this.#lagging.touched(root.name, hint.path, now);
       if (unproven.count > 0) this.#tryDoubts(root, hint.path);
       if (!isNew) this.#hurry(root, hint.path, now);
-      if (!isNew || holds.stopping(root.name, hint.path)) this.#otherName(root, hint.path, now);
+      const mayVanish = fileSystemHolds.mayHide(root.name, hint.path) || holds.stopping(root.name, hint.path) !== null;
+      if (!isNew || mayVanish) this.#otherName(root, hint.path, now);
     }
   }
 
@@ -63,9 +64,9 @@ export class Hints {
   }
 
   /**
-   * A name that nobody has looked at yet changes again, or one that is not looked at while a disk is missing changes. When it
-   * is one of several of a file that is known by another name, that one has changed as well; by the time of the look this name
-   * may be gone, or hidden below the disk that is back, and nothing would tell.
+   * A name that nobody has looked at yet changes again, or one changes that is not looked at while a disk is missing, or that a
+   * disk may hide. When it is one of several of a file that is known by another name, that one has changed as well; by the time
+   * of the look this name may be gone, or hidden below the disk that is back, and nothing would tell.
    */
   #otherName(root: Root, path: BytePath, now: number): void {
     const { index, changes } = this.#p;
