@@ -15,12 +15,15 @@ import { waitFor } from '../lab/waiting.ts';
  * Dovecot behind a service address, and fencing through a simulated BMC. Root alone can make namespaces.
  */
 const messages = Number(process.argv[2] ?? 100_000);
-const rounds = 5;
+/** How often each is done. The goals are for 95 of 100: with few rounds that is the worst of them. */
+const rounds = Number(process.argv[3] ?? 5);
 const goals = { downtimeMs: 3000, failoverMs: 5000 };
 const waitMs = 300_000;
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
-const median = (values: number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+const ofHundred = (values: number[], share: number): number =>
+  values.toSorted((a, b) => a - b)[Math.max(0, Math.ceil((values.length * share) / 100) - 1)] ?? 0;
+const median = (values: number[]): number => ofHundred(values, 50);
 
 /** Logs in at an address and opens INBOX, again and again. */
 class Prober {
@@ -154,13 +157,15 @@ async function measure(): Promise<Row[]> {
   const all = (values: number[]) => values.map((ms) => (ms / 1000).toFixed(2)).join(' ');
   return [
     atMost(
-      `switchover of ${messages.toLocaleString('en')} messages, longest time without a login`,
-      median(downtimes),
+      `switchover of ${messages.toLocaleString('en')} messages, longest time without a login, 95 of 100`,
+      ofHundred(downtimes, 95),
       goals.downtimeMs,
       seconds,
     ),
+    figure('  median', seconds(median(downtimes))),
     figure('  each of the rounds', all(downtimes)),
-    atMost('failover, from confirmed fencing to a login', median(logins), goals.failoverMs, seconds),
+    atMost('failover, from confirmed fencing to a login, 95 of 100', ofHundred(logins, 95), goals.failoverMs, seconds),
+    figure('  median', seconds(median(logins))),
     figure('  each of the rounds', all(logins)),
   ];
 }
