@@ -170,6 +170,11 @@ export class ReplicaIndex {
 
   /** All names of a file that has several, as far as they are in the index. */
   namesOf(root: number, ino: bigint): FoundEntry[] {
+    return [...this.eachNameOf(root, ino)];
+  }
+
+  /** The same one by one, for who needs only some of them. */
+  *eachNameOf(root: number, ino: bigint): Generator<FoundEntry> {
     const names = new Map<string, Ref>();
     const from = linkKey(root, ino);
     for (const [key] of this.#kv.range(from, endOfPrefix(from), { limit: 4096 })) {
@@ -182,11 +187,11 @@ export class ReplicaIndex {
         else names.delete(key);
       }
     }
-    return [...names.values()].flatMap((ref) => {
+    for (const ref of names.values()) {
       const found = this.#check(ref);
       // The number may be a directory's by now: inode numbers are used again.
-      return found?.entry.kind === 'file' && found.entry.ino === ino && this.pathOf(ref.dir).root === root ? [found] : [];
-    });
+      if (found?.entry.kind === 'file' && found.entry.ino === ino && this.pathOf(ref.dir).root === root) yield found;
+    }
   }
 
   /** A file that has this content (16 bytes of SHA-256), if one is known. */

@@ -101,7 +101,7 @@ function openLocked(dir: string, lock: number, { clock = systemClock, log = sile
     checkLmdbFile(file);
     breakSeal(dir);
     if (!fs.existsSync(file)) overwriteInPlace(dir);
-    const room = storeRoom(dir);
+    const room = storeRoom(dir, file);
     return new WaitingKv(new LmdbStore(file, lock, room, onDamage), room, { clock, log });
   } catch (error) {
     fs.closeSync(lock);

@@ -12,8 +12,9 @@ const lowShare = 1 / 16;
  * The room of a store in `dir`, with a reserve beside it: a file whose blocks are its own, and which is removed when the
  * disk is full, so that roles and journals of a takeover can be written all the same.
  */
-export function storeRoom(dir: string): StoreRoom {
+export function storeRoom(dir: string, storeFile: string): StoreRoom {
   const file = path.join(dir, 'reserve');
+  let opened: string | null = null;
   const lowBytes = lowBytesOf(totalBytes(dir));
   let hasReserve = (fs.statSync(file, { throwIfNoEntry: false })?.size ?? 0) > 0;
   const remove = (): void => {
@@ -23,6 +24,11 @@ export function storeRoom(dir: string): StoreRoom {
   return {
     where: dir,
     lowBytes,
+    isInPlace() {
+      const now = identityOf(storeFile);
+      opened ??= now;
+      return now === opened;
+    },
     get hasReserve() {
       return hasReserve;
     },
@@ -61,6 +67,16 @@ export function storeRoom(dir: string): StoreRoom {
       }
     },
   };
+}
+
+/** Null when there is no file, or none that can be looked at. */
+function identityOf(file: string): string | null {
+  try {
+    const stat = fs.statSync(file, { bigint: true, throwIfNoEntry: false });
+    return stat ? `${stat.dev} ${stat.ino}` : null;
+  } catch {
+    return null;
+  }
 }
 
 function lowBytesOf(total: number): number {

@@ -22,6 +22,8 @@ export type PlainStore = Pick<Kv, 'get' | 'range' | 'commit' | 'close'>;
 export interface StoreRoom {
   /** The directory, for people. */
   readonly where: string;
+  /** False when the store's file is not where it was opened: removed, hidden, or its file system is not mounted any more. */
+  isInPlace(): boolean;
   /** Free bytes beside the reserve; null when they cannot be told. */
   freeBytes(): number | null;
   /** Below this many free bytes the disk counts as full. */
@@ -107,6 +109,10 @@ export class WaitingKv implements Kv {
   /** False when the disk takes it neither with nor without the reserve. */
   #wrote(writes: readonly KvWrite[]): boolean {
     for (;;) {
+      if (!this.#room.isInPlace()) {
+        this.#say(this.#gone());
+        return false;
+      }
       try {
         this.#store.commit(writes);
         return true;
@@ -146,6 +152,7 @@ export class WaitingKv implements Kv {
 
   #judgeRoom(): void {
     const { lowBytes, hasReserve } = this.#room;
+    if (!this.#room.isInPlace()) return this.#say(this.#gone());
     const free = this.#room.freeBytes();
     if (free === null) return;
     // Enough for the reserve and some more, or what comes and goes at the edge would be said and taken back all the time.
@@ -169,6 +176,16 @@ export class WaitingKv implements Kv {
       code: 'state-unwritable',
       detail: `the state directory ${this.#room.where} cannot be written (${reason}): nothing more is taken until it can`,
       remedy: 'look at the disk of the state directory and the kernel log; everything goes on by itself when it can be written again',
+    };
+  }
+
+  /** A disk would still take it, but the next start would not find it. */
+  #gone(): StoreTrouble {
+    return {
+      code: 'state-unwritable',
+      detail: `the state directory ${this.#room.where} is not what it was when the agent started: it was removed or replaced, or its file system is not mounted; nothing more is taken`,
+      remedy:
+        'mount or put back what belongs there, and everything goes on by itself; if something else is to stand there, restart the agent',
     };
   }
 

@@ -62,6 +62,21 @@ describe('a place that the standby can neither have nor look at (I1, I20)', () =
     expect([pair.differences(), doubtsOf(pair)]).toEqual([[], []]);
   });
 
+  it('is tried at once by whoever waits, and said to be durable when it was mended', async () => {
+    const pair = await makePair();
+    pair.standbyDisk.fail({ operation: 'rename', code: 'EPERM', path: /dir\/new$/, times: always });
+    pair.work.writeFile('/plain/dir/new', 'new');
+    await pair.clock.runFor(2000);
+    const wait = () => pair.clock.settle(pair.primary.primary!.wait(5000, new AbortController().signal), 6000);
+    await expect(wait()).rejects.toMatchObject({ code: 'unproven' });
+    expect(pair.filesOf('b').lstat('/plain/dir/new')).toBeNull();
+    pair.standbyDisk.mend();
+    await pair.clock.runFor(1500);
+    expect(doubtsOf(pair)).toEqual(['place dir/new']);
+    await wait();
+    expect([pair.differences(), doubtsOf(pair)]).toEqual([[], []]);
+  });
+
   it('is removed when it can be, also when nothing was known of it meanwhile', async () => {
     const pair = await makePair();
     for (const operation of ['lstat', 'unlink', 'rename'])

@@ -14,6 +14,7 @@ class Bench {
   freeBytes = 1000;
   reserveBytes = 0;
   isReadOnly = false;
+  isInPlace = true;
   commits = 0;
   readonly inner = new SimKvStore(() => 0).open(this.clock);
   readonly store: PlainStore = {
@@ -35,6 +36,7 @@ class Bench {
     const isKept = () => this.reserveBytes > 0;
     this.room = {
       where: '/state/store',
+      isInPlace: () => this.isInPlace,
       lowBytes: 100,
       freeBytes: () => this.freeBytes,
       get hasReserve() {
@@ -145,6 +147,22 @@ describe('a store whose disk is full', () => {
     bench.isReadOnly = false;
     expect(await bench.flushes(6000)).toBe(true);
     expect(bench.kv.trouble).toBeNull();
+  });
+
+  it('takes nothing for durable while its file is not in its place, and goes on when it is there again', async () => {
+    const bench = new Bench();
+    bench.isInPlace = false;
+    bench.kv.commit([[b('a'), b('1')]]);
+    expect(bench.kv.trouble).toMatchObject({ code: 'state-unwritable', detail: expect.stringContaining('is not what it was') });
+    expect(await bench.flushes(30_000)).toBe(false);
+    expect(bench.inner.get(b('a'))).toBeUndefined();
+    bench.isInPlace = true;
+    expect(await bench.flushes(6000)).toBe(true);
+    expect([bench.kv.trouble, bench.inner.get(b('a'))]).toEqual([null, b('1')]);
+    // Also when there is nothing to write.
+    bench.isInPlace = false;
+    await bench.sim.runFor(1500);
+    expect(bench.kv.trouble).not.toBeNull();
   });
 
   it('throws what is no fault of the disk', () => {

@@ -210,6 +210,7 @@ export class BatchMaker {
       losses: [],
       deletions: this.#deletions,
       directories: new Set(),
+      namesLeft: new Map(),
       changes: [],
       transfers: [],
       sentAt: 0,

@@ -60,6 +60,11 @@ export interface Making {
   deletions: Deletions;
   /** Root and path of places whose directories above were seen to be directories, not links. */
   directories: Set<string>;
+  /**
+   * By root and inode: files of which names are gone, and all names that are left were looked at. One of these, with its change
+   * time: as long as that is the same nothing has changed. Null: none was left.
+   */
+  namesLeft: Map<string, { path: BytePath; ctimeNs: bigint } | null>;
   /** Staged content that its ops use. */
   transfers: Arrived[];
 }

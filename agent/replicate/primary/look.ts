@@ -28,6 +28,7 @@ import { notADirectoryAbove, tooLong } from './scan.ts';
 const noBytes = Buffer.alloc(0);
 
 const apartMax = 1000;
+const namesBetweenYields = 128;
 
 /** Looks at one path and sends what the standby needs to have it the same. Nothing is believed but lstat and the index. */
 export class Looker {
@@ -224,15 +225,27 @@ export class Looker {
    */
   async #namesLeft(making: Making, root: Root, ino: bigint, gone: BytePath): Promise<void> {
     const p = this.#p;
+    const key = `${root.name}\0${ino}`;
+    const before = making.namesLeft.get(key);
+    if (before === null || (before && p.files.lstat(absolute(root, before.path))?.ctimeNs === before.ctimeNs)) return;
     const rootNumber = p.index.root(root.name);
+    const seen = { path: null as BytePath | null, ctimeNs: 0n, isSure: true };
+    let count = 0;
     for (const other of rootNumber === null ? [] : p.index.namesOf(rootNumber, ino)) {
+      if (++count % namesBetweenYields === 0) await p.clock.yield();
       const path = joinPath(p.index.pathOf(other.dir).path, other.name);
       if (path === gone || path.startsWith(`${gone}/`)) continue;
-      if (p.files.lstat(absolute(root, path))?.ino !== ino) continue;
+      const stat = p.files.lstat(absolute(root, path));
+      if (stat?.ino !== ino) continue;
+      if (seen.path === null)
+        Object.assign(seen, { path, ctimeNs: stat.ctimeNs, isSure: !isRacy(stat.ctimeNs + coarseNs(stat), p.clock.wallMs()) });
       const outcome = await this.look(making, root, path);
       if (outcome === 'later' || outcome === 'alone' || outcome === 'transfer')
         p.changes.record(root.name, path, 'path', p.clock.monotonicMs());
     }
+    const { path, ctimeNs } = seen;
+    // Of a file with very many names many may go at once: what is left of them is looked at once, not for each that went.
+    if (seen.isSure) making.namesLeft.set(key, path === null ? null : { path, ctimeNs });
   }
 
   #nothing(root: Root, path: BytePath): Outcome {

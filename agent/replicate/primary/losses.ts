@@ -9,6 +9,10 @@ import { Recent } from './recent.ts';
 
 const contentsMax = 50_000;
 const filesBetweenYields = 500;
+/** Files with more names than this are not gone through for each name that goes: for so long it holds that none is left. */
+const manyNames = 64;
+const namelessMs = 1000;
+const namelessMax = 10_000;
 
 /** A mailbox, or the directory of other files: what the guard counts and holds together. */
 export function unitOf(root: Root, path: BytePath): BytePath {
@@ -25,6 +29,8 @@ export class Losses {
   readonly #arrived = new Recent<{ root: string; dir: number; name: BytePath }>(guardWindowMs, contentsMax);
   /** By content: the root in which it was counted as lost. */
   readonly #lost = new Recent<string>(guardWindowMs, contentsMax);
+  /** By root and inode: when it was seen that no name is left of a file with very many. */
+  readonly #nameless = new Map<string, number>();
   /** While a deletion is held, what went before it is not forgotten: it may be put back. */
   isHolding: () => boolean = () => false;
   #heldSinceMs: number | null = null;
@@ -96,14 +102,23 @@ export class Losses {
     const { index, files } = this.#p;
     const rootNumber = index.root(root.name);
     if (rootNumber === null || entry.ino === 0n) return false;
-    const others = entry.linked ? index.namesOf(rootNumber, entry.ino) : [index.byInode(rootNumber, entry.ino)];
+    const key = `${root.name}\0${entry.ino}`;
+    const nowMs = this.#p.clock.monotonicMs();
+    if (entry.linked && nowMs - (this.#nameless.get(key) ?? -Infinity) < namelessMs) return false;
+    const others = entry.linked ? index.eachNameOf(rootNumber, entry.ino) : [index.byInode(rootNumber, entry.ino)];
+    let count = 0;
     for (const other of others) {
+      count++;
       if (!other || (other.dir === dir && other.name === name) || other.entry.btimeNs !== entry.btimeNs) continue;
       const path = joinPath(index.pathOf(other.dir).path, other.name);
       if (path === gone || path.startsWith(`${gone}/`)) continue;
       const stat = lstatOrNull(files, absolute(root, path));
       const isThere = stat?.kind === 'file' && stat.ino === entry.ino && stat.size === other.entry.size;
       if (isThere && other.entry.content.equals(entry.content)) return true;
+    }
+    if (count > manyNames) {
+      if (this.#nameless.size >= namelessMax) this.#nameless.clear();
+      this.#nameless.set(key, nowMs);
     }
     return false;
   }

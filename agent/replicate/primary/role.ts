@@ -187,16 +187,22 @@ export class PrimaryRole {
         this.start();
         provenWith = changes.head;
       } else if (changes.durableSeq >= provenWith) relived.forget();
-      const due = unproven.due(retriesMax);
-      for (const { root, path, kind, again } of due)
-        changes.record(root, again ?? path, kind === 'reading' || again !== undefined ? 'scan' : 'path', now);
-      if (due.length > 0) this.sender.wake();
+      this.#tryDoubts();
       if (rescanHours > 0 && now - rescannedAt >= rescanHours * 3_600_000) {
         rescannedAt = now;
         this.#p.meter.rescanned('schedule');
         this.start();
       }
     }
+  }
+
+  /** What is in doubt and whose time has come becomes a change again. */
+  #tryDoubts(): void {
+    const { changes, clock, unproven } = this.#p;
+    const due = unproven.due(retriesMax);
+    for (const { root, path, kind, again } of due)
+      changes.record(root, again ?? path, kind === 'reading' || again !== undefined ? 'scan' : 'path', clock.monotonicMs());
+    if (due.length > 0) this.sender.wake();
   }
 
   /** Writes down what is open, so that the next start knows of it. */
@@ -298,6 +304,11 @@ export class PrimaryRole {
     }
     // A disk that came just now is compared first.
     this.sender.checkRoots();
+    // What is in doubt may be mended by now, and whoever waits wants to know.
+    if (this.peer.connected && this.sender.isSure) {
+      this.#p.unproven.asked();
+      this.#tryDoubts();
+    }
     let target = changes.head;
     let wasSure = this.sender.isSure;
     // What was in doubt or waited for a disk, and goes on now, is looked at anew: that comes after what was asked for.

@@ -48,6 +48,8 @@ const firstRetryMs = 30_000;
 const lastRetryMs = 3_600_000;
 /** A change of a place in doubt lets it be tried early, but not sooner than this after the last try. */
 const nudgeMs = 10_000;
+/** Whoever waits lets all of them be tried, but not sooner than this after the last try. */
+const askedMs = 1000;
 /** Doubts that are written into the log one by one; later ones are in the status. */
 const loggedMax = 200;
 /** A doubt of a whole root with this reason stands for places of any kind. */
@@ -287,6 +289,16 @@ export class Unproven {
     for (const kind of ['place', 'attributes'] as const) {
       const doubt = this.#counts[kind] > 0 ? this.#doubts.get(mapKey(root, path, kind)) : undefined;
       if (doubt) this.#tryEarly(doubt);
+    }
+  }
+
+  /** Somebody waits for what is in doubt, perhaps after mending it: all of it is due, and its pauses begin anew. */
+  asked(): void {
+    const now = this.#clock.monotonicMs();
+    for (const doubt of this.#doubts.values()) {
+      if (now - doubt.triedMs < askedMs) continue;
+      doubt.tries = 0;
+      doubt.nextMs = Math.min(doubt.nextMs, now);
     }
   }
 
