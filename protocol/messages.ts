@@ -5,6 +5,7 @@ import { networkStateSchema } from './network-state.ts';
 import type { Op } from './ops.ts';
 import { certificateToldSchema } from './certificate.ts';
 import { queueReadingSchema } from './queue.ts';
+import { releasesSchema } from './releases.ts';
 import { putBackAnswerSchema, putBackAskSchema } from './put-back.ts';
 import { roleSchema } from './role.ts';
 import { doubtsToldMax, lacksMax, laggingToldMax, shortfallItemsMax, shortfallTextMax } from './shortfall.ts';
@@ -117,6 +118,8 @@ const shapes = {
       queue: queueReadingSchema.nullable(),
       /** The certificate that clients of the sender's mail server see, or would see; null = not known. */
       certificate: certificateToldSchema.nullable(),
+      /** Which releases the sender runs; null = not read yet. */
+      releases: releasesSchema.nullable(),
     },
   },
   /** 4, both, control: grants this many bulk bytes more. */

@@ -1,17 +1,42 @@
-/** What `mailtwin migrate` shows of a move to new hardware. */
+/** What `mailtwin migrate` shows of a move to new hardware, or of an upgrade of the nodes one after the other. */
 
 export interface MigratePoint {
-  id: 'paired' | 'filled' | 'caught-up' | 'nics' | 'versions' | 'verified' | 'switched';
+  id:
+    | 'paired'
+    | 'filled'
+    | 'caught-up'
+    | 'nics'
+    | 'versions'
+    | 'verified'
+    | 'switched'
+    // Of an upgrade alone.
+    | 'upgraded'
+    | 'configuration'
+    | 'units'
+    | 'way-back'
+    | 'both-upgraded';
   title: string;
-  state: 'done' | 'open' | 'not-known';
+  /** `warn`: nothing is left to do about it, and a person must know before going on. */
+  state: 'done' | 'open' | 'warn' | 'not-known';
   /** What remains; empty when done. */
   remains: string;
   command: string;
 }
 
+/** The releases of the two nodes: system and mail server. */
+export interface ReleasesCompared {
+  is: 'same' | 'differ' | 'not-known';
+  /** For people. */
+  text: string;
+  /** The node with the newer releases; null while they are not known to differ. */
+  ahead: string | null;
+}
+
 export interface MigrateStatus {
+  /** While they differ the points are those of an upgrade, otherwise those of a move. */
+  releases: ReleasesCompared;
   points: MigratePoint[];
-  /** The first that is not done; null when all is. */
+  /** The first that is open or not known; null when there is none. */
   next: MigratePoint | null;
   /** Seconds of the fill that remain; null = not known, or done. */
   fillSeconds: number | null;

@@ -1,10 +1,12 @@
 import type { LastVerify } from '../../protocol/control.ts';
 import type { MigratePoint, MigrateStatus } from '../../protocol/migrate.ts';
+import { compareReleases, upgradePoints, type UpgradeFacts } from './upgrade-status.ts';
 
 /**
- * The hardware move as a checked sequence (`mailtwin migrate status`), pure.
+ * The move to new hardware, and the upgrade of the nodes one after the other, as a checked sequence (`mailtwin migrate status`), pure.
  *
- * - `migrateStatus(facts)`: each point of the sequence, what remains, and how long the last delta will take.
+ * - `migrateStatus(facts)`: each point of the sequence, what remains, and how long the last delta will take. While the nodes run
+ *   different releases it is an upgrade.
  */
 
 export interface MigrateFacts {
@@ -15,12 +17,13 @@ export interface MigrateFacts {
   replication: { connected: boolean; phase: string; lagChanges: number; lagBytes: number; lagSeconds: number } | null;
   /** Roles of `network`, and those that have a proven port on the new node. */
   roles: { name: string; mapped: boolean; proven: boolean }[] | null;
-  versions: { agentOlder: boolean; serverOlder: boolean; text: string } | null;
+  versions: { agentOlder: boolean; agentNewer: boolean; serverOlder: boolean; text: string } | null;
   verify: { result: LastVerify['result']; secondsAgo: number } | null;
   /** `prepared`: nothing was switched yet. */
   role: 'primary' | 'standby' | 'fenced';
   /** Seconds that stopping and starting the mail services take here, from the last takeover or drill; null = not known. */
   serviceSeconds: number | null;
+  upgrade: UpgradeFacts;
 }
 
 const verifySecondsMax = 24 * 3600;
@@ -28,11 +31,24 @@ const lagSecondsMax = 10;
 /** What a switchover takes beside services and delta: asking, stepping down, addresses. */
 const handoverSeconds = 1;
 
+/** @throws OperatorError in a state in which there is nothing to move to and nobody to upgrade. */
 export function migrateStatus(facts: MigrateFacts): MigrateStatus {
-  const points = [paired(facts), filled(facts), caughtUp(facts), nics(facts), versions(facts), verified(facts), switched(facts)];
+  const releases = compareReleases(facts.upgrade);
+  const move = {
+    paired: paired(facts),
+    caughtUp: caughtUp(facts),
+    nics: nics(facts),
+    versions: versions(facts),
+    verified: verified(facts),
+  };
+  const points =
+    releases.is === 'differ' && releases.ahead !== null
+      ? upgradePoints(facts.upgrade, releases.ahead, { ...move, versions: agents(facts) })
+      : [move.paired, filled(facts), move.caughtUp, move.nics, move.versions, move.verified, switched(facts)];
   return {
+    releases,
     points,
-    next: points.find(({ state }) => state !== 'done') ?? null,
+    next: points.find(({ state }) => state === 'open' || state === 'not-known') ?? null,
     fillSeconds: fillSeconds(facts),
     downtimeSeconds: downtimeSeconds(facts),
   };
@@ -90,6 +106,14 @@ function versions({ versions: found }: MigrateFacts): MigratePoint {
   const title = 'no release on the new box is older';
   if (found === null) return point('versions', title, 'not-known', 'the versions of the other node are not known', 'mailtwin doctor');
   return point('versions', title, found.agentOlder || found.serverOlder ? 'open' : 'done', found.text, 'update the new box');
+}
+
+/** Of an upgrade: mailtwin itself. A standby must not have the older one. */
+function agents({ versions: found, role }: MigrateFacts): MigratePoint {
+  const title = 'mailtwin of the standby is not the older one';
+  if (found === null) return point('versions', title, 'not-known', 'the version of the other node is not known', 'mailtwin doctor');
+  const isOlder = role === 'primary' ? found.agentNewer : found.agentOlder;
+  return point('versions', title, isOlder ? 'open' : 'done', found.text, 'dpkg -i mailtwin_NEW.deb (on the standby)');
 }
 
 function verified({ verify }: MigrateFacts): MigratePoint {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Status } from '../../protocol/control.ts';
 import type { TakeoverReport } from '../../protocol/takeover.ts';
 import type { Config } from '../config/config.ts';
+import { upgradeChecks } from '../failover/upgrade-status.ts';
 import { isUnfinished, readJournal } from '../failover/takeover-journal.ts';
 import { startControlServer } from '../control/server.ts';
 import type { HelloFields } from '../link/handshake.ts';
@@ -18,9 +19,11 @@ import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
 import { readCertificate } from '../platform/certificate-file.ts';
 import { exec } from '../platform/exec.ts';
+import { osRelease } from '../platform/os-release.ts';
 import { queueFiles } from '../platform/queue-files.ts';
 import { realFiles } from '../platform/real-files.ts';
 import { Certificates } from '../services/certificates/certificates.ts';
+import { ReleaseReader } from '../services/releases.ts';
 import { MailQueue } from '../services/queue/mail-queue.ts';
 import type { Services } from '../services/services.ts';
 import type { ForeignPolicy } from '../replicate/standby/startup.ts';
@@ -186,6 +189,13 @@ export class Agent {
     const mailServer = await mailServerVersion();
     const queue = new MailQueue({ services: config.services, exec, files: queueFiles, clock: systemClock });
     const certificates = new Certificates({ services: config.services, exec, read: readCertificate, clock: systemClock });
+    const releases = new ReleaseReader({
+      services: config.services,
+      exec,
+      osRelease,
+      mailServer: () => mailServer.read(),
+      clock: systemClock,
+    });
     let link: PairLink | null = null;
     let takeover: Takeover | null = null;
     let standing: Standing | null = null;
@@ -196,6 +206,7 @@ export class Agent {
       meter: metrics.meter,
       queue: () => queue.reading(),
       certificate: () => certificates.told(),
+      releases: () => releases.last,
       word: () => node?.word ?? { ...durable, active: false },
       failed: this.fatal,
     };
@@ -233,6 +244,7 @@ export class Agent {
     this.#closing.first(() => readings.stop());
     void supervisor.keep('reading the services', () => readings.run());
     void supervisor.keep('counting the mail that waits', () => queue.run(supervisor.signal));
+    void supervisor.keep('reading the releases', () => releases.run(supervisor.signal));
     void supervisor.keep('reading the certificates', () => certificates.run(supervisor.signal));
     const statusParts = (): StatusParts => ({
       config,
@@ -363,6 +375,9 @@ export class Agent {
         network: appliance.network,
         roots: () => here.running.roots,
         serviceSeconds: () => serviceSeconds(commands.last().report),
+        releases,
+        peer: () => here.running.peer.reading,
+        checkMailServer: async () => (await doctorInAgent(config.file, appliance, status, upgradeChecks)).findings,
       }),
       salvage,
       keepThisStore: (request, push, signal) =>

@@ -63,8 +63,17 @@ export function readingsOfHost(config: Config, nics: NicsReport | null): NodeRea
   };
 }
 
-/** The doctor within the agent, for its status page: with the agent's own readings, and no look at whole trees. */
-export async function doctorInAgent(file: string, appliance: Appliance, status: () => Status): Promise<DoctorReport> {
+/**
+ * The doctor within the agent, for its status page: with the agent's own readings, and no look at whole trees.
+ *
+ * @param only the ids of the checks that are wanted; without it all.
+ */
+export async function doctorInAgent(
+  file: string,
+  appliance: Appliance,
+  status: () => Status,
+  only?: ReadonlySet<string>,
+): Promise<DoctorReport> {
   const { network, services } = appliance;
   const probe = hostProbe(
     () => doctorConfig(file),
@@ -85,7 +94,7 @@ export async function doctorInAgent(file: string, appliance: Appliance, status: 
     agentBounds,
   );
   const findings = [];
-  for await (const finding of runDoctor(probe, status())) findings.push(finding);
+  for await (const finding of runDoctor(probe, status(), only)) findings.push(finding);
   return { at: new Date(systemClock.wallMs()).toISOString(), findings };
 }
 

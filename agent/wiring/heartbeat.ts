@@ -1,6 +1,7 @@
 import type { MessageOf, Role } from '../../protocol/messages.ts';
 import type { CertificateTold } from '../../protocol/certificate.ts';
 import type { QueueReading } from '../../protocol/queue.ts';
+import type { Releases } from '../../protocol/releases.ts';
 import { doubtsToldMax, laggingToldMax } from '../../protocol/shortfall.ts';
 import type { Position } from '../../protocol/position.ts';
 import { systemClock } from '../platform/clock.ts';
@@ -29,6 +30,7 @@ export interface Health {
   appliedMs: number | null;
   queue: QueueReading | null;
   certificate: CertificateTold | null;
+  releases: Releases | null;
 }
 
 /** What this node tells of itself every second. */
@@ -77,5 +79,6 @@ export function heartbeatOf(
     fileSystems: toldOf(health.fileSystems),
     queue: health.queue,
     certificate: health.certificate,
+    releases: health.releases,
   };
 }

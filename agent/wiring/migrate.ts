@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
-import type { Status } from '../../protocol/control.ts';
+import type { DoctorFinding, Status } from '../../protocol/control.ts';
 import type { MigrateReport, MigrateStatus } from '../../protocol/migrate.ts';
 import { acceptanceHtml, acceptanceReport, acceptanceText, compareMarks, type MailboxMark } from '../failover/acceptance.ts';
 import { migrateStatus } from '../failover/migrate-status.ts';
+import type { UpgradeFacts } from '../failover/upgrade-status.ts';
 import { survey } from '../mailstore/survey.ts';
 import type { NetworkControl } from '../network/network.ts';
 import { sleep, systemClock } from '../platform/clock.ts';
@@ -10,7 +11,9 @@ import { writeDurable } from '../platform/durable-file.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { displayPath, joinPath } from '../platform/files.ts';
 import { realFiles } from '../platform/real-files.ts';
+import type { PeerReading } from '../replicate/peer-view.ts';
 import type { Root } from '../replicate/root.ts';
+import type { ReleaseReader } from '../services/releases.ts';
 
 export interface MigrateParts {
   status: () => Status;
@@ -18,6 +21,11 @@ export interface MigrateParts {
   roots: () => readonly Root[];
   /** The last takeover on this node: seconds that its steps with services took; null = not known. */
   serviceSeconds: () => number | null;
+  releases: ReleaseReader;
+  /** What the other node last said. */
+  peer: () => PeerReading | null;
+  /** What the doctor finds of this node's mail server, now. */
+  checkMailServer: () => Promise<readonly DoctorFinding[]>;
 }
 
 interface Snapshot {
@@ -43,8 +51,9 @@ export class Migrate {
   async status(): Promise<MigrateStatus> {
     const { status, network, serviceSeconds } = this.#p;
     const bytesPerSecond = await this.#fillRate();
-    const { pair, replication: r, peer, role, lastVerify, agentVersion, mailServer } = status();
+    const upgrade = await this.#upgrade();
     const proofs = network.configured ? await network.proveSegments() : null;
+    const { pair, replication: r, peer, role, lastVerify, agentVersion, mailServer } = status();
     return migrateStatus({
       paired: pair !== null,
       fill: r.fill
@@ -57,10 +66,11 @@ export class Migrate {
           : { connected: peer.connected, phase: r.phase, lagChanges: r.lagChanges, lagBytes: r.lagBytes, lagSeconds: r.lagSeconds },
       roles: (proofs ?? []).map((proof) => ({ name: proof.role, mapped: proof.port !== null, proven: proof.level === 'pass' })),
       versions:
-        peer.agentVersion === null
+        peer.agentVersion === null || !peer.connected
           ? null
           : {
               agentOlder: isOlder(agentVersion, peer.agentVersion),
+              agentNewer: isOlder(peer.agentVersion, agentVersion),
               serverOlder: mailServer !== null && peer.mailServer !== null && isOlder(mailServer, peer.mailServer),
               text: `mailtwin ${agentVersion} here, ${peer.agentVersion} there; ${mailServer ?? 'no mail server'} here, ${peer.mailServer ?? 'none known'} there`,
             },
@@ -70,7 +80,29 @@ export class Migrate {
       },
       role,
       serviceSeconds: serviceSeconds(),
+      upgrade,
     });
+  }
+
+  async #upgrade(): Promise<UpgradeFacts> {
+    const { status, releases, peer, roots, checkMailServer } = this.#p;
+    const own = await releases.read();
+    const { node, role, peer: told, possibleLoss, appliance } = status();
+    const reading = peer();
+    return {
+      own: { node, role, releases: own },
+      peer: reading && {
+        node: reading.node,
+        role: reading.role,
+        releases: reading.heartbeat?.releases ?? null,
+        connected: told.connected,
+        heardAt: new Date(reading.heardWallMs).toISOString(),
+      },
+      formats: roots().map(({ format }) => format.name),
+      copyComplete: possibleLoss.complete,
+      unfinished: appliance?.takeover.unfinished ?? null,
+      findings: role === 'standby' ? await checkMailServer() : null,
+    };
   }
 
   /** Null while nothing is being filled, or nothing moves. */

@@ -3,6 +3,7 @@ import type { Status } from '../../protocol/control.ts';
 import type { MessageOf, Role } from '../../protocol/messages.ts';
 import type { CertificateTold } from '../../protocol/certificate.ts';
 import type { QueueReading } from '../../protocol/queue.ts';
+import type { Releases } from '../../protocol/releases.ts';
 import type { PeerWord } from '../../protocol/takeover.ts';
 import type { Position } from '../../protocol/position.ts';
 import type { Config } from '../config/config.ts';
@@ -58,6 +59,8 @@ export interface RoleParts {
   queue: () => QueueReading | null;
   /** The certificate that clients see, or would see; null when it is not known. */
   certificate: () => CertificateTold | null;
+  /** Which releases this node runs; null before they were read. */
+  releases: () => Releases | null;
   /** A part of it failed in a way that nobody foresaw: the role is left and entered again. */
   failed: (what: string) => (error: unknown) => void;
 }
@@ -523,7 +526,7 @@ function beat(
   parts: RoleParts,
   roots: readonly Root[],
   position: Position,
-  health: Omit<Health, 'active' | 'queue' | 'certificate'>,
+  health: Omit<Health, 'active' | 'queue' | 'certificate' | 'releases'>,
 ): MessageOf<'heartbeat'> {
   const { role, epoch, active } = parts.word();
   const { trouble } = parts.kv;
@@ -536,5 +539,6 @@ function beat(
     active,
     queue: parts.queue(),
     certificate: parts.certificate(),
+    releases: parts.releases(),
   });
 }

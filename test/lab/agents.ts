@@ -45,6 +45,8 @@ export class LabAgent {
   readonly control: ControlClient;
   readonly #options: AgentOptions;
   readonly configFile: string;
+  /** See AgentOptions; counts from the next start and command on. */
+  programs: string | null;
   #process: LabProcess | null = null;
   #wanted = false;
   #earlierOutput = '';
@@ -53,6 +55,7 @@ export class LabAgent {
     this.role = role;
     this.node = options.node;
     this.#options = options;
+    this.programs = options.programs ?? null;
     this.stateDir = join(options.dir, 'state');
     this.configFile = join(options.dir, 'mailtwin.yaml');
     this.control = controlClient(this.stateDir);
@@ -119,8 +122,7 @@ export class LabAgent {
   }
 
   #env(base: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-    const { programs } = this.#options;
-    return programs ? { ...base, PATH: `${programs}:${base['PATH'] ?? ''}` } : base;
+    return this.programs === null ? base : { ...base, PATH: `${this.programs}:${base['PATH'] ?? ''}` };
   }
 
   /** The port that the pair's connection is taken on, as the log tells it. */

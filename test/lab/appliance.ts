@@ -7,7 +7,7 @@ import { dovecotConfig } from './dovecot-config.ts';
 import { alarmingLines, errorLines } from './dovecot-log.ts';
 import type { Network } from './namespaces.ts';
 import { killPid, runNow, waitForEnd } from './processes.ts';
-import { labRelease, program, programsDir, type Release } from './release.ts';
+import { labRelease, program, programsDir, provide, type Release } from './release.ts';
 
 export const servicePassword = 'lab';
 const mailUid = 5000;
@@ -51,7 +51,7 @@ export class Appliance {
   readonly name: 'a' | 'b';
   readonly agent: LabAgent;
   readonly store: string;
-  readonly release: Release;
+  #release: Release;
   readonly #o: ApplianceOptions;
   #bmc: Bmc | null = null;
   /** Its BMC takes the order to switch off, and the power stays on. */
@@ -60,7 +60,7 @@ export class Appliance {
   constructor(options: ApplianceOptions) {
     this.#o = options;
     this.name = options.name;
-    this.release = options.release ?? labRelease;
+    this.#release = options.release ?? labRelease;
     this.store = join(options.dir, 'store');
     this.agent = new LabAgent(options.role, {
       node: `mail-${options.name}`,
@@ -73,6 +73,20 @@ export class Appliance {
       config: [['# Prometheus metrics', `${this.#sections()}# Prometheus metrics`]],
     });
     this.#prepare();
+  }
+
+  get release(): Release {
+    return this.#release;
+  }
+
+  /** What an upgrade of the system does to a standby: the agent stops, and starts on another release with a configuration for it. */
+  async upgrade(release: Release): Promise<void> {
+    await provide(release);
+    await this.agent.stop();
+    this.#release = release;
+    this.agent.programs = programsDir(release);
+    this.#prepare();
+    await this.agent.start();
   }
 
   get namespace(): string {

@@ -123,6 +123,7 @@ function heartbeatOf(role: Role, clock: HostClock, phase: string, complete = fal
     fileSystems: [],
     queue: null,
     certificate: null,
+    releases: null,
   };
 }
 

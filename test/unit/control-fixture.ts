@@ -121,7 +121,13 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
       yield { kind: 'done', summary: 'mail-a is a standby now', exitCode: 0, facts: {} };
     },
     metrics: async () => ({ text: 'mailtwin_epoch 3\n' }),
-    migrateStatus: async () => ({ points: [], next: null, fillSeconds: null, downtimeSeconds: null }),
+    migrateStatus: async () => ({
+      releases: { is: 'same', text: '', ahead: null },
+      points: [],
+      next: null,
+      fillSeconds: null,
+      downtimeSeconds: null,
+    }),
     migrateSnapshot: async () => ({ mailboxes: 1, messages: 2 }),
     migrateReport: async () => ({ text: 'all the same', html: '<p>', counts: { same: 1, grown: 0, changed: 0, wrong: 0 } }),
     notifyTest: async () => ({ ways: [] }),

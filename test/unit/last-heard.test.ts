@@ -34,6 +34,7 @@ const beat = (change: Partial<MessageOf<'heartbeat'>> = {}): MessageOf<'heartbea
   fileSystems: [],
   queue: null,
   certificate: null,
+  releases: null,
   ...change,
 });
 

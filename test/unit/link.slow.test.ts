@@ -86,6 +86,7 @@ const heartbeat: Message = {
   fileSystems: [],
   queue: null,
   certificate: null,
+  releases: null,
 };
 const batch = (id: number): Message => ({ type: 'batch', id, from: emptyPosition });
 const data = (id: number, bytes: number): Message => ({ type: 'slice', id, pieces: [], bytes: Buffer.alloc(bytes, id) });

@@ -244,16 +244,22 @@ describe('the acceptance report', () => {
 });
 
 describe('the status of a move', () => {
+  const same = (name: string, role: 'primary' | 'standby') => ({
+    node: `mail-${name}`,
+    role,
+    releases: { system: 'debian 12', mailServer: 'dovecot 2.3.19', storageVersion: null },
+  });
   const ready: MigrateFacts = {
     paired: true,
     fill: { complete: true, filesDone: 10, filesTotal: 10, bytesDone: 10, bytesTotal: 10 },
     bytesPerSecond: 1e6,
     replication: { connected: true, phase: 'streaming', lagChanges: 2, lagBytes: 2e6, lagSeconds: 1 },
     roles: [{ name: 'lan', mapped: true, proven: true }],
-    versions: { agentOlder: false, serverOlder: false, text: '' },
+    versions: { agentOlder: false, agentNewer: false, serverOlder: false, text: '' },
     verify: { result: 'clean', secondsAgo: 3600 },
     role: 'standby',
     serviceSeconds: 1.5,
+    upgrade: { own: same('b', 'standby'), peer: null, formats: ['maildir'], copyComplete: true, unfinished: null, findings: [] },
   };
   const next = (change: Partial<MigrateFacts>) => migrateStatus({ ...ready, ...change }).next?.id ?? null;
 
@@ -266,7 +272,7 @@ describe('the status of a move', () => {
     expect(next({ role: 'primary' })).toBeNull();
     expect(next({ verify: { result: 'clean', secondsAgo: 90_000 } })).toBe('verified');
     expect(next({ verify: null })).toBe('verified');
-    expect(next({ versions: { agentOlder: false, serverOlder: true, text: 'older' } })).toBe('versions');
+    expect(next({ versions: { ...ready.versions!, serverOlder: true, text: 'older' } })).toBe('versions');
     expect(next({ roles: [{ name: 'lan', mapped: true, proven: false }] })).toBe('nics');
     expect(next({ replication: null })).toBe('caught-up');
     expect(next({ replication: { ...ready.replication!, lagSeconds: 60 } })).toBe('caught-up');

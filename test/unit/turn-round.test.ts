@@ -50,7 +50,7 @@ test('a batch that is durable and not in place is finished before a standby beco
     };
     const word = () => ({ role: 'primary' as const, epoch: 2, active: true });
     const running = await enterRole(
-      { config, log: silentLog, kv, meter: silentMeter, queue: () => null, certificate: () => null, word, failed },
+      { config, log: silentLog, kv, meter: silentMeter, queue: () => null, certificate: () => null, releases: () => null, word, failed },
       'primary',
       'refuse',
     );

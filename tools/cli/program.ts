@@ -329,7 +329,9 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
 
   const migrate = program
     .command('migrate')
-    .description('A move to new hardware as a checked sequence, and the acceptance report afterwards.');
+    .description(
+      'A move to new hardware, or an upgrade of one node after the other, as a checked sequence, and the acceptance report afterwards.',
+    );
   const addMigrate = (usage: string, about: string, example: string): Command =>
     migrate
       .command(usage)
@@ -339,7 +341,7 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
       .addHelpText('after', `\nExamples:\n  ${example}`);
   addMigrate(
     'status',
-    'What is done, what remains and how long clients will wait; exit 1 while something remains.',
+    'Which releases both nodes run, what is done, what remains and how long clients will wait; exit 1 while something remains.',
     'mailtwin migrate status',
   ).action(ends((flags: CommonOptions) => migrateStatus(context, flags)));
   addMigrate('snapshot', 'Writes what every mailbox is before the move.', 'mailtwin migrate snapshot before.json')

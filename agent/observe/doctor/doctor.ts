@@ -38,9 +38,15 @@ const checks: readonly Check[] = [
 /**
  * Checks the whole set-up and says for each finding what to do. Reads only.
  *
+ * @param only the ids of the checks that are wanted; without it all.
+ *
  * Without a configuration that loads nothing else can be told, and only that is reported.
  */
-export async function* runDoctor(probe: DoctorProbe, status: Status | null): AsyncGenerator<DoctorFinding, void> {
+export async function* runDoctor(
+  probe: DoctorProbe,
+  status: Status | null,
+  only?: ReadonlySet<string>,
+): AsyncGenerator<DoctorFinding, void> {
   let config: Config;
   try {
     config = probe.loadConfig();
@@ -54,7 +60,7 @@ export async function* runDoctor(probe: DoctorProbe, status: Status | null): Asy
     `${config.file} is well: node ${config.node}, ${config.role}, ${config.roots.length} root${config.roots.length === 1 ? '' : 's'}`,
   );
   const facts = { probe, node: probe.node(config), config, status };
-  for (const check of checks) yield* await bounded(check, facts);
+  for (const check of checks) if (only?.has(check.id) !== false) yield* await bounded(check, facts);
 }
 
 async function bounded(check: Check, facts: Facts): Promise<DoctorFinding[]> {

@@ -12,8 +12,9 @@ export async function migrateStatus(context: Context, flags: CommonOptions): Pro
   const status = await (await agentOf(context, flags.config)).ask('GET /migrate/status', null);
   if (flags.json) terminal.print(JSON.stringify(status));
   else {
+    terminal.print(printable(status.releases.text));
     for (const { title, state, remains, command } of status.points) {
-      const mark = state === 'done' ? paint.good('done') : state === 'open' ? paint.warn('open') : paint.dim('?   ');
+      const mark = state === 'done' ? paint.good('done') : state === 'open' || state === 'warn' ? paint.warn(state) : paint.dim('?   ');
       terminal.print(
         `${mark}  ${printable(title)}${remains === '' ? '' : `\n      ${paint.dim(printable(remains))}`}${command === '' ? '' : `\n      ${printable(command)}`}`,
       );
