@@ -16,8 +16,8 @@ export interface MigratePoint {
     | 'way-back'
     | 'both-upgraded';
   title: string;
-  /** `warn`: nothing is left to do about it, and a person must know before going on. */
-  state: 'done' | 'open' | 'warn' | 'not-known';
+  /** `warn`: nothing can be done about it, and a person must know before going on. `later`: its turn comes after the others. */
+  state: 'done' | 'open' | 'warn' | 'later' | 'not-known';
   /** What remains; empty when done. */
   remains: string;
   command: string;

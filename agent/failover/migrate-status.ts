@@ -129,10 +129,10 @@ function verified({ verify }: MigrateFacts): MigratePoint {
   );
 }
 
-function switched({ role }: MigrateFacts): MigratePoint {
+function switched({ role, upgrade }: MigrateFacts): MigratePoint {
   return point(
     'switched',
-    'the new box serves',
+    `${upgrade.own.node} serves`,
     role === 'primary' ? 'done' : 'open',
     'switch over when clients can wait for some seconds',
     'mailtwin switchover',

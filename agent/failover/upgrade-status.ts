@@ -267,7 +267,7 @@ function switched({ newer }: Pair, isSwitched: boolean, own: UpgradeNode): Migra
 }
 
 function both({ newer, older }: Pair, isSwitched: boolean): MigratePoint {
-  return point('both-upgraded', `${older.node} has the newer release, too`, 'open', {
+  return point('both-upgraded', `${older.node} has the newer release, too`, isSwitched ? 'open' : 'later', {
     remains: isSwitched
       ? `when ${newer.node} has served well; until then \`mailtwin switchover\` on ${older.node} leads back`
       : `after ${newer.node} has served for a while`,

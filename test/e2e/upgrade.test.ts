@@ -70,7 +70,7 @@ test.skipIf(obstacle !== null)(
     expect((await known(a, 'differ')).next).toMatchObject({ state: 'not-known', command: 'mailtwin migrate status (on mail-b)' });
     const { stdout } = await b.agent.cli(['migrate', 'status'], { mayFail: true });
     expect(stdout).toMatch(/^open {2}mail-b serves\n.*\n {6}mailtwin switchover$/m);
-    expect(stdout).toMatch(/^open {2}mail-a has the newer release, too$/m);
+    expect(stdout).toMatch(/^then {2}mail-a has the newer release, too$/m);
 
     // Switched over: the other one remains.
     expect((await b.agent.cli(['switchover', '--confirm', 'mail-a'], { mayFail: true, timeoutMs: waitMs })).code).toBe(0);

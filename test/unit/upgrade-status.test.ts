@@ -99,7 +99,7 @@ describe('the status of an upgrade, standby first', () => {
       'verified done',
       'way-back done',
       'switched open',
-      'both-upgraded open',
+      'both-upgraded later',
     ]);
     expect(next).toMatchObject({ id: 'switched', command: 'mailtwin switchover' });
     expect(point(upgraded(), 'way-back')?.title).toBe(

@@ -1,9 +1,19 @@
 import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { exitCodes } from '../../../protocol/control.ts';
+import type { MigratePoint } from '../../../protocol/migrate.ts';
 import { CommandError } from '../command-error.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { printable } from '../format.ts';
+import type { Paint } from '../paint.ts';
+
+const marks: Record<MigratePoint['state'], (paint: Paint) => string> = {
+  done: (paint) => paint.good('done'),
+  open: (paint) => paint.warn('open'),
+  warn: (paint) => paint.warn('warn'),
+  later: (paint) => paint.dim('then'),
+  'not-known': (paint) => paint.dim('?   '),
+};
 
 /** `mailtwin migrate status`. Exit code 1 while something remains. */
 export async function migrateStatus(context: Context, flags: CommonOptions): Promise<number> {
@@ -14,7 +24,7 @@ export async function migrateStatus(context: Context, flags: CommonOptions): Pro
   else {
     terminal.print(printable(status.releases.text));
     for (const { title, state, remains, command } of status.points) {
-      const mark = state === 'done' ? paint.good('done') : state === 'open' || state === 'warn' ? paint.warn(state) : paint.dim('?   ');
+      const mark = marks[state](paint);
       terminal.print(
         `${mark}  ${printable(title)}${remains === '' ? '' : `\n      ${paint.dim(printable(remains))}`}${command === '' ? '' : `\n      ${printable(command)}`}`,
       );
