@@ -16,7 +16,7 @@ export type CertificateTold = z.infer<typeof certificateToldSchema>;
 
 /** One certificate of a mail server's configuration, as its file was last read. */
 export interface CertificateStatus {
-  /** For which name of the server clients see it; `default` for all others. */
+  /** For which name of the server clients see it; `default` for all others. Of Postfix `postfix`, and `postfix SERVICE` of a service with files of its own. */
   name: string;
   file: string;
   /** Host names that it is for, sorted; empty when it cannot be read. */

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readCertificate } from '../../agent/platform/certificate-file.ts';
 import { doveconfFile, doveconfSettings } from '../../agent/platform/doveconf.ts';
-import type { Exec } from '../../agent/platform/exec.ts';
+import { exec, type Exec } from '../../agent/platform/exec.ts';
 import { certificatePlaces } from '../../agent/services/certificates/certificate-places.ts';
 import { Certificates, readCertificates } from '../../agent/services/certificates/certificates.ts';
+import { postfixCertificates } from '../../agent/services/certificates/postfix-places.ts';
 import { SimClock } from '../sim/sim-clock.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'mailtwin-certificates-'));
@@ -131,15 +132,68 @@ describe('where Dovecot has its certificates', () => {
   });
 });
 
+describe('the certificates of Postfix', () => {
+  const conf = at('postfix');
+  const withConf: Exec = (program, args) => exec(program, program === 'postconf' ? ['-c', conf, ...args] : args);
+  const placesWith = (main: string, master = '') => {
+    mkdirSync(conf, { recursive: true });
+    writeFileSync(join(conf, 'main.cf'), `compatibility_level = 3.6\n${main}`);
+    writeFileSync(join(conf, 'master.cf'), `smtp inet n - y - - smtpd\n${master}`);
+    return postfixCertificates(withConf);
+  };
+  const own = `smtpd_tls_cert_file = ${at('good.pem')}\nsmtpd_tls_key_file = ${at('good.key')}\n`;
+
+  it('are those that its own program names, where TLS is offered by all or by one service', async () => {
+    const usual = { name: 'postfix', cert: at('good.pem'), key: at('good.key') };
+    expect(await placesWith(`smtpd_tls_security_level = may\n${own}`)).toEqual([usual]);
+    expect(await placesWith(own)).toEqual([]);
+    expect(await placesWith(`${own}smtpd_tls_security_level = none\n`)).toEqual([]);
+    const smtps = 'smtps inet n - y - - smtpd\n  -o smtpd_tls_wrappermode=yes\n';
+    expect(await placesWith(own, smtps)).toEqual([usual]);
+    const override = `  -o smtpd_tls_cert_file=${at('plain.pem')}\n  -o smtpd_tls_key_file=${at('plain.key')}\n`;
+    expect(await placesWith(own, smtps + override)).toEqual([
+      usual,
+      { name: 'postfix smtps/inet', cert: at('plain.pem'), key: at('plain.key') },
+    ]);
+    // Without a key of its own it stands in the file of the certificate.
+    expect(await placesWith(`smtpd_tls_security_level = may\nsmtpd_tls_cert_file = ${at('good.pem')}\n`)).toEqual([
+      { name: 'postfix', cert: at('good.pem'), key: at('good.pem') },
+    ]);
+  });
+
+  it('in chains are read whichever file has the key', async () => {
+    const both = at('both.pem');
+    writeFileSync(both, readFileSync(at('good.key'), 'utf8') + readFileSync(at('good.pem'), 'utf8'));
+    const chain = (...files: string[]) => `smtpd_tls_security_level = may\n${own}smtpd_tls_chain_files = ${files.join(', ')}\n`;
+    const services = { units: ['postfix.service'], configCheck: null };
+    const readWith = async (...files: string[]) => {
+      await placesWith(chain(...files));
+      return readCertificates({ services, exec: withConf, read: readCertificate });
+    };
+    const good = { name: 'postfix', names: ['192.0.2.10', 'imap.example', 'mail.example'], problem: null };
+    expect(await readWith(both)).toMatchObject([{ ...good, file: both }]);
+    expect(await readWith(at('good.key'), at('good.pem'))).toMatchObject([{ ...good, file: at('good.pem') }]);
+    expect(await readWith(at('none.pem'), both)).toMatchObject([{ problem: expect.stringContaining('missing') as string }, good]);
+  });
+
+  it('are not known where it does not answer', async () => {
+    const absent: Exec = async () => ({ code: 1, signal: null, timedOut: false, stdout: '', stderr: '', truncated: false });
+    expect(await postfixCertificates(absent)).toBeNull();
+    expect(
+      await readCertificates({ services: { units: ['postfix.service'], configCheck: null }, exec: absent, read: readCertificate }),
+    ).toBeNull();
+  });
+});
+
 describe('the certificates of this node', () => {
   let text = '';
   const asked: string[] = [];
-  const exec: Exec = async (program, args) => {
+  const shows: Exec = async (program, args) => {
     asked.push([program, ...args].join(' '));
     return { code: text === '' ? 89 : 0, signal: null, timedOut: false, stdout: text, stderr: '', truncated: false };
   };
   const services = { units: ['dovecot.service'], configCheck: null };
-  const parts = { services, exec, read: readCertificate };
+  const parts = { services, exec: shows, read: readCertificate };
   const of = (name: string) => `ssl_cert = <${at(`${name}.pem`)}\nssl_key = <${at(`${name}.key`)}\n`;
 
   it('are read by their files, and not known where Dovecot does not answer or is not named', async () => {

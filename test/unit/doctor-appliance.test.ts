@@ -296,6 +296,19 @@ describe('mail services', () => {
       ],
     },
     {
+      what: 'certificates of Postfix',
+      node: {
+        certificates: async () => [
+          sampleCertificate({ name: 'postfix', endsAt: '2026-01-02T03:04:04.000Z' }),
+          sampleCertificate({ name: 'postfix smtps/inet', problem: 'the key /etc/x.key is missing' }),
+        ],
+      },
+      finds: [
+        ['fail certificate', /until 2026-01-02/, /postfix reload$/],
+        ['fail certificate', /x\.key is missing/, /postfix reload$/],
+      ],
+    },
+    {
       what: 'a certificate that this user may not read',
       probe: { userId: () => 1000 },
       node: { certificates: async () => [sampleCertificate({ problem: 'the key /etc/x.key cannot be read (EACCES)' })] },

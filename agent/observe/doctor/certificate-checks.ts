@@ -19,8 +19,11 @@ export const certificateChecks: Check[] = [
 ];
 
 function judge({ probe }: Facts, { name, file, names, endsAt, problem }: CertificateStatus): DoctorFinding {
-  const what = name === 'default' ? 'the certificate of the mail server' : `the certificate of the mail server for ${name}`;
-  const renew = 'renew it on this node, too, or copy it with its key from the other one; then, where the mail server runs: doveadm reload';
+  const [isPostfix, service] = [/^postfix( |$)/.test(name), name.replace(/^postfix ?/, '')];
+  const what = isPostfix
+    ? `the certificate of Postfix${service === '' ? '' : ` for its service ${service}`}`
+    : `the certificate of the mail server${name === 'default' ? '' : ` for ${name}`}`;
+  const renew = `renew it on this node, too, or copy it with its key from the other one; then, where the mail server runs: ${isPostfix ? 'postfix reload' : 'doveadm reload'}`;
   if (problem !== null)
     return probe.userId() === 0 || !problem.includes('EACCES')
       ? fail('certificate', `${what} cannot be used on this node`, problem, renew)

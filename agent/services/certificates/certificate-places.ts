@@ -7,6 +7,8 @@ export interface CertificatePlace {
   cert: string;
   /** Null where the configuration does not tell. */
   key: string | null;
+  /** A list of files of which some may hold a key and no certificate. */
+  mayBeKeyAlone?: true;
 }
 
 /** More names than this are not looked at. */

@@ -5,7 +5,8 @@ import type { CertificateFile } from '../../platform/certificate-file.ts';
 import { sleep, type Clock } from '../../platform/clock.ts';
 import { doveconfFile, doveconfSettings } from '../../platform/doveconf.ts';
 import type { Exec } from '../../platform/exec.ts';
-import { certificatePlaces } from './certificate-places.ts';
+import { certificatePlaces, type CertificatePlace } from './certificate-places.ts';
+import { postfixCertificates } from './postfix-places.ts';
 
 export interface CertificateParts {
   services: Pick<ServicesConfig, 'units' | 'configCheck'> | null;
@@ -19,20 +20,29 @@ const everyMs = 600_000;
 /** Readings that were not renewed for so long are not repeated (I18). */
 const readingsMsMax = 1_800_000;
 const askMs = 5000;
+/** How a file of a key alone is told. */
+const holdsNone = ' holds no certificate';
 
 /**
- * The certificates that clients of this node's Dovecot see, or would see after a takeover. Null when that is not known, or no Dovecot
- * is named by the configuration.
+ * The certificates that clients of this node's Dovecot and Postfix see, or would see after a takeover. Null when that is not known, or
+ * neither is named by the configuration.
  */
 export async function readCertificates({ services, exec, read }: Omit<CertificateParts, 'clock'>): Promise<CertificateStatus[] | null> {
   const file = services && doveconfFile(services);
-  if (!file) return null;
-  const shown = await exec('doveconf', ['-P', '-n', ...file], { timeoutMs: askMs }).catch(() => null);
-  if (shown?.code !== 0) return null;
-  return certificatePlaces(doveconfSettings(shown.stdout)).map(({ name, cert, key }) => {
+  const hasPostfix = services?.units.some((unit) => /^postfix(@.*)?\.service$/.test(unit)) === true;
+  if (!file && !hasPostfix) return null;
+  const [dovecot, postfix] = [file ? await dovecotPlaces(file, exec) : [], hasPostfix ? await postfixCertificates(exec) : []];
+  if (dovecot === null || postfix === null) return null;
+  return [...dovecot, ...postfix].flatMap(({ name, cert, key, mayBeKeyAlone }) => {
     const { endsMs, names, problem } = read(cert, key);
-    return { name, file: cert, names, endsAt: endsMs === null ? null : new Date(endsMs).toISOString(), problem };
+    if (mayBeKeyAlone && problem?.endsWith(holdsNone)) return [];
+    return [{ name, file: cert, names, endsAt: endsMs === null ? null : new Date(endsMs).toISOString(), problem }];
   });
+}
+
+async function dovecotPlaces(file: readonly string[], exec: Exec): Promise<CertificatePlace[] | null> {
+  const shown = await exec('doveconf', ['-P', '-n', ...file], { timeoutMs: askMs }).catch(() => null);
+  return shown?.code === 0 ? certificatePlaces(doveconfSettings(shown.stdout)) : null;
 }
 
 /**
