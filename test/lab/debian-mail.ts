@@ -79,7 +79,6 @@ namespace inbox {
     'local.conf': `protocols = imap lmtp
 auth_allow_cleartext = yes
 ssl = no
-auth_username_format = %{user | username | lower}
 passdb passwd-file {
   passwd_file_path = /etc/dovecot/users
 }

@@ -230,7 +230,8 @@ async function massDeletion(world: World): Promise<void> {
   await lab.host('a').run(['sh', '-c', `find /var/vmail/${bulkUser} -type f -path '*/cur/*' -delete`]);
   await watch.shows('MailtwinMassDeletionHeld', 'a');
   const kept = await counted('b');
-  step(`the standby still has ${kept} of ${before} messages`, before > 1000 && kept > before / 2);
+  // As many as `limits.massDeleteFilesMin` go before it is a mass deletion.
+  step(`the standby still has ${kept} of ${before} messages`, before > 1000 && kept >= before - 1000);
   await book.follow('MailtwinMassDeletionHeld', async (text) => {
     const [seen] = await text.run('mailtwin status');
     step('status says what is held', seen?.output.includes('mass-delete') === true);
@@ -417,14 +418,16 @@ async function queueStranded(world: World): Promise<void> {
     waitMs,
     async () => (await a.run(['find', '/var/spool/postfix/deferred', '-type', 'f'])).stdout.trim().split('\n').length === 2,
   );
+  const told = '2 messages wait in the queue of mail-a';
+  await waitFor('mail-b to tell of both', waitMs, async () => (await b.run(['mailtwin', 'status'])).stdout.includes(told));
   await isComplete(lab, 'b');
   const planned = await b.run(['mailtwin', 'switchover', '--dry-run']);
-  step('the takeover says beforehand what waits', planned.stdout.includes('2 messages wait in the queue of mail-a'));
+  step('the takeover says beforehand what waits', planned.stdout.includes(told));
   await b.run(['mailtwin', 'switchover', '--confirm', 'mail-a'], { timeoutMs: 300_000 });
   await lab.becomes('b', { role: 'primary', active: true, phase: 'streaming' });
   await watch.shows('MailtwinQueueStranded', 'a');
-  const told = await a.run(['mailtwin', 'doctor'], { mayFail: true });
-  step('doctor there says how many', told.stdout.includes('2 messages'));
+  const found = await a.run(['mailtwin', 'doctor'], { mayFail: true });
+  step('doctor there says how many', found.stdout.includes('2 messages'));
   const hold = '/var/spool/postfix/hold';
   step('nothing else is on hold on mail-b', (await b.run(['find', hold, '-type', 'f'])).stdout === '');
   const pack = 'find deferred active incoming hold -type f | tar --transform "s,.*/,," -cf /root/queue.tar -T -';

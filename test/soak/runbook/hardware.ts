@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { waitMs } from '../../lab/debian-lab.ts';
+import { status, waitMs } from '../../lab/debian-lab.ts';
 import { step } from '../../lab/step.ts';
 import { password } from '../../lab/debian-mail.ts';
 import { waitFor } from '../../lab/waiting.ts';
@@ -53,6 +53,7 @@ async function dayOne(world: World, text: Section): Promise<void> {
     },
   });
   await text.run('systemctl start mailtwin');
+  await waitFor('the fill to run', waitMs, async () => (await status(lab.host('a'))).replication.phase === 'initial');
   await watch.shows('MailtwinCopyIncomplete', 'c');
   await book.follow('MailtwinCopyIncomplete', async (section) => {
     const [seen] = await section.run('mailtwin status');

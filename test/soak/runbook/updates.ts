@@ -94,5 +94,5 @@ done
 rm -rf /root/pack`;
   writeFileSync(join(dir, 'archive.sh'), script);
   await run('cp', [join(dir, 'archive.sh'), join(tree, 'root/archive.sh')]);
-  await run('chroot', [tree, 'sh', '/root/archive.sh'], { timeoutMs: 300_000 });
+  await run('chroot', [tree, 'env', '-u', 'TMPDIR', 'sh', '/root/archive.sh'], { timeoutMs: 300_000 });
 }
