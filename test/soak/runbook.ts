@@ -17,6 +17,9 @@ import type { World } from './runbook/world.ts';
 
 const names = ['a', 'b', 'c'] as const;
 
+/** It upgrades the hosts themselves, which nothing here does: the text says so. */
+const notRun = 'From Debian 12 to 13';
+
 /** In this order; each begins and ends with mail-a serving and mail-b following. */
 const procedures: Record<string, (world: World) => Promise<void>> = {
   dailyLook,
@@ -101,9 +104,10 @@ export const run: Soak = async () => {
         wrong.push(name);
       }
     }
-    if (only === undefined) wrong.push(...book.left.map((title) => `nobody ran the section "${title}"`));
+    if (only === undefined)
+      wrong.push(...book.left.filter((title) => title !== notRun).map((title) => `nobody ran the section "${title}"`));
     if (wrong.length > 0) throw new Error(`went wrong: ${wrong.join(', ')}`);
-    console.log('every procedure of the runbook was run as it is written');
+    console.log(`every procedure of the runbook was run as it is written, but ${notRun}`);
     return true;
   } catch (error) {
     console.log(error instanceof Error ? (error.stack ?? error.message) : String(error));
