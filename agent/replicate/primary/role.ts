@@ -166,7 +166,7 @@ export class PrimaryRole {
   }
 
   async #run(signal: AbortSignal, rescanHours: number): Promise<void> {
-    const { changes, kv, clock, unproven, relived, log, meter } = this.#p;
+    const { changes, kv, clock, relived, log, meter } = this.#p;
     let rescannedAt = clock.monotonicMs();
     /** The comparison that ends with this change is the first one since no time passes twice any more. */
     let provenWith: number | null = null;
