@@ -7,11 +7,12 @@ import type { Message } from '../../protocol/messages.ts';
 import { historyOptions, type Breakage } from './history-options.ts';
 import { runHistory } from './pair.ts';
 
-/** The first seed from `first` on, of `count`, in which the checks notice the breakage, and what they say. */
-async function firstCaught(first: number, count: number, breakage: Breakage): Promise<{ seed: number; violations: string[] } | null> {
+/** The first seed from `first` on, of `count`, in which the checks notice what the breakage means, and their first word of it. */
+async function firstCaught(first: number, count: number, breakage: Breakage, sign: RegExp): Promise<{ seed: number; line: string } | null> {
   for (let seed = first; seed < first + count; seed++) {
     const { violations } = await runHistory(seed, historyOptions(seed), breakage);
-    if (violations.length > 0) return { seed, violations };
+    const line = violations.find((violation) => sign.test(violation));
+    if (line !== undefined) return { seed, line };
   }
   return null;
 }
@@ -51,19 +52,19 @@ const fromStart = process.env['SIM_BROKEN'] !== undefined;
 const breakages: { what: string; seed: number; sign: RegExp; breakage: Breakage }[] = [
   {
     what: 'the acknowledgement goes out before the commit is durable (I1)',
-    seed: 4,
+    seed: 8,
     sign: /I1|trees at rest/,
     breakage: { standbyKv: acknowledgesEarly },
   },
-  { what: 'a uidlist goes ahead of the messages that it names (I6)', seed: 21, sign: /I6/, breakage: { primaryFormat: closesNothing } },
-  { what: 'content is not held against its SHA-256 (I8)', seed: 26, sign: /body|I7|trees at rest/, breakage: { corrupted: looksProven } },
+  { what: 'a uidlist goes ahead of the messages that it names (I6)', seed: 31, sign: /I6/, breakage: { primaryFormat: closesNothing } },
+  { what: 'content is not held against its SHA-256 (I8)', seed: 34, sign: /body|I7|trees at rest/, breakage: { corrupted: looksProven } },
   { what: 'a batch is not done again after a crash (I6)', seed: 1, sign: /I1|I6|trees at rest/, breakage: { standbyKv: forgetsRedo } },
 ];
 
 describe('broken on purpose, the simulation notices within 1,000 histories when', () => {
   it.each(breakages)('$what', async ({ what, seed, sign, breakage }) => {
-    const caught = await firstCaught(fromStart ? 1 : seed, 1000, breakage);
-    console.log(`${what}: seed ${caught?.seed}: ${caught?.violations[0]?.slice(0, 200)}`);
-    expect(caught?.violations.some((line) => sign.test(line))).toBe(true);
+    const caught = await firstCaught(fromStart ? 1 : seed, 1000, breakage, sign);
+    console.log(`${what}: seed ${caught?.seed}: ${caught?.line.slice(0, 200)}`);
+    expect(caught).not.toBeNull();
   });
 });
