@@ -1,7 +1,7 @@
 /**
  * What all clients of one user know of their folders; it may lag behind the server, which is one kind of race.
  *
- * A rename has the user's mailboxes to itself: Dovecot (2.3.19, each layout of Maildir, most often with control files apart) may
+ * A rename has the user's mailboxes to itself: Dovecot (2.3.19, fs layout, most often with control files apart) may
  * give a UID twice or write "UIDs not ordered" into a uidlist when one client saves into a mailbox that another is renaming.
  * That is the server's fault, found without any replication; a test of a copy must not stumble over it.
  */
