@@ -229,7 +229,8 @@ export class Looker {
     const before = making.namesLeft.get(key);
     if (before === null || (before && p.files.lstat(absolute(root, before.path))?.ctimeNs === before.ctimeNs)) return;
     const rootNumber = p.index.root(root.name);
-    const seen = { path: null as BytePath | null, ctimeNs: 0n, isSure: true };
+    let left: { path: BytePath; ctimeNs: bigint } | null = null;
+    let mayHideMore = false;
     let count = 0;
     for (const other of rootNumber === null ? [] : p.index.namesOf(rootNumber, ino)) {
       if (++count % namesBetweenYields === 0) await p.clock.yield();
@@ -237,15 +238,16 @@ export class Looker {
       if (path === gone || path.startsWith(`${gone}/`)) continue;
       const stat = p.files.lstat(absolute(root, path));
       if (stat?.ino !== ino) continue;
-      if (seen.path === null)
-        Object.assign(seen, { path, ctimeNs: stat.ctimeNs, isSure: !isRacy(stat.ctimeNs + coarseNs(stat), p.clock.wallMs()) });
+      if (left === null) {
+        left = { path, ctimeNs: stat.ctimeNs };
+        mayHideMore = isRacy(stat.ctimeNs + coarseNs(stat), p.clock.wallMs());
+      }
       const outcome = await this.look(making, root, path);
       if (outcome === 'later' || outcome === 'alone' || outcome === 'transfer')
         p.changes.record(root.name, path, 'path', p.clock.monotonicMs());
     }
-    const { path, ctimeNs } = seen;
     // Of a file with very many names many may go at once: what is left of them is looked at once, not for each that went.
-    if (seen.isSure) making.namesLeft.set(key, path === null ? null : { path, ctimeNs });
+    if (!mayHideMore) making.namesLeft.set(key, left);
   }
 
   #nothing(root: Root, path: BytePath): Outcome {

@@ -106,17 +106,23 @@ export class Losses {
     const nowMs = this.#p.clock.monotonicMs();
     if (entry.linked && nowMs - (this.#nameless.get(key) ?? -Infinity) < namelessMs) return false;
     const others = entry.linked ? index.eachNameOf(rootNumber, entry.ino) : [index.byInode(rootNumber, entry.ino)];
-    let count = 0;
+    let missing = 0;
+    let isPart = false;
     for (const other of others) {
-      count++;
       if (!other || (other.dir === dir && other.name === name) || other.entry.btimeNs !== entry.btimeNs) continue;
       const path = joinPath(index.pathOf(other.dir).path, other.name);
-      if (path === gone || path.startsWith(`${gone}/`)) continue;
+      if (path === gone) continue;
+      if (path.startsWith(`${gone}/`)) {
+        isPart = true;
+        continue;
+      }
+      missing++;
       const stat = lstatOrNull(files, absolute(root, path));
       const isThere = stat?.kind === 'file' && stat.ino === entry.ino && stat.size === other.entry.size;
       if (isThere && other.entry.content.equals(entry.content)) return true;
     }
-    if (count > manyNames) {
+    // Names that go with a directory were not looked at, and may be there when something else asks.
+    if (missing >= manyNames && !isPart) {
       if (this.#nameless.size >= namelessMax) this.#nameless.clear();
       this.#nameless.set(key, nowMs);
     }

@@ -762,7 +762,7 @@ export class Sender {
         {
           code: 'state-full',
           detail: `the standby takes nothing: ${message.detail}`,
-          remedy: "make room on the disk of the standby's state directory; sending goes on by itself",
+          remedy: "make room on the disk of the standby's state directory, or mount what belongs there; sending goes on by itself",
         },
         this.#retryMs(),
       );
