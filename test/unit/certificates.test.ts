@@ -196,6 +196,16 @@ describe('the certificates of this node', () => {
   const parts = { services, exec: shows, read: readCertificate };
   const of = (name: string) => `ssl_cert = <${at(`${name}.pem`)}\nssl_key = <${at(`${name}.key`)}\n`;
 
+  it('of one server are known where the other one does not answer', async () => {
+    text = of('good');
+    const both = { ...parts, services: { ...services, units: ['dovecot.service', 'postfix.service'] } };
+    const exec: Exec = async (command, args, options) => {
+      if (command === 'postconf') throw new Error('there is no postconf');
+      return parts.exec(command, args, options);
+    };
+    expect(await readCertificates({ ...both, exec })).toMatchObject([{ name: 'default', file: at('good.pem') }]);
+  });
+
   it('are read by their files, and not known where Dovecot does not answer or is not named', async () => {
     text = of('good');
     expect(await readCertificates(parts)).toMatchObject([{ name: 'default', file: at('good.pem'), problem: null }]);

@@ -24,16 +24,16 @@ const askMs = 5000;
 const holdsNone = ' holds no certificate';
 
 /**
- * The certificates that clients of this node's Dovecot and Postfix see, or would see after a takeover. Null when that is not known, or
- * neither is named by the configuration.
+ * The certificates that clients of this node's Dovecot and Postfix see, or would see after a takeover. One that does not answer hides
+ * nothing of the other. Null when none answers, or none is named by the configuration.
  */
 export async function readCertificates({ services, exec, read }: Omit<CertificateParts, 'clock'>): Promise<CertificateStatus[] | null> {
   const file = services && doveconfFile(services);
   const hasPostfix = services?.units.some((unit) => /^postfix(@.*)?\.service$/.test(unit)) === true;
-  if (!file && !hasPostfix) return null;
-  const [dovecot, postfix] = [file ? await dovecotPlaces(file, exec) : [], hasPostfix ? await postfixCertificates(exec) : []];
-  if (dovecot === null || postfix === null) return null;
-  return [...dovecot, ...postfix].flatMap(({ name, cert, key, mayBeKeyAlone }) => {
+  const asked = await Promise.all([file ? dovecotPlaces(file, exec) : null, hasPostfix ? postfixCertificates(exec) : null]);
+  const known = asked.filter((places) => places !== null);
+  if (known.length === 0) return null;
+  return known.flat().flatMap(({ name, cert, key, mayBeKeyAlone }) => {
     const { endsMs, names, problem } = read(cert, key);
     if (mayBeKeyAlone && problem?.endsWith(holdsNone)) return [];
     return [{ name, file: cert, names, endsAt: endsMs === null ? null : new Date(endsMs).toISOString(), problem }];
