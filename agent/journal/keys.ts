@@ -34,6 +34,8 @@ export const tables = {
   shortfall: 0x0e,
   /** root, mailbox -> UIDVALIDITY, UIDNEXT as the primary saw them last */
   seenNumbers: 0x0f,
+  /** hash of root, mailbox, name -> the message of this disk that the other node has there */
+  originals: 0x10,
 } as const;
 
 const dirBytes = 6;

@@ -351,6 +351,7 @@ export class Agent {
     const salvage = new Salvage({
       node: here,
       files: realFiles,
+      kv,
       asks: salvageAsks,
       pair: () => readablePin(pins)?.pair ?? '',
       name: config.node,

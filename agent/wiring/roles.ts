@@ -131,7 +131,9 @@ async function finishBatch({ config, log, kv, meter }: RoleParts): Promise<void>
   stageRoots(config, roots);
   const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
   const freeBytesMin = config.limits.freeBytesMin;
-  await new Receiver({ kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin }).recover();
+  const receiver = new Receiver({ kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin });
+  await receiver.recover();
+  await receiver.finish();
 }
 
 /** What lies below the roots, looked at once. Who is no standby writes nothing there, not even a mark. */

@@ -48,6 +48,21 @@ function messagesIn(mailbox: string): string[] {
     .toSorted();
 }
 
+/** Fails over to this node, which heard of the other one until a moment ago: that counts as alive for some seconds. */
+async function failOver(agent: LabAgent, other: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return waitFor('the failover', waitMs, async () => {
+    const ran = await cli(agent, 'failover', '--confirm', other, '--accept-loss', '--fenced-by-hand', 'killed by the test', ...args);
+    return ran.code === 3 && ran.stderr.includes('the primary lives') ? null : ran;
+  });
+}
+
+async function fenced(agent: LabAgent): Promise<void> {
+  await waitFor('the old primary to be fenced', waitMs, async () => {
+    const { role, peer } = await agent.status();
+    return role === 'fenced' && peer.connected;
+  });
+}
+
 async function tailOf(agent: LabAgent, ...args: string[]): Promise<SalvageCounts & { items: TailItem[]; code: number }> {
   const { stdout, stderr, code } = await agent.cliOnceConnected(['salvage', '--json', ...args]);
   if (!stdout.includes('"items"')) throw new Error(stdout + stderr);
@@ -101,19 +116,12 @@ test('what only a dead primary has comes back, each exactly once, and it rejoins
   await a.kill9();
 
   await b.start();
-  // What it heard before it was stopped counts: until that is some seconds ago the primary lives.
-  const over = await waitFor('the failover', waitMs, async () => {
-    const ran = await cli(b, 'failover', '--confirm', 'mail-a', '--accept-loss', '--fenced-by-hand', 'killed by the test');
-    return ran.code === 3 && ran.stderr.includes('the primary lives') ? null : ran;
-  });
+  const over = await failOver(b, 'mail-a');
   expect([over.code, over.stderr]).toEqual([0, '']);
   writeFileSync(join(queueB, 'both'), 'of b\n');
   unlinkSync(join(mailB, 'user/cur/1700000004.M4.h:2,S'));
   await a.start();
-  await waitFor('the old primary to be fenced', waitMs, async () => {
-    const { role, peer } = await a.status();
-    return role === 'fenced' && peer.connected;
-  });
+  await fenced(a);
 
   expect((await cli(b, 'salvage')).stderr).toContain('not-fenced-here');
   const shown = await tailOf(a);
@@ -170,4 +178,101 @@ test('what only a dead primary has comes back, each exactly once, and it rejoins
     encoding: 'utf8',
   });
   expect(history.trim().split('\n').length).toBeGreaterThanOrEqual(2);
+});
+
+test('what was salvaged is there once when the node that it came from takes over again before its copy is complete (I15, I16)', async () => {
+  const base = join(dir, 'again');
+  const at = (node: string, ...path: string[]) => join(base, node, 'mail/user', ...path);
+  const stuck: string[] = [];
+  /** Nobody removes or renames what has this attribute; into and out of such a directory nothing goes. */
+  const hold = (path: string) => {
+    execFileSync('chattr', ['+i', path]);
+    stuck.push(path);
+  };
+  const letGo = () => {
+    for (const path of stuck.splice(0)) execFileSync('chattr', ['-i', path]);
+  };
+  makeMailbox(at('a'), ['1700000001.M1.h', '1700000003.M3.h'], 1234);
+  makeMailbox(at('a', '.Archive'), [], 1235);
+  makeMailbox(at('a', '.Late'), [], 1236);
+  const ports = [await freePort(), await freePort()];
+  const options = (node: 'a' | 'b') => ({
+    node: `mail-${node}`,
+    listen: `127.0.0.1:${ports[node === 'a' ? 0 : 1]}`,
+    dir: join(base, node),
+    roots: [{ name: 'mail', path: join(base, node, 'mail'), format: 'maildir' as const }],
+    config: [['# Prometheus metrics', `${levels}# Prometheus metrics`]] as const,
+  });
+  const pair = await AgentPair.create({ primary: options('a'), standby: options('b') });
+  await using _ = pair;
+  const { primary: a, standby: b } = pair;
+  try {
+    await b.start();
+    await pair.filled(waitMs);
+    await pair.wait();
+    await b.kill9();
+    writeFileSync(at('a', 'new/1700000010.M10.h'), text('ten'));
+    writeFileSync(at('a', '.Late/cur/1700000011.M11.h:2,S'), text('eleven'));
+    renameSync(at('a', 'cur/1700000003.M3.h:2,S'), at('a', '.Archive/cur/1700000020.moved:2,S'));
+    await a.kill9();
+    await b.start();
+    expect((await failOver(b, 'mail-a')).code).toBe(0);
+    await a.start();
+    await fenced(a);
+    expect(await tailOf(a, '--apply')).toMatchObject({ brought: 2, there: 1, code: 0 });
+
+    // The copy of one comes and its first name stays; of the other nothing comes and nothing goes.
+    for (const path of [at('a', 'new/1700000010.M10.h'), at('a', '.Archive/cur/1700000020.moved:2,S')]) hold(path);
+    for (const place of ['cur', 'new']) hold(at('a', '.Late', place));
+    expect((await cli(a, 'rejoin', '--confirm', 'mail-a')).code).toBe(0);
+    await waitFor('the copies of what is salvaged', waitMs, () => messagesIn(at('a')).filter((id) => id === 'ten').length === 2);
+    await waitFor('what was moved to be where it was', waitMs, () => messagesIn(at('a')).includes('1700000003.M3.h'));
+    expect(messagesIn(at('a', '.Archive'))).toEqual(['1700000003.M3.h']);
+    // Only the last batch could be done again: what failed of an earlier one stays as it is.
+    writeFileSync(at('b', 'new/1700000012.M12.h'), text('twelve'));
+    const [list, listLater] = [at('b', 'dovecot-uidlist'), at('b', 'dovecot-uidlist.lock')];
+    writeFileSync(listLater, `${readFileSync(list, 'utf8')}50000 :1700000012.M12.h\n`);
+    renameSync(listLater, list);
+    await waitFor('the next batch', waitMs, () => readFileSync(at('a', 'dovecot-uidlist'), 'utf8').includes('M12'));
+    await b.kill9();
+    letGo();
+
+    const overrides = ['initial-fill', 'predicted-loss', 'unproven'].flatMap((name) => ['--override', name]);
+    const over = await failOver(a, 'mail-b', ...overrides);
+    expect([over.code, over.stdout]).toEqual([0, expect.stringContaining('2 salvaged messages were here under two names')]);
+    expect(messagesIn(at('a'))).toEqual(['1700000001.M1.h', '1700000003.M3.h', 'ten', 'twelve']);
+    expect(messagesIn(at('a', '.Archive'))).toEqual([]);
+    expect(messagesIn(at('a', '.Late'))).toEqual(['eleven']);
+    expect(readdirSync(at('a', 'new'))).toContainEqual(expect.stringMatching(/^\d+\.S[0-9a-f]{32}\.mailtwin/));
+    const kept = execFileSync('grep', [
+      '-rlF',
+      '-e',
+      'Message-ID: <ten>',
+      '-e',
+      'Message-ID: <1700000003.M3.h>',
+      join(a.stateDir, 'staging'),
+    ]);
+    expect(kept.toString().trim().split('\n')).toHaveLength(2);
+
+    // Raising numbers is this node's own work.
+    expect(a.output).not.toContain('somebody else wrote');
+
+    // The other way round nothing comes twice either: its copy is of what is here under the first name.
+    await b.start();
+    await fenced(b);
+    expect(await tailOf(b, '--apply')).toMatchObject({ missing: 0, brought: 0, code: 0 });
+    expect((await cli(b, 'rejoin', '--confirm', 'mail-b')).code).toBe(0);
+    await waitFor('the other one to be the standby', waitMs, async () => {
+      const { role, replication, peer } = await b.status();
+      return role === 'standby' && peer.connected && replication.phase === 'streaming';
+    });
+    await cli(a, 'wait');
+    for (const node of ['a', 'b']) {
+      expect(messagesIn(at(node)), node).toEqual(['1700000001.M1.h', '1700000003.M3.h', 'ten', 'twelve']);
+      expect(messagesIn(at(node, '.Late')), node).toEqual(['eleven']);
+      expect(messagesIn(at(node, '.Archive')), node).toEqual([]);
+    }
+  } finally {
+    letGo();
+  }
 });

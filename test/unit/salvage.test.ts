@@ -126,10 +126,10 @@ describe('what an active node takes of a salvage', () => {
     writeFileSync(join(dir, 'user/.A/cur/1.here:2,S'), 'x');
     const vacated = new VacatedPlaces(realFiles);
     // Read since: the same message under new flags is still there.
-    expect(vacated.take(root, ['user/.A/new/1.here'])).toBe(false);
-    expect(vacated.take(root, ['user/.A/cur/1.here:2,', 'user/.A/cur/2.gone:2,'])).toBe(true);
+    expect(vacated.take(root, ['user/.A/new/1.here'])).toBeNull();
+    expect(vacated.take(root, ['user/.A/cur/1.here:2,', 'user/.A/cur/2.gone:2,'])).toBe('user/.A/cur/2.gone:2,');
     // One empty place explains one message.
-    expect(vacated.take(root, ['user/.A/cur/1.here:2,', 'user/.A/cur/2.gone:2,'])).toBe(false);
-    expect(vacated.take(root, ['user/.Gone/cur/3.h'])).toBe(true);
+    expect(vacated.take(root, ['user/.A/cur/1.here:2,', 'user/.A/cur/2.gone:2,'])).toBeNull();
+    expect(vacated.take(root, ['user/.Gone/cur/3.h'])).toBe('user/.Gone/cur/3.h');
   });
 });

@@ -2,7 +2,9 @@ import { salvagePlaces, type SalvageItem, type SalvageVerdict } from '../../../p
 import { contentBytes } from '../../journal/entry.ts';
 import type { FoundEntry, ReplicaIndex } from '../../journal/replica-index.ts';
 import { joinPath, type BytePath, type Files } from '../../platform/files.ts';
+import type { Kv } from '../../platform/kv.ts';
 import { absolute, type Root } from '../root.ts';
+import { hasOriginal } from './originals.ts';
 import type { SalvageRecords } from './records.ts';
 
 export interface JudgeParts {
@@ -10,6 +12,7 @@ export interface JudgeParts {
   /** This node's: what it had when it took over, and nothing less. */
   index: ReplicaIndex;
   records: SalvageRecords;
+  kv: Kv;
   /** Gives way from time to time. */
   pace: () => Promise<void>;
 }
@@ -63,9 +66,9 @@ class Places {
   }
 }
 
-function quickVerdict({ files, index, records }: JudgeParts, root: Root, item: SalvageItem): SalvageVerdict | null {
+function quickVerdict({ files, index, records, kv }: JudgeParts, root: Root, item: SalvageItem): SalvageVerdict | null {
   if (records.get(item.id)?.state === 'placed') return 'placed';
-  if (item.kind === 'message') return hasMessage(index, root, item) ? 'there' : null;
+  if (item.kind === 'message') return hasMessage(index, root, item) || hasOriginal(kv, root.name, item.path, item.base) ? 'there' : null;
   const known = index.at(root.name, item.path)?.entry;
   if (known?.kind === 'file' && known.size === item.size && known.content.equals(item.sha256.subarray(0, contentBytes))) return 'there';
   // Half of it was done when something was cut: what has the path is our own.

@@ -194,7 +194,10 @@ export class Placer {
  * first, as everybody names messages. Of the sizes only those that the old name had: the size of a compressed or encrypted
  * file is not the message's, and a server that is told a wrong one cannot read the message ever.
  */
-function messageName({ id, mtimeNs }: SalvagePut, sizes: { messageSize: number | null; virtualSize: number | null }): string {
+export function messageName(
+  { id, mtimeNs }: Pick<SalvagePut, 'id' | 'mtimeNs'>,
+  sizes: { messageSize: number | null; virtualSize: number | null },
+): string {
   const ns = BigInt(mtimeNs);
   const seconds = ns > 0n ? ns / 1_000_000_000n : 0n;
   const size = sizes.messageSize === null ? '' : `,S=${sizes.messageSize}`;

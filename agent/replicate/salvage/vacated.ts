@@ -14,12 +14,12 @@ export class VacatedPlaces {
     this.#files = files;
   }
 
-  /** Whether one of these places (paths of messages below the root) is empty here and was not taken before; takes it. */
-  take(root: Root, places: readonly BytePath[]): boolean {
+  /** The first of these places (paths of messages below the root) that is empty here and was not taken before; takes it. */
+  take(root: Root, places: readonly BytePath[]): BytePath | null {
     const place = places.find((path) => !this.#taken.has(keyOf(root, path)) && !this.#isHere(root, path));
-    if (place === undefined) return false;
+    if (place === undefined) return null;
     this.#taken.add(keyOf(root, place));
-    return true;
+    return place;
   }
 
   /** Flags may have changed, and reading a message moves it from new to cur. */

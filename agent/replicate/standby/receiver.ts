@@ -10,7 +10,8 @@ import { packNumber, readNumber, type ReplicaIndex } from '../../journal/replica
 import { removeTree, type HistoryKeeper } from '../../history/keeper.ts';
 import type { Meter } from '../../observe/meter.ts';
 import { sleep, type Clock } from '../../platform/clock.ts';
-import { baseName, displayPath, joinPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
+import { OperatorError } from '../../platform/errors.ts';
+import { baseName, displayPath, errnoCode, joinPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv, KvWrite } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import type { AuditDifference } from '../audit.ts';
@@ -196,6 +197,23 @@ export class Receiver {
       const left = (this.#p.files.readdir(`${staging}/stage`) ?? []).map(({ name }) => `${staging}/stage/${name}`);
       for (const path of left) if (!needed.has(path)) removeTree(this.#p.files, path);
     }
+  }
+
+  /**
+   * What was received is in place, and no connection brings more: makes that durable, and forgets how it is done again. Before
+   * this node serves, or it would be done again over what a mail server has changed since.
+   *
+   * @throws OperatorError `sync` when the disk does not take it; what was to be done again stays.
+   */
+  async finish(): Promise<void> {
+    try {
+      await this.#syncDevices();
+    } catch (error) {
+      if (errnoCode(error) === undefined) throw error;
+      throw new OperatorError('sync', `what was received cannot be written to disk: ${whyOf(error)}`, 'look at the disk of this node');
+    }
+    this.#p.kv.commit([[redoKey, null]]);
+    await this.#p.kv.flushed();
   }
 
   /** What waits for a disk is set aside; what a disk took with it while it was done is done again. */
@@ -639,12 +657,10 @@ export class Receiver {
 
   /** Returns when the disks have what was written, or when one that the batch needs is gone. */
   async #syncRoots(batch: Batch): Promise<void> {
-    const { files, roots, log } = this.#p;
+    const { log } = this.#p;
     for (let waitMs = 100; ; waitMs = Math.min(waitMs * 2, 10_000)) {
       try {
-        const devices = new Map(roots.flatMap((root) => this.regions.all(root)).map((staging) => [files.lstat(staging)?.dev, staging]));
-        await Promise.all([...devices.values()].map((path) => files.syncfs(path)));
-        return;
+        return await this.#syncDevices();
       } catch (error) {
         if (this.#disks.troubleOf(batch.touched)) return;
         this.#placing.stuck = `writing to disk failed: ${whyOf(error)}`;
@@ -652,6 +668,12 @@ export class Receiver {
         await this.#again(waitMs);
       }
     }
+  }
+
+  async #syncDevices(): Promise<void> {
+    const { files, roots } = this.#p;
+    const devices = new Map(roots.flatMap((root) => this.regions.all(root)).map((staging) => [files.lstat(staging)?.dev, staging]));
+    await Promise.all([...devices.values()].map((path) => files.syncfs(path)));
   }
 
   #isPending(path: BytePath): boolean {

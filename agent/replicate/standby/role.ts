@@ -11,6 +11,7 @@ import type { FileSystemTrouble } from '../file-systems.ts';
 import { LastHeard } from '../last-heard.ts';
 import { PeerView } from '../peer-view.ts';
 import { excludesOf } from '../root.ts';
+import { dropGone } from '../salvage/originals.ts';
 import type { UndonePlace } from '../salvage/undone.ts';
 import { Answers } from './answers.ts';
 import { ForeignWatch } from './foreign-watch.ts';
@@ -179,7 +180,10 @@ export class StandbyRole {
       if (this.#protectFailure) throw this.#protectFailure;
       if (signal.aborted) return;
       // What was kept on a disk that is missing cannot be removed now, and must not be forgotten.
-      if (this.#p.fileSystems.troubles.length === 0) keeper.prune(files, (name) => this.#historyDirs(name), clock.wallMs());
+      if (this.#p.fileSystems.troubles.length === 0) {
+        keeper.prune(files, (name) => this.#historyDirs(name), clock.wallMs());
+        if (this.filled) await dropGone(this.#p);
+      }
       await this.#nameMore();
     }
   }

@@ -50,7 +50,7 @@ export function salvageAnswers(kv: Kv, node: () => Node): { answer: (ask: Salvag
         if (!root) throw new OperatorError('no-root', `there is no root ${ask.root} here`, 'give both nodes the same roots');
         switch (ask.ask) {
           case 'judge':
-            return { answer: 'judged', ...(await judge({ files: realFiles, index: running.index, records, pace }, root, ask.items)) };
+            return { answer: 'judged', ...(await judge({ files: realFiles, index: running.index, records, kv, pace }, root, ask.items)) };
           case 'folder': {
             const answer = await placer.folder(root, ask);
             tell(root.name, `${ask.path}/cur`);

@@ -1,13 +1,23 @@
 import { createHash } from 'node:crypto';
 import { limits } from '../../../protocol/limits.ts';
 import { exitCodes, type StreamLine } from '../../../protocol/control.ts';
-import { salvageItemsMax, type SalvageCounts, type SalvageItem, type SalvageTarget, type TailItem } from '../../../protocol/salvage.ts';
+import {
+  salvageItemsMax,
+  type SalvageCounts,
+  type SalvageItem,
+  type SalvageTarget,
+  type SalvageVerdict,
+  type TailItem,
+} from '../../../protocol/salvage.ts';
 import type { Operator } from '../../../protocol/takeover.ts';
 import { namedMessages } from '../../mailstore/uidlist.ts';
 import { sleep, systemClock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
-import { displayPath, joinPath, parentPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
+import { baseName, displayPath, joinPath, parentPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
+import type { Kv } from '../../platform/kv.ts';
 import { findTail, flagsOf, type Tail } from '../../replicate/salvage/find.ts';
+import { noteOriginals, type Original } from '../../replicate/salvage/originals.ts';
+import { messageName } from '../../replicate/salvage/place.ts';
 import { findUndone, type UndonePlace } from '../../replicate/salvage/undone.ts';
 import { VacatedPlaces } from '../../replicate/salvage/vacated.ts';
 import { keywordsOf, readKeywords, systemFlags } from '../../replicate/salvage/keywords.ts';
@@ -19,6 +29,7 @@ import { askActive, type SalvageAsks } from './ask-active.ts';
 export interface SalvageParts {
   node: Node;
   files: Files;
+  kv: Kv;
   asks: SalvageAsks;
   /** The pair's and this node's name, which make the ids of a salvage its own. */
   pair: () => string;
@@ -35,6 +46,13 @@ interface Candidate {
   source: BytePath;
   stat: Stat;
   item: SalvageItem;
+}
+
+/** What the active node says of one, and of what was moved since, where it is there. */
+interface JudgedCandidate {
+  candidate: Candidate;
+  verdict: Exclude<SalvageVerdict, 'elsewhere'>;
+  moved: BytePath | null;
 }
 
 /** What a run goes by. */
@@ -242,10 +260,21 @@ export class Salvage {
       { ask: 'judge', root: root.name, items: batch.map(({ item }) => item) },
       'judged',
     );
-    for (const [i, candidate] of batch.entries()) {
+    const judged = batch.map((candidate, i): JudgedCandidate => {
+      const verdict = verdicts[i] ?? 'missing';
+      if (verdict !== 'elsewhere') return { candidate, verdict, moved: null };
+      if (vacated === null) return { candidate, verdict: 'there', moved: null };
       const places = elsewhere.flatMap(([item, path]) => (item === i ? [path] : []));
-      const judged = verdicts[i] ?? 'missing';
-      const verdict = judged !== 'elsewhere' ? judged : vacated === null || vacated.take(root, places) ? 'there' : 'missing';
+      const moved = vacated.take(root, places);
+      return { candidate, verdict: moved === null ? 'missing' : 'there', moved };
+    });
+    // Before anything is there under another name. What lies in the history of a standby (`vacated` is null) is nobody's original.
+    if (vacated !== null)
+      await noteOriginals(
+        this.#p.kv,
+        judged.flatMap((each) => this.#original(each, apply) ?? []),
+      );
+    for (const { candidate, verdict } of judged) {
       let shown: TailItem['verdict'] = verdict;
       if (verdict === 'missing' && apply) {
         if (signal.aborted) throw new OperatorError('given-up', 'the salvage was given up', 'run it again: it goes on');
@@ -256,6 +285,22 @@ export class Salvage {
       if (verdict === 'missing') counts.bytes += candidate.stat.size;
       tell(candidateItem(candidate, shown, uids));
     }
+  }
+
+  /** Null of what the active node does not have, or has under the same name. */
+  #original({ candidate: { root, tail, item }, verdict, moved }: JudgedCandidate, apply: boolean): Original | null {
+    if (tail.what !== 'message') return null;
+    const { mailbox, base } = tail;
+    if (moved !== null)
+      return {
+        root: root.name,
+        mailbox,
+        base,
+        copy: { mailbox: parentPath(parentPath(moved)), base: root.format.baseOf(baseName(moved)) },
+      };
+    return verdict === 'placed' || (verdict === 'missing' && apply)
+      ? { root: root.name, mailbox, base, copy: { mailbox, base: messageName(item, sizesIn(tail.name)) } }
+      : null;
   }
 
   /** The same directory there, with the owner and mode that it has here. */
@@ -304,19 +349,21 @@ export class Salvage {
       mailbox: tail.mailbox,
       flags: systemFlags(flags),
       keywords: list ? keywordsOf(flags, readKeywords(list.data)) : [],
-      messageSize: sizeInName(tail.name, 'S'),
-      virtualSize: sizeInName(tail.name, 'W'),
+      ...sizesIn(tail.name),
     };
   }
 }
 
 /**
- * `S=` (size) or `W=` (size with CRLF line ends) of a Maildir++ name; null when it has none. They are the server's sizes of
+ * `S=` (size) and `W=` (size with CRLF line ends) of a Maildir++ name; null what it does not have. They are the server's sizes of
  * the message, which a compressed or encrypted file does not have itself.
  */
-function sizeInName(name: string, key: 'S' | 'W'): number | null {
-  const match = new RegExp(`,${key}=([0-9]{1,15})(?=[,:]|$)`).exec(name);
-  return match ? Number(match[1]) : null;
+function sizesIn(name: string): { messageSize: number | null; virtualSize: number | null } {
+  const size = (key: 'S' | 'W') => {
+    const match = new RegExp(`,${key}=([0-9]{1,15})(?=[,:]|$)`).exec(name);
+    return match ? Number(match[1]) : null;
+  };
+  return { messageSize: size('S'), virtualSize: size('W') };
 }
 
 /** UIDs of one mailbox at a time, as its list here names them. */

@@ -7,8 +7,10 @@ import { verifyReceipt, type FenceReceipt } from '../../fencing/receipt.ts';
 import { metaKey } from '../../journal/keys.ts';
 import { sleep, systemClock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
+import { displayPath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import type { PinnedPeer } from '../../link/pins.ts';
+import type { PutAway } from '../../replicate/salvage/originals.ts';
 import type { Appliance } from '../appliance.ts';
 import type { Node } from '../node.ts';
 
@@ -22,6 +24,8 @@ export interface ActionParts {
   quiesceMaxSeconds: number;
   /** Resolves when no stop of services that somebody else started is under way. */
   atRest: () => Promise<void>;
+  /** Takes away what this node would show twice, because its copy is not complete. */
+  putAway: () => Promise<PutAway>;
   /** Raises UIDs above what the old primary can have issued; its evidence. */
   raise: () => Promise<Did>;
   /** Removes what raising left beside the roots. */
@@ -180,7 +184,9 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
       await node.running.idle();
       const stuck = node.running.standby?.receiver.stuck;
       if (stuck) throw new OperatorError('stuck', stuck, 'look at the disk of this node');
-      return `all that was received is in place, position ${showPosition(node.running.position())}`;
+      await node.running.standby?.receiver.finish();
+      const twice = putAwayText(await parts.putAway());
+      return `all that was received is in place, position ${showPosition(node.running.position())}${twice}`;
     },
     raise: () => parts.raise(),
     async addresses(context) {
@@ -213,6 +219,16 @@ export function takeoverActions(parts: ActionParts): TakeoverActions {
     },
     own: () => node.keeper.durable,
   };
+}
+
+/** Of messages that salvage had brought to the node that is gone now, and that had come back from there; '' when there were none. */
+function putAwayText({ away, left }: PutAway): string {
+  const [first] = left;
+  const is = (count: number) => (count === 1 ? '1 salvaged message was' : `${count} salvaged messages were`);
+  const gone = away > 0 ? `; ${is(away)} here under two names: one went to history` : '';
+  return first
+    ? `${gone}; ${is(left.length)} here twice and ${left.length === 1 ? 'is' : 'are'} still, first ${displayPath(first.path)}: ${first.why}`
+    : gone;
 }
 
 /** Who proved it, in words: nobody has read the power of a node of which a person speaks. */

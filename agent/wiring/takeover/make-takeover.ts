@@ -11,6 +11,7 @@ import type { Kv } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import type { Appliance } from '../appliance.ts';
 import type { Node } from '../node.ts';
+import { putAwayOriginals } from './put-away.ts';
 import { missingHere } from './missing.ts';
 import { clearRaised, raiseAll } from './raise.ts';
 import { takeoverActions } from './actions.ts';
@@ -74,6 +75,7 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
         quiesceMaxSeconds: config.takeover.quiesceMaxSeconds,
         atRest: () => wiring.resting.settled(),
         clearRaised: () => clearRaised(config),
+        putAway: () => putAwayOriginals({ config, kv, node }),
         raise: () =>
           raiseAll({
             kv,
