@@ -3,6 +3,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Exec } from '../platform/exec.ts';
 import type { Files } from '../platform/files.ts';
 import type { Log } from '../platform/log.ts';
+import type { Processes } from '../platform/processes.ts';
 import { commandServices } from './command-services.ts';
 import { Gate } from './gate.ts';
 import type { LoginCheck } from './imap-login.ts';
@@ -60,6 +61,8 @@ export interface ServicesParts {
   files: Files;
   clock: Clock;
   log: Log;
+  /** Those that systemd speaks of; absent where they are not this host's: a Dovecot stops at its own pace then. */
+  processes?: Processes;
   /** Handed in: imap-login.ts. */
   login: LoginCheck;
   /** Where a user's INBOX lies, and what is there; absent: a login is not compared with the copy. */

@@ -2,6 +2,7 @@ import type { ServicesConfig } from '../config/takeover-sections/services.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { ExecResult } from '../platform/exec.ts';
 import { unitProperties } from '../platform/unit-properties.ts';
+import { endHeld, holdDovecot } from './dovecot-stop.ts';
 import { cannotStart, outputOf, showStates, statesWithin, type ServiceManager } from './manager.ts';
 import type { ServicesParts, ServicesState, ServicesVerdict } from './services.ts';
 
@@ -23,7 +24,7 @@ const killedMs = 10_000;
 export function systemdServices(
   units: readonly string[],
   limits: Limits,
-  { exec, clock, log }: Pick<ServicesParts, 'exec' | 'clock' | 'log'>,
+  { exec, clock, log, processes }: Pick<ServicesParts, 'exec' | 'clock' | 'log' | 'processes'>,
 ): ServiceManager {
   const systemctl = async (code: 'services-start' | 'services-stop', timeoutMs: number, ...args: string[]): Promise<ExecResult> => {
     try {
@@ -33,14 +34,33 @@ export function systemdServices(
     }
   };
 
+  /** Units in one of these states, with the facts that were asked for, of which systemd sends every process the SIGTERM in the end. */
+  const unitsIn = async (states: readonly string[], properties = ''): Promise<{ unit: string; facts: Map<string, string> }[]> => {
+    const shown = await exec('systemctl', ['show', `--property=Id,ActiveState,KillMode${properties}`, '--', ...units], {
+      timeoutMs: readMs,
+    });
+    return unitProperties(shown.stdout).flatMap((facts, i) => {
+      const unit = units[i];
+      const isIn = states.includes(facts.get('ActiveState') ?? '') && facts.get('KillMode') === 'control-group';
+      return isIn && unit !== undefined ? [{ unit, facts }] : [];
+    });
+  };
+
+  /** Holds each Dovecot among the units; their main processes. None where that cannot be read: then it stops at its own pace. */
+  const holdDovecots = async (): Promise<number[]> => {
+    if (!processes) return [];
+    const active = await unitsIn(['active'], ',MainPID').catch(() => []);
+    const mains = active.map(({ facts }) => Number(facts.get('MainPID'))).filter((pid) => pid > 0);
+    const held = await Promise.all(mains.map((main) => holdDovecot(main, { processes, clock }).catch(notEnded)));
+    return mains.filter((_, i) => held[i] === true);
+  };
+
+  const notEnded = (error: unknown) => log.debug({ error: String(error) }, 'the processes of the mail server could not be ended');
+
   /** Sends what is left of the units that still stop the SIGTERM that systemd sends it next (systemd.kill(5), KillMode=control-group). */
   const hurry = async (): Promise<void> => {
     try {
-      const shown = await exec('systemctl', ['show', '--property=Id,ActiveState,KillMode', '--', ...units], { timeoutMs: readMs });
-      const slow = unitProperties(shown.stdout).flatMap((facts, i) => {
-        const isSlow = facts.get('ActiveState') === 'deactivating' && facts.get('KillMode') === 'control-group';
-        return isSlow ? (units[i] ?? []) : [];
-      });
+      const slow = (await unitsIn(['deactivating'])).map(({ unit }) => unit);
       if (slow.length > 0) await exec('systemctl', ['kill', '--signal=SIGTERM', '--', ...slow], { timeoutMs: readMs });
     } catch (error) {
       log.debug({ error: String(error) }, 'the stop of the mail services could not be hurried');
@@ -86,12 +106,18 @@ export function systemdServices(
       const limitMs = limits.stopTimeoutSeconds * 1000;
       const isOver = (states: ServicesState['units']) => states.every(({ state }) => state === 'stopped');
       const hurries: Promise<void>[] = [];
+      const over = new AbortController();
+      const masters = await holdDovecots();
       const late = clock.after(hurryMs, () => void hurries.push(hurry()));
       try {
-        await systemctl('services-stop', limitMs, 'stop');
+        const stopped = systemctl('services-stop', limitMs, 'stop');
+        // Whatever becomes of this process, systemd sees to it that a master that is held goes on.
+        if (processes) for (const master of masters) hurries.push(endHeld(master, { processes, clock }, over.signal).catch(notEnded));
+        await stopped;
       } finally {
         late.cancel();
-        // Its signal must not meet a server that is started next.
+        over.abort();
+        // Their signals must not meet a server that is started next.
         await Promise.all(hurries);
       }
       let states = await manager.states();

@@ -10,6 +10,7 @@ import { OperatorError } from '../platform/errors.ts';
 import { exec } from '../platform/exec.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
+import { realProcesses } from '../platform/processes.ts';
 import { realFiles } from '../platform/real-files.ts';
 import { imapLogin } from '../services/imap-login.ts';
 import { createServices, type Services } from '../services/services.ts';
@@ -39,6 +40,7 @@ export function servicesOf(config: Config, log: Log): Services {
     files: realFiles,
     clock: systemClock,
     log,
+    processes: realProcesses,
     copied: copiedInbox(config, realFiles, exec),
     login: imapLogin(realFiles, (config.services?.imap ?? null) !== null),
     reread() {

@@ -104,7 +104,7 @@ async function takeOver(node: Appliance, kind: RunRequest['kind'], dead: string)
 }
 
 async function measure(): Promise<Row[]> {
-  await using pair = new AppliancePair({ base: '/dev/shm' });
+  await using pair = new AppliancePair({ base: '/dev/shm', init: 'systemd' });
   for (const steps = makeStoreSteps({ seed: 'bench', dir: pair.a.store, messages, sizes: smallSizes }); !steps.next().done;)
     await breathe();
   await run('chown', ['-R', '5000:5000', pair.a.store]);

@@ -44,7 +44,7 @@ test.skipIf(obstacle !== null)(
     ].map(([from, to]) => ({ from, to, format: 'maildir', storageVersions }));
     // What this test does is what the table may say.
     expect(dovecotWays).toEqual(ways);
-    await using pair = new AppliancePair({ base, releases: { a: 'bookworm', b: 'trixie' }, checksConfig: true });
+    await using pair = new AppliancePair({ base, releases: { a: 'bookworm', b: 'trixie' }, checksConfig: true, init: 'systemd' });
     await pair.start();
     const { a, b } = pair;
     const [imap, lmtp] = [143, 24].map((port) => ({ host: pair.address, port })) as [Endpoint, Endpoint];

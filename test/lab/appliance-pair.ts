@@ -27,6 +27,7 @@ export interface AppliancePairOptions {
   storageVersion?: '2.3.0' | '2.4.0';
   /** See ApplianceOptions. */
   checksConfig?: boolean;
+  init?: 'commands' | 'systemd';
   /** Environment of both agents. */
   environment?: NodeJS.ProcessEnv;
   /** Ports of b, when they are not those of a, and which one is in the service LAN. */
@@ -44,7 +45,8 @@ export class AppliancePair implements AsyncDisposable {
   readonly #dir: string;
   readonly #lanOfB: string;
 
-  constructor({ base, takeover, environment, hardware, pduPort, releases, storageVersion, checksConfig = false }: AppliancePairOptions) {
+  constructor(given: AppliancePairOptions) {
+    const { base, takeover, environment, hardware, pduPort, releases, storageVersion, init, checksConfig = false } = given;
     this.network = new Network({ hosts: ['a', hardware ? { name: 'b', ports: [...hardware.ports] } : 'b'], networks: 2 });
     this.#lanOfB = hardware?.lan ?? 'eth0';
     this.#dir = mkdtempSync(join(base, `${ownerMark()}-`));
@@ -70,6 +72,7 @@ export class AppliancePair implements AsyncDisposable {
         checksConfig,
         ...(releases && { release: releases[name] }),
         ...(storageVersion && { storageVersion }),
+        ...(init && { init }),
         ...(takeover === undefined ? {} : { takeover }),
         ...(environment && { environment }),
       };

@@ -8,6 +8,7 @@ import { alarmingLines, errorLines } from './dovecot-log.ts';
 import type { Network } from './namespaces.ts';
 import { killPid, runNow, waitForEnd } from './processes.ts';
 import { labRelease, program, programsDir, provide, type Release } from './release.ts';
+import { systemdDir, writeSystemd } from './systemd-part.ts';
 
 export const servicePassword = 'lab';
 const mailUid = 5000;
@@ -36,6 +37,8 @@ export interface ApplianceOptions {
   environment?: NodeJS.ProcessEnv;
   /** Port of the service network; default eth0. */
   port?: string;
+  /** Whether the agent starts and stops its mail server by commands of its own, which is the default, or as a unit of systemd. */
+  init?: 'commands' | 'systemd';
   /** Fence levels before the cooperative one and the manual one, as YAML; default: the other one's BMC. */
   levels?: readonly string[];
   /** More of the section `takeover`, as YAML lines. */
@@ -68,7 +71,7 @@ export class Appliance {
       roots: [{ name: 'mail', path: this.store, format: 'maildir' }],
       namespace: options.network.host(options.name).namespace,
       listen: '0.0.0.0:7420',
-      programs: programsDir(this.release),
+      programs: this.#programs(),
       ...(options.environment && { environment: options.environment }),
       config: [['# Prometheus metrics', `${this.#sections()}# Prometheus metrics`]],
     });
@@ -84,7 +87,7 @@ export class Appliance {
     await provide(release);
     await this.agent.stop();
     this.#release = release;
-    this.agent.programs = programsDir(release);
+    this.agent.programs = this.#programs();
     this.#prepare();
     await this.agent.start();
   }
@@ -166,6 +169,11 @@ export class Appliance {
     return errorLines(this.#log());
   }
 
+  #programs(): string | null {
+    const dirs = [this.#o.init === 'systemd' ? systemdDir(this.#o.dir) : null, programsDir(this.release)];
+    return dirs.filter((each) => each !== null).join(':') || null;
+  }
+
   #log(): string {
     const dir = join(this.#o.dir, 'dovecot');
     return readdirSync(dir).includes('dovecot.log') ? readFileSync(join(dir, 'dovecot.log'), 'utf8') : '';
@@ -227,10 +235,11 @@ esac
 `;
     writeFileSync(join(dir, 'mail-service'), script);
     chmodSync(join(dir, 'mail-service'), 0o755);
+    if (this.#o.init === 'systemd') writeSystemd({ dir, dovecot: own, release: this.release, gate: join(dir, 'gate/active') });
   }
 
   #sections(): string {
-    const { dir, fence, addresses, gateways, checksConfig, takeover = '', levels = [fenceLevel(dir, fence, 30)] } = this.#o;
+    const { dir, fence, addresses, gateways, checksConfig, init, takeover = '', levels = [fenceLevel(dir, fence, 30)] } = this.#o;
     const command = (what: string) => JSON.stringify([join(dir, 'mail-service'), what]);
     return `network:
   roles:
@@ -242,7 +251,7 @@ ${levels.map((level) => `  - ${level}`).join('\n')}
   - { type: manual }
 services:
   gate: ${join(dir, 'gate/active')}
-  commands: { start: ${command('start')}, stop: ${command('stop')}, status: ${command('status')} }
+${init === 'systemd' ? '  units: [dovecot.service]' : `  commands: { start: ${command('start')}, stop: ${command('stop')}, status: ${command('status')} }`}
 ${checksConfig ? `  configCheck: [doveconf, -n, -c, ${join(dir, 'dovecot/dovecot.conf')}]\n` : ''}  imap: { host: 127.0.0.1, port: 143, user: probe, passwordFile: ${join(dir, 'probe.secret')}, tls: none }
 takeover:
   startAloneSeconds: 5

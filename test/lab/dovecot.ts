@@ -65,6 +65,11 @@ export class Dovecot {
     return this.#master?.isRunning ?? false;
   }
 
+  /** Process that started all others of it; null when it does not run. */
+  get masterPid(): number | null {
+    return this.#master?.isRunning ? this.#master.pid : null;
+  }
+
   /** Resolves when IMAP and LMTP accept connections. @throws with the log when that does not come about. */
   async start(): Promise<void> {
     if (this.isRunning) throw new Error('this Dovecot runs already');

@@ -6,6 +6,7 @@ import type { ServicesConfig } from '../../agent/config/takeover-sections/servic
 import type { Exec, ExecResult } from '../../agent/platform/exec.ts';
 import { sleep } from '../../agent/platform/clock.ts';
 import { silentLog } from '../../agent/platform/log.ts';
+import type { Processes } from '../../agent/platform/processes.ts';
 import { realFiles } from '../../agent/platform/real-files.ts';
 import { createServices, type Services } from '../../agent/services/services.ts';
 import { failedConditions, judgeUnits } from '../../agent/services/judge-units.ts';
@@ -36,7 +37,11 @@ class Bench {
   readonly calls: string[] = [];
   readonly services: Services;
 
-  constructor(change: Partial<ServicesConfig>, answer: (args: readonly string[]) => Partial<ExecResult> | Promise<Partial<ExecResult>>) {
+  constructor(
+    change: Partial<ServicesConfig>,
+    answer: (args: readonly string[]) => Partial<ExecResult> | Promise<Partial<ExecResult>>,
+    processes?: Processes,
+  ) {
     const exec: Exec = async (program, args) => {
       this.calls.push(`${program} ${args.join(' ')}${existsSync(this.gate) ? ' [gate]' : ''}`);
       return { code: 0, signal: null, timedOut: false, stdout: '', stderr: '', truncated: false, ...(await answer([program, ...args])) };
@@ -47,6 +52,7 @@ class Bench {
       files: realFiles,
       clock: this.sim.host(0),
       log: silentLog,
+      ...(processes && { processes }),
       login: async () => ({ ok: true, evidence: 'in' }),
     });
   }
@@ -154,6 +160,41 @@ describe('services as systemd units', () => {
     expect(bench.calls.some((call) => call.includes('kill'))).toBe(true);
     await bench.sim.runWhile(() => true, 60_000);
     expect(bench.calls).toHaveLength(atEnd);
+  });
+
+  it('are a Dovecot whose processes end at once: it is held before systemd is asked to stop it', async () => {
+    const units = ['dovecot.service', 'own.service', 'postfix.service', 'down.service'];
+    const facts = ['control-group 11', 'mixed 12', 'control-group 13', 'control-group 0'].map((each) => each.split(' '));
+    const events: string[] = [];
+    let isHeld = false;
+    const processes: Processes = {
+      children: () => [],
+      program: (pid) => (pid === 13 ? '/usr/lib/postfix/sbin/master' : '/usr/sbin/dovecot'),
+      state: () => (isHeld ? 'stopped' : 'waits'),
+      isPending: () => true,
+      signal(pid, signal) {
+        events.push(`${signal} ${pid}`);
+        isHeld = signal === 'SIGSTOP';
+        if (signal === 'SIGCONT') throw new Error('not permitted');
+      },
+    };
+    const bench: Bench = new Bench(
+      { units },
+      async (args) => {
+        if (args[1] === 'stop') {
+          events.push('stop');
+          await sleep(bench.sim.host(0), 300);
+          events.push('stopped');
+        }
+        const active = events.includes('stopped') ? 'inactive' : 'active';
+        return { stdout: facts.map(([mode, pid]) => `${show(active, 'x')}KillMode=${mode}\nMainPID=${pid}\n`).join('\n') };
+      },
+      processes,
+    );
+    // What goes wrong there is no reason to call the services running.
+    await bench.settle(bench.services.stop());
+    expect(events).toEqual(['SIGSTOP 11', 'stop', 'SIGCONT 11', 'stopped']);
+    expect(isHeld).toBe(false);
   });
 
   it('are partial, or unknown, when systemd says so', () => {
