@@ -76,9 +76,13 @@ export function systemdServices(
     return text === '' ? '' : `${unit} said: ${text}`;
   };
 
+  /** Seen to be stopped, and not started since by us. A switchover asks for the stop again at each of its steps, while nobody is served. */
+  let isDown = false;
+
   const manager: ServiceManager = {
     names: units,
     async start() {
+      isDown = false;
       const limitMs = limits.startTimeoutSeconds * 1000;
       const began = clock.monotonicMs();
       // Failures of another day must not count against this start (StartLimitBurst).
@@ -107,7 +111,7 @@ export function systemdServices(
       const isOver = (states: ServicesState['units']) => states.every(({ state }) => state === 'stopped');
       const hurries: Promise<void>[] = [];
       const over = new AbortController();
-      const masters = await holdDovecots();
+      const masters = isDown ? [] : await holdDovecots();
       const late = clock.after(hurryMs, () => void hurries.push(hurry()));
       try {
         const stopped = systemctl('services-stop', limitMs, 'stop');
@@ -126,7 +130,8 @@ export function systemdServices(
         // The job of `stop` is still under way, so nothing is restarted.
         states = await statesWithin(manager, clock, killedMs, isOver);
       }
-      if (isOver(states)) return;
+      isDown = isOver(states);
+      if (isDown) return;
       throw new OperatorError(
         'services-stop',
         `mail services still run, also after SIGKILL: ${showStates(states)}`,

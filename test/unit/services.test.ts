@@ -195,6 +195,10 @@ describe('services as systemd units', () => {
     await bench.settle(bench.services.stop());
     expect(events).toEqual(['SIGSTOP 11', 'stop', 'SIGCONT 11', 'stopped']);
     expect(isHeld).toBe(false);
+    // The steps of a switchover ask again: that costs no more than the stop and the look at what came of it.
+    const before = bench.calls.length;
+    await bench.settle(bench.services.stop());
+    expect(bench.calls.slice(before).map((call) => call.split(' ')[1])).toEqual(['stop', 'show']);
   });
 
   it('are partial, or unknown, when systemd says so', () => {
