@@ -188,14 +188,26 @@ export class HistoryKeeper {
         firstKept ??= version;
         continue;
       }
-      for (const dir of historyDirs(version.root)) removeTree(files, `${dir}/${version.file}`);
+      // What cannot be removed costs no newer version its place.
       bytes -= version.bytes;
+      if (!this.#removeVersion(files, () => historyDirs(version.root), version.file)) continue;
       writes.push([numberKey(tables.history, version.number), null]);
     }
     if (writes.length > 0) this.#kv.commit(writes);
     const isFull = firstKept !== null && bytes > this.#limits.bytesMax && writes.length < most;
     this.#full = isFull ? { bytes, bytesMax: this.#limits.bytesMax, untilMs: (firstKept?.atMs ?? 0) + this.#limits.days * dayMs } : null;
     return writes.length;
+  }
+
+  /** False when it cannot be removed now: it is tried again with the next pruning, and keeps nobody. */
+  #removeVersion(files: Files, dirs: () => readonly BytePath[], file: string): boolean {
+    try {
+      for (const dir of dirs()) removeTree(files, `${dir}/${file}`);
+      return true;
+    } catch (error) {
+      if (errnoCode(error) === undefined) throw error;
+      return false;
+    }
   }
 }
 

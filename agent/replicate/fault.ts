@@ -34,6 +34,20 @@ export function faultOf(error: unknown, doing: 'reading' | 'writing'): FaultOf {
   return diskCodes.has(code) ? 'root' : 'path';
 }
 
+/**
+ * What a call that reads gives; undefined where the system refuses it for whatever reason, so that nothing is known.
+ *
+ * @throws what is no error of the system, or a fault of the program.
+ */
+export function ifKnown<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (faultOf(error, 'reading') === 'us') throw error;
+    return undefined;
+  }
+}
+
 /** A file system with this much room is not full: what does not fit is too large, or somebody's quota is used up. */
 const roomBytesMin = 16 * 1024 * 1024;
 const roomInodesMin = 16;

@@ -53,7 +53,7 @@ async function seen(
     index,
     roots: [root],
     record: to,
-    isUnderWay: underWay,
+    mayDiffer: underWay,
     isAway: () => false,
     isAwayNow: () => false,
     arrivals: () => 0,

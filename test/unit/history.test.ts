@@ -49,6 +49,24 @@ it('keeps every version of a message for the window (I15)', () => {
   expect(fs.readdirSync(path.join(dir, 'kept'))).toHaveLength(1);
 });
 
+it('keeps nobody for a version that cannot be removed, and tries it again', () => {
+  const keeper = new HistoryKeeper(kv, { days: 14, bytesMax: 1e9 });
+  const immutable = keep(keeper, 'cur/1', 0);
+  keep(keeper, 'cur/2', 1);
+  keep(keeper, 'cur/3', 10 * day);
+  const files = {
+    ...realFiles,
+    unlink: (file: string) => {
+      if (file.endsWith(`/${immutable}`)) throw Object.assign(new Error('immutable'), { code: 'EPERM' });
+      realFiles.unlink(file);
+    },
+  };
+  expect(keeper.prune(files, () => [path.join(dir, 'kept')], 14 * day + 2)).toBe(1);
+  expect(kept(keeper)).toEqual(['cur/1', 'cur/3']);
+  expect(prune(keeper, 14 * day + 3)).toBe(1);
+  expect(kept(keeper)).toEqual(['cur/3']);
+});
+
 it('goes on numbering after a restart, so that nothing that is kept is overwritten', () => {
   const first = keep(new HistoryKeeper(kv, { days: 14, bytesMax: 1e9 }), 'cur/1', 0);
   const second = keep(new HistoryKeeper(kv, { days: 14, bytesMax: 1e9 }), 'cur/2', 1);

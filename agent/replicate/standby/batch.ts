@@ -42,6 +42,8 @@ export interface Batch {
   places: BatchPlace[];
   /** By number of op: what could not be given to its place. */
   shortfalls: Map<number, Shortfall>;
+  /** Ops that move what could not be put into place before, by number. */
+  owed: number[];
   /** By number of op: why its place cannot be had here; the batch is refused for these, and can be without them. */
   refused: Map<number, string>;
   /** Writes that go with the batch's commit: records of history. */

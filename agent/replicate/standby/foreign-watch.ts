@@ -3,6 +3,7 @@ import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { sleep, type Clock } from '../../platform/clock.ts';
 import { type BytePath, type Files } from '../../platform/files.ts';
 import type { Log } from '../../platform/log.ts';
+import { ifKnown } from '../fault.ts';
 import { attributesAlone, auditBelow, auditPlaces, undecided } from '../audit.ts';
 import { absolute, type Root } from '../root.ts';
 import type { ForeignRecord } from './foreign-record.ts';
@@ -14,8 +15,8 @@ export interface ForeignWatchParts {
   index: ReplicaIndex;
   roots: readonly Root[];
   record: ForeignRecord;
-  /** Whether a batch under way changes this place (absolute) or one above it: then disk and index differ for a moment. */
-  isUnderWay(path: BytePath): boolean;
+  /** Whether a batch changes this place (absolute) or one above it, or could not: then disk and index differ, and it is nobody's doing. */
+  mayDiffer(path: BytePath): boolean;
   /** Whether the file system of a place is missing: then nothing can be said of what is there. */
   isAway(root: string, path: BytePath): boolean;
   /** The same, looked at now: what seems to be foreign may be the look of a disk that just went. */
@@ -132,12 +133,12 @@ export class ForeignWatch {
     }
   }
 
-  /** While a batch changes a place, or its disk is missing, nothing can be said of it. */
+  /** While a batch changes a place or could not, or its disk is missing, nothing can be said of it. */
   #waits(suspect: Suspect): boolean {
     const root = this.#rootOf(suspect);
     if (!root) return false;
-    const isUnderWay = suspect.path !== '' && this.#p.isUnderWay(absolute(root, suspect.path));
-    if (!isUnderWay && !this.#p.isAway(suspect.root, suspect.path)) return false;
+    const mayDiffer = suspect.path !== '' && this.#p.mayDiffer(absolute(root, suspect.path));
+    if (!mayDiffer && !this.#p.isAway(suspect.root, suspect.path)) return false;
     suspect.due = this.#p.clock.monotonicMs() + settleMs;
     return true;
   }
@@ -161,7 +162,9 @@ export class ForeignWatch {
     const { clock, files, record } = this.#p;
     const root = this.#rootOf(suspect);
     if (!root) return;
-    if (suspect.path === '' && !files.lstat(`${root.path}/.`)) return record.note(root.path, 'the root is missing');
+    const top = suspect.path === '' ? ifKnown(() => files.lstat(`${root.path}/.`)) : null;
+    if (top === undefined) return this.#suspect(suspect.root, '', 'tree');
+    if (suspect.path === '' && !top) return record.note(root.path, 'the root is missing');
     const paced: Clock = {
       monotonicMs: () => clock.monotonicMs(),
       wallMs: () => clock.wallMs(),

@@ -37,6 +37,7 @@ const waitMsMax = 5000;
 const triesMax = 8;
 const notMade = 'the directory above it cannot be had';
 const notAlone = 'another file of its mailbox cannot be put into place';
+const notThere = 'what comes before it could not be done';
 
 /**
  * Puts a durable batch into place. What the disk as a whole refuses is tried until it can be done; what one place refuses
@@ -48,6 +49,8 @@ export class Placing {
   readonly #broken: BrokenGroups;
   /** Directories (absolute) that could not be made; batches that were made before the primary heard of it put files there. */
   readonly #lost = new Set<BytePath>();
+  /** Places (absolute) where a step was left undone. */
+  readonly #undone = new Set<BytePath>();
 
   constructor(parts: PlacingParts) {
     this.#p = parts;
@@ -58,12 +61,14 @@ export class Placing {
   lacks(path: BytePath): void {
     this.#broken.note(path);
     this.#lost.add(path);
+    this.#undone.add(path);
   }
 
   /** The index claims no more than there is: what comes from now on builds on that. */
   settled(): void {
     this.#broken.clear();
     this.#lost.clear();
+    this.#undone.clear();
   }
 
   /** What keeps the batch from being put into place. */
@@ -109,8 +114,9 @@ export class Placing {
   }
 
   /** Null when a disk went meanwhile: what was done is not known then. */
-  async #placeAll(steps: readonly Step[], touched: ReadonlySet<BytePath>, note: ForeignFound): Promise<StepFault[] | null> {
+  async #placeAll(steps: readonly Step[], touched: ReadonlySet<BytePath>, found: ForeignFound): Promise<StepFault[] | null> {
     const { files, clock, roots, disks } = this.#p;
+    const note = this.#notingOthers(found);
     const { arrivals } = disks;
     const stands = (path: BytePath) => disks.stands(path);
     const faults: StepFault[] = [];
@@ -120,11 +126,12 @@ export class Placing {
       const step = steps[i];
       if (!step) break;
       try {
-        if (isBelow(this.#lost, step)) faults.push(undone(i, step, notMade));
-        else if (this.#broken.holds(step)) faults.push(undone(i, step, notAlone));
+        const why = this.#whyNot(step);
+        if (why !== null) faults.push(this.#leaveUndone(i, step, why));
         else {
           checkParents(files, roots, step, safe);
           const shortfall = doStep(files, step, note, false, stands);
+          this.#done(step);
           if (shortfall) faults.push({ ...shortfall, step: i, paths: [step.path] });
         }
         this.#stuck = null;
@@ -140,11 +147,12 @@ export class Placing {
           await this.#tryAgain(step, error, tries);
           continue;
         }
+        const isOurs = error instanceof StepBlocked && this.#isUndone(error.path);
         if (error instanceof StepBlocked) note(error.path, error.message);
         // Of other steps the index says what belongs there, and a comparison finds the rest.
-        if (!(error instanceof StepBlocked) || step.do === 'mkdir') {
+        if (isOurs && step.do !== 'mkdir') faults.push(this.#leaveUndone(i, step, notThere));
+        else if (!(error instanceof StepBlocked) || step.do === 'mkdir') {
           faults.push(this.#leave(i, step, error));
-          this.#broken.note(step.path);
         }
         if (step.do === 'mkdir') this.#lost.add(step.path);
       }
@@ -186,28 +194,31 @@ export class Placing {
    *
    * @throws PlaceAway when the file system of a directory that is to be made is gone.
    */
-  redo(steps: readonly Step[], note: ForeignFound): StepFault[] {
+  redo(steps: readonly Step[], found: ForeignFound): StepFault[] {
     const { files, disks } = this.#p;
+    const note = this.#notingOthers(found);
     const stands = (path: BytePath) => disks.stands(path);
     const faults: StepFault[] = [];
     for (const [number, step] of steps.entries()) {
-      const why = isBelow(this.#lost, step) ? notMade : this.#broken.holds(step) ? notAlone : null;
+      const why = this.#whyNot(step);
       if (why !== null) {
-        faults.push(undone(number, step, why));
+        faults.push(this.#leaveUndone(number, step, why));
         continue;
       }
       try {
         const shortfall = doStep(files, step, note, true, stands);
+        this.#done(step);
         if (shortfall) faults.push({ ...shortfall, step: number, paths: [step.path] });
       } catch (error) {
         if (error instanceof PlaceAway) throw error;
         const of = error instanceof StepBlocked ? 'gone' : faultOf(error, 'writing');
         if (of === 'gone' && isSuperseded(steps, number)) continue;
         // What is gone from both places was taken away by somebody else: the comparison will bring it back.
-        if (of === 'gone') note(step.path, whyOf(error));
+        if (of === 'gone' && this.#isUndone(error instanceof StepBlocked ? error.path : step.path))
+          faults.push(this.#leaveUndone(number, step, notThere));
+        else if (of === 'gone') note(step.path, whyOf(error));
         else if (of === 'path' || (of === 'room' && hasRoom(files, this.#rootOf(step)))) {
           faults.push(this.#leave(number, step, error));
-          this.#broken.note(step.path);
           if (step.do === 'mkdir') this.#lost.add(step.path);
         } else throw error;
       }
@@ -215,8 +226,41 @@ export class Placing {
     return faults;
   }
 
+  /** Why a step is not even tried, for what was left undone before it. */
+  #whyNot(step: Step): string | null {
+    return isBelow(this.#lost, step) ? notMade : this.#broken.holds(step) ? notAlone : null;
+  }
+
+  /** Whether a step was left undone at a place or above it: what is missing there, or in the way, is nobody's doing. */
+  #isUndone(path: BytePath): boolean {
+    if (this.#undone.size === 0) return false;
+    for (let at = path; at !== ''; at = parentPath(at)) if (this.#undone.has(at)) return true;
+    return false;
+  }
+
+  /** Tells of what somebody else did. */
+  #notingOthers(note: ForeignFound): ForeignFound {
+    return (path, what) => {
+      if (!this.#isUndone(path)) note(path, what);
+    };
+  }
+
+  /** What was left undone below a directory is undone under its new name as well. */
+  #done(step: Step): void {
+    if (step.do !== 'move' || this.#undone.size === 0) return;
+    const { from, path } = step;
+    for (const each of [...this.#undone]) if (each.startsWith(`${from}/`)) this.#undone.add(`${path}${each.slice(from.length)}`);
+  }
+
+  #leaveUndone(number: number, step: Step, why: string): StepFault {
+    const fault = undone(number, step, why);
+    this.#broken.note(step.path);
+    for (const path of fault.paths) this.#undone.add(path);
+    return fault;
+  }
+
   #leave(number: number, step: Step, error: unknown): StepFault {
-    const fault = undone(number, step, whyOf(error));
+    const fault = this.#leaveUndone(number, step, whyOf(error));
     this.#p.log.warn(
       { step: step.do, path: displayPath(step.path), error: fault.text },
       'a change cannot be put into place; it is left out',

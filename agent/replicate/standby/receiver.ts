@@ -15,7 +15,7 @@ import { baseName, displayPath, errnoCode, joinPath, parentPath, type BytePath, 
 import type { Kv, KvWrite } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import type { AuditDifference } from '../audit.ts';
-import { faultOf, hasRoom, whyOf } from '../fault.ts';
+import { faultOf, hasRoom, ifKnown, whyOf } from '../fault.ts';
 import { placeName, RootAway, rootTrouble, type FileSystems } from '../file-systems.ts';
 import { absolute, type Root } from '../root.ts';
 import { OpRefused, type Batch } from './batch.ts';
@@ -159,6 +159,22 @@ export class Receiver {
     if (signal.aborted) throw new Error('the role is being left; the last batch is put into place at the next start');
   }
 
+  /**
+   * Whether nobody can tell by the index what belongs at a place (absolute): a batch changes it or one above it, or could not put
+   * there what should be, or not take away with all below it what should go.
+   */
+  mayDiffer(path: BytePath): boolean {
+    if (this.isUnderWay(path)) return true;
+    if (this.#overclaimed.size === 0 && this.shortfalls.count === 0) return false;
+    const root = this.#p.roots.find((each) => path.startsWith(`${each.path}/`));
+    if (!root) return false;
+    for (let at = path; at.length > root.path.length; at = parentPath(at)) {
+      const known = this.shortfalls.at(root.name, at.slice(root.path.length + 1));
+      if (((this.#overclaimed.get(at)?.bits ?? 0) | (known?.bits ?? 0)) & lacks.place) return true;
+    }
+    return false;
+  }
+
   /** Whether a batch that is not in place yet changes this place (absolute) or one above it. */
   isUnderWay(path: BytePath): boolean {
     if (this.#overclaimed.has(path)) return true;
@@ -195,7 +211,7 @@ export class Receiver {
     const needed = this.#disks.staged();
     for (const staging of this.#p.roots.flatMap((root) => this.regions.all(root))) {
       const left = (this.#p.files.readdir(`${staging}/stage`) ?? []).map(({ name }) => `${staging}/stage/${name}`);
-      for (const path of left) if (!needed.has(path)) removeTree(this.#p.files, path);
+      for (const path of left) if (!needed.has(path)) this.#unstage([path]);
     }
   }
 
@@ -322,6 +338,7 @@ export class Receiver {
       stepOps: [],
       places: [],
       shortfalls: new Map(),
+      owed: [],
       refused: new Map(),
       writes: [],
       staged: [],
@@ -346,7 +363,12 @@ export class Receiver {
         this.#fail(batch, 'io', [], trouble.detail);
         continue;
       }
-      const { freeBytes, freeInodes } = this.#p.files.space(root.staging);
+      const space = ifKnown(() => this.#p.files.space(root.staging));
+      if (!space) {
+        this.#fail(batch, 'io', [], `${displayPath(root.path)}: nobody knows how much room there is`);
+        continue;
+      }
+      const { freeBytes, freeInodes } = space;
       if (freeBytes < this.#p.freeBytesMin || freeInodes < 1000)
         this.#fail(batch, 'no-space', [], `${displayPath(root.path)}: ${freeBytes} bytes and ${freeInodes} inodes are free`);
     }
@@ -493,7 +515,7 @@ export class Receiver {
     const told = (text: string) => text.slice(0, shortfallTextMax);
     const lacking = [...batch.shortfalls].map(([op, { bits, text }]): MessageOf<'ack'>['lacking'][number] => [op, bits, told(text)]);
     channel.sendControl({ type: 'ack', id: batch.id, position: batch.to, lacking });
-    for (const path of batch.trash) removeTree(this.#p.files, path);
+    this.#unstage(batch.trash);
     return true;
   }
 
@@ -502,16 +524,16 @@ export class Receiver {
     this.#dropCurrent();
     for (const given of this.#queued.splice(0).toReversed()) {
       this.#p.index.drop(given.layer);
-      this.#unstage(given);
+      this.#unstage(given.staged);
     }
     this.#accepted = this.#durable;
     this.#p.meter.rejected('io');
     channel.sendControl({ type: 'reject', id: batch.id, code: 'io', ops: [], detail: why.slice(0, 1000), faults: [] });
   }
 
-  /** What was staged on a file system that is gone is removed at the next start. */
-  #unstage(batch: Batch): void {
-    for (const path of batch.staged) {
+  /** What cannot be removed from staging, or lies on a file system that is gone, is removed at the next start. */
+  #unstage(paths: readonly BytePath[]): void {
+    for (const path of paths) {
       try {
         removeTree(this.#p.files, path);
       } catch (error) {
@@ -524,8 +546,9 @@ export class Receiver {
   async #putInPlace(batch: Batch): Promise<void> {
     const { kv } = this.#p;
     const faults = await this.#placing.place(batch.steps, batch.touched);
-    if (faults.length === 0) return;
+    if (faults.length === 0 && batch.owed.length === 0) return;
     const writes: KvWrite[] = [];
+    this.#settleOwed(batch, faults, writes);
     for (const fault of faults) {
       const op = batch.stepOps[fault.step];
       if (op !== undefined && fault.text !== '') batch.shortfalls.set(op, together(batch.shortfalls.get(op), fault));
@@ -534,6 +557,21 @@ export class Receiver {
     }
     kv.commit(writes);
     await kv.flushed();
+  }
+
+  /** What was thought to be missing was there to move after all. */
+  #settleOwed(batch: Batch, faults: readonly StepFault[], writes: KvWrite[]): void {
+    const undone = new Set(faults.flatMap(({ paths }) => paths));
+    for (const op of batch.owed) {
+      const place = batch.places[op];
+      if (!place || place.from === undefined) continue;
+      const { root, path, from } = place;
+      if (!undone.has(absolute(root, from))) this.shortfalls.clear(root.name, from, writes);
+      if (undone.has(absolute(root, path))) continue;
+      this.shortfalls.clear(root.name, path, writes);
+      const shortfall = batch.shortfalls.get(op);
+      if (shortfall) this.shortfalls.note(root.name, path, shortfall, writes);
+    }
   }
 
   /** The file has got other names in this batch or in one that waits: they lack the same. */
@@ -647,8 +685,12 @@ export class Receiver {
     for (const [op, { root, path, from, tree, gone }] of batch.places.entries()) {
       if (tree && from !== undefined) shortfalls.move(root.name, from, path, writes);
       else if (tree) shortfalls.clearBelow(root.name, path, writes);
-      else if (from !== undefined) shortfalls.clear(root.name, from, writes);
-      const shortfall = batch.shortfalls.get(op);
+      const owed = tree || from === undefined ? undefined : shortfalls.at(root.name, from);
+      // What was not put there may not be there to move: both places lack it until the step is done.
+      const isOwed = owed !== undefined && (owed.bits & lacks.place) !== 0;
+      if (isOwed) batch.owed.push(op);
+      else if (owed) shortfalls.clear(root.name, owed.path, writes);
+      const shortfall = isOwed ? together(batch.shortfalls.get(op), owed) : batch.shortfalls.get(op);
       if (shortfall && !gone) shortfalls.note(root.name, path, shortfall, writes);
       else shortfalls.clear(root.name, path, writes);
     }
@@ -686,7 +728,7 @@ export class Receiver {
     if (!batch) return;
     this.#current = null;
     this.#transfers.giveBack(batch.transfers);
-    for (const path of batch.staged) removeTree(this.#p.files, path);
+    this.#unstage(batch.staged);
     this.#p.index.drop(batch.layer);
   }
 

@@ -55,7 +55,7 @@ export class StandbyRole {
     this.#foreignWatch = new ForeignWatch({
       ...parts,
       record: this.receiver.foreign,
-      isUnderWay: (path) => this.receiver.isUnderWay(path),
+      mayDiffer: (path) => this.receiver.mayDiffer(path),
       isAway: (root, path) => this.#isAway(root, path),
       isAwayNow: (root, path) => this.#isAwayNow(root, path),
       arrivals: () => this.receiver.disks.arrivals,

@@ -434,7 +434,10 @@ export class Stager {
       throw new OpRefused('apart', `${fromPath} cannot be renamed here: its new place, or something in it, is on another file system`);
     if (isApart) return this.#moveApart(batch, dir, fromDir, op, to, entry);
     if (op.tree && (this.#p.isPending(from) || batch.touched.size > 0)) return 'settle-first';
-    const ino = op.tree ? (this.#p.files.lstat(from)?.ino ?? 0n) : entry.ino;
+    const tree = op.tree ? this.#p.files.lstat(from) : null;
+    // What the index claims may never have been made: then something else is there, or nothing.
+    if (op.tree && tree?.kind !== 'dir') throw new OpRefused('base', `${fromPath} is not what was put there`);
+    const ino = tree ? tree.ino : entry.ino;
     if (!this.#p.isPending(from) && !batch.touched.has(from) && this.#p.files.lstat(from)?.ino !== ino)
       throw new OpRefused('base', `${fromPath} is not what was put there`);
     const old = this.#p.index.get(number, op.at.name);
