@@ -6,6 +6,7 @@ import type { ReplicaIndex } from '../journal/replica-index.ts';
 import { sameDirectory, type DirectoryId } from '../platform/directory-id.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { displayPath, errnoCode, joinPath, type BytePath, type Files } from '../platform/files.ts';
+import { ifKnown } from './fault.ts';
 import type { Kv } from '../platform/kv.ts';
 import { absolute, type Root } from './root.ts';
 import { TaggedInodes } from './tagged-inodes.ts';
@@ -231,7 +232,8 @@ export class FileSystems {
     if (own) return { troubles: [own], learned: [], remounted: [] };
     const learned: BytePath[] = [];
     if (isNew && this.#learn(root, '')) learned.push('');
-    const points = this.#mountPoints(root);
+    const points = ifKnown(() => this.#mountPoints(root));
+    if (!points) return { troubles: [this.#mountsUnknown(root)], learned, remounted: [] };
     const troubles: FileSystemTrouble[] = [];
     for (const path of [...tops.keys()].toSorted()) {
       if (path === '' || troubles.some((trouble) => isAtOrBelow(path, trouble.path))) continue;
@@ -284,6 +286,14 @@ export class FileSystems {
     }
     if (id) return null;
     return trouble('root-missing', `root ${name} is not there: ${where}`, `mount or restore ${where}; replication goes on by itself`);
+  }
+
+  /** What is below the root may be hidden, or bare: nothing can be said of it. */
+  #mountsUnknown({ name, path }: Root): FileSystemTrouble {
+    const where = displayPath(path);
+    const detail = `nobody knows what is mounted below ${where}: the system does not tell`;
+    const remedy = 'look at the open files and the memory of this host; replication goes on by itself';
+    return { root: name, path: '', code: 'root-unreadable', detail, remedy, sinceMs: this.#p.monotonicMs() };
   }
 
   #lookAtMount(root: Root, path: BytePath, isMounted: boolean): FileSystemTrouble | null {

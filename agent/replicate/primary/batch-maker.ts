@@ -4,6 +4,7 @@ import type { Change } from '../../journal/changes.ts';
 import type { Layer } from '../../journal/layer.ts';
 import type { Channel } from '../../link/channel.ts';
 import { joinPath, type BytePath } from '../../platform/files.ts';
+import { ifKnown } from '../fault.ts';
 import { absolute, type Root } from '../root.ts';
 import { BatchWriter } from './batch-writer.ts';
 import { Abandoned, splitPath, type Making, type Outcome, type SendingParts } from './context.ts';
@@ -35,6 +36,8 @@ interface RunningScan {
   items: Generator<ScanItem>;
   /** An item that needs a batch of its own. */
   again: ScanItem | null;
+  /** Directories that could not be read. */
+  unread: BytePath[];
   /** Places that could not be settled: their directories are not proven. */
   trouble: Set<BytePath>;
   /** Of the doubts: those that came later than the scan's beginning are not its to end. */
@@ -208,6 +211,7 @@ export class BatchMaker {
       layer: p.index.begin(),
       writer: new BatchWriter(channel, this.#nextId - 1, from),
       losses: [],
+      lookingFor: undefined,
       deletions: this.#deletions,
       directories: new Set(),
       namesLeft: new Map(),
@@ -287,6 +291,7 @@ export class BatchMaker {
       if (root && change.kind === 'scan') {
         // A directory that appeared may be one that the standby has under another name: that goes before its removal there.
         const isNew = change.path !== '' && !p.index.at(root.name, change.path);
+        making.lookingFor = change;
         const outcome = isNew ? await this.#looker.look(making, root, change.path) : 'scan';
         check();
         if (outcome === 'alone') {
@@ -300,6 +305,7 @@ export class BatchMaker {
         continue;
       }
       if (!root) continue;
+      making.lookingFor = change;
       await this.#keywordsFirst(making, root, change.path, keywords);
       const outcome = await this.#looker.look(making, root, change.path);
       check();
@@ -339,6 +345,7 @@ export class BatchMaker {
       making.changes.push(change);
       const root = roots.find(({ name }) => name === change.root);
       if (!root) continue;
+      making.lookingFor = change;
       const outcome = await this.#looker.look(making, root, change.path);
       check();
       if (this.#place(making, root, change, outcome, groups)) return true;
@@ -442,7 +449,8 @@ export class BatchMaker {
       case 'transfer': {
         // The change stays taken: what is told of the file from now on is a change of its own.
         making.changes.splice(making.changes.indexOf(change), 1);
-        const stat = this.#p.files.lstat(absolute(root, change.path));
+        // What cannot be looked at now is looked at again, and that says why.
+        const stat = ifKnown(() => this.#p.files.lstat(absolute(root, change.path))) ?? null;
         this.#p.transfers.add(root, change, stat, root.format.classify(change.path, 'file').immutable);
         return false;
       }
@@ -479,6 +487,7 @@ export class BatchMaker {
       return this.#awaitTransfers(making, group, this.#awaited.get(key)?.paths ?? []);
     this.#awaited.delete(key);
     const gone = group.changes.map(({ path }) => path).filter((path) => splitPath(path).dir !== group.mailbox);
+    making.lookingFor = group.changes.toSorted((a, b) => a.seq - b.seq)[0];
     const outcome = await this.#seal(making, group.root, group.mailbox, gone, now - oldest > p.restMaxMs, check);
     // A file that cannot be read is tried again by its doubt, and compares the mailbox then.
     if (outcome === 'sealed' || outcome === 'doubt') return;
@@ -568,6 +577,7 @@ export class BatchMaker {
       items,
       again: null,
       trouble: new Set(),
+      unread: [],
       doubtsBefore: this.#p.unproven.mark(),
       gone: new Map(),
       fill,
@@ -604,10 +614,12 @@ export class BatchMaker {
   async #scanItem(making: MadeBatch, running: RunningScan, item: ScanItem, check: () => void): Promise<boolean> {
     const p = this.#p;
     const { root, trouble } = running;
+    making.lookingFor = running.change;
     if ('pause' in item) return false;
     if ('unreadable' in item) {
       p.unproven.add(root.name, item.unreadable, item.reason);
       trouble.add(item.unreadable);
+      running.unread.push(item.unreadable);
     } else if ('proven' in item) {
       const at = p.index.at(root.name, item.proven);
       if (at?.entry.kind === 'dir' && at.entry.mtimeNs !== item.mtimeNs && ![...trouble].some((path) => path.startsWith(item.proven))) {
@@ -657,11 +669,14 @@ export class BatchMaker {
     running.trouble.add(mailbox);
     if (outcome === 'doubt') return;
     if (outcome === 'held' && this.#deletions.absorbPart(running.change, joinPath(mailbox, 'cur/x'))) return;
-    for (const path of [...gone, ...this.#sealer.files(running.root, mailbox)])
-      this.#p.changes.record(running.root.name, path, 'path', this.#p.clock.monotonicMs(), running.change);
+    const files = ifKnown(() => this.#sealer.files(running.root, mailbox));
+    const now = this.#p.clock.monotonicMs();
+    if (!files) this.#p.changes.record(running.root.name, mailbox, 'scan', now, running.change);
+    for (const path of [...gone, ...(files ?? [])]) this.#p.changes.record(running.root.name, path, 'path', now, running.change);
   }
 
   async #endScan(making: MadeBatch, running: RunningScan, check: () => void): Promise<void> {
+    making.lookingFor = running.change;
     for (const mailbox of [...running.gone.keys()]) {
       if (making.writer.isFull) return;
       await this.#sealInScan(making, running, mailbox, check);
@@ -669,7 +684,7 @@ export class BatchMaker {
     this.#scans.shift();
     making.changes.push(running.change);
     // What was put off is recorded as a change of its own and waited for; it is no longer a matter of lost hints.
-    this.#p.unproven.proveBelow(running.root.name, running.change.path, running.doubtsBefore);
+    this.#p.unproven.proveBelow(running.root.name, running.change.path, running.doubtsBefore, running.unread);
     this.#leftOut.endScan(running.begun, running.root.name, running.change.path, (path) => this.#isThere(running.root, path));
     if (running.fill && !this.#scans.some(({ fill }) => fill)) making.completesFill = true;
   }

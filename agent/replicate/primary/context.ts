@@ -1,7 +1,7 @@
 import type { Meta } from '../../../protocol/ops.ts';
 import type { Hash64 } from '../../delta/xxhash.ts';
 import { entryOf, replicatedMode, type Entry } from '../../journal/entry.ts';
-import type { Changes } from '../../journal/changes.ts';
+import type { Change, Changes } from '../../journal/changes.ts';
 import type { Layer } from '../../journal/layer.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import type { Meter } from '../../observe/meter.ts';
@@ -58,6 +58,8 @@ export interface Making {
   /** What it takes away, as the guard against mass deletion has counted it. */
   losses: CountedLoss[];
   deletions: Deletions;
+  /** The change for which something is looked at: what has to be looked at besides stands in its place in line. */
+  lookingFor: Change | undefined;
   /** Root and path of places whose directories above were seen to be directories, not links. */
   directories: Set<string>;
   /**

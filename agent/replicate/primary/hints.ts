@@ -42,7 +42,10 @@ export class Hints {
       this.#lagging.touched(root.name, hint.path, now);
       if (unproven.count > 0) this.#tryDoubts(root, hint.path);
       if (!isNew) this.#hurry(root, hint.path, now);
-      const mayVanish = fileSystemHolds.mayHide(root.name, hint.path) || holds.stopping(root.name, hint.path) !== null;
+      const mayVanish =
+        fileSystemHolds.mayHide(root.name, hint.path) ||
+        holds.stopping(root.name, hint.path) !== null ||
+        unproven.isBlocked(root.name, hint.path);
       if (!isNew || mayVanish) this.#otherName(root, hint.path, now);
     }
   }
@@ -64,8 +67,8 @@ export class Hints {
   }
 
   /**
-   * A name that nobody has looked at yet changes again, or one changes that is not looked at while a disk is missing, or that a
-   * disk may hide. When it is one of several of a file that is known by another name, that one has changed as well; by the time
+   * A name that nobody has looked at yet changes again, or one changes that is not looked at while a disk is missing or the standby
+   * cannot have it, or that a disk may hide. When it is one of several of a file that is known by another name, that one has changed as well; by the time
    * of the look this name may be gone, or hidden below the disk that is back, and nothing would tell.
    */
   #otherName(root: Root, path: BytePath, now: number): void {

@@ -127,7 +127,7 @@ export class Looker {
       }
     }
     if (!stat && known && this.#leftOut.isHeld(root.name, path)) return this.#leftOutIsGone(making, root, path, known);
-    if (this.#leftOut.settle(root.name, path)) p.changes.record(root.name, path, 'scan', p.clock.monotonicMs());
+    if (this.#leftOut.settle(root.name, path)) p.changes.record(root.name, path, 'scan', p.clock.monotonicMs(), making.lookingFor);
     if (known?.entry.linked && stat?.ino !== known.entry.ino) await this.#namesLeft(making, root, known.entry.ino, path);
     const above = !stat && known ? this.#missingAbove(root, path) : null;
     if (above !== null) {
@@ -243,8 +243,8 @@ export class Looker {
         mayHideMore = isRacy(stat.ctimeNs + coarseNs(stat), p.clock.wallMs());
       }
       const outcome = await this.look(making, root, path);
-      if (outcome === 'later' || outcome === 'alone' || outcome === 'transfer')
-        p.changes.record(root.name, path, 'path', p.clock.monotonicMs());
+      if (outcome === 'later' || outcome === 'alone' || outcome === 'transfer' || outcome === 'held')
+        p.changes.record(root.name, path, 'path', p.clock.monotonicMs(), making.lookingFor);
     }
     // Of a file with very many names many may go at once: what is left of them is looked at once, not for each that went.
     if (!mayHideMore) making.namesLeft.set(key, left);
@@ -395,7 +395,7 @@ export class Looker {
     if (above === null || stat?.kind !== 'dir') return null;
     if (p.index.get(above, name)) return null;
     if (await this.#movedDir(making, root, dir, name, above, stat)) {
-      p.changes.record(root.name, path, 'scan', p.clock.monotonicMs());
+      p.changes.record(root.name, path, 'scan', p.clock.monotonicMs(), making.lookingFor);
       return 'alone';
     }
     await this.#dir(making, root, dir, name, above, stat, undefined, true);
@@ -565,14 +565,22 @@ export class Looker {
     const mayMislead = stat.nlink > 1 || p.index.holdsUnknown || (found !== null && (found.entry.linked || !isFound));
     const renamed = class_.class === 'message' && mayMislead ? this.#oldName(at, class_) : null;
     if (renamed && !this.#isSameFile(at, renamed, stat)) {
-      // What the standby has under the old name is not known: it gets the message anew and loses the old name at once.
-      const sent = await this.#content(making, at, stat);
+      // What the standby has under the old name is not known: it gets the message anew, as a link where it has that under a third
+      // name, and loses the old name at once.
+      const linked = isFound ? await this.#underOtherName(making, at, stat, class_, found) : null;
+      const sent = linked ?? (await this.#content(making, at, stat));
       return sent === 'done'
         ? this.#remove(making, at.root, joinPath(p.index.pathOf(renamed.dir).path, renamed.name), renamed, true)
         : sent;
     }
     const other = renamed ?? (isFound ? found : null);
-    if (!other || (other.dir === at.dirNumber && other.name === at.name)) return null;
+    return other && this.#underOtherName(making, at, stat, class_, other);
+  }
+
+  /** The standby has this very file under another name, `other`; null when that is this name. */
+  async #underOtherName(making: Making, at: FileAt, stat: Stat, class_: Classified, other: FoundEntry): Promise<Outcome | null> {
+    const p = this.#p;
+    if (other.dir === at.dirNumber && other.name === at.name) return null;
     const fromDir = p.index.pathOf(other.dir).path;
     const fromPath = joinPath(fromDir, other.name);
     const isLink = p.files.lstat(absolute(at.root, fromPath))?.ino === stat.ino;
@@ -581,7 +589,10 @@ export class Looker {
     const isCopy = class_.class === 'message' && at.root.format.baseOf(other.name) !== at.root.format.baseOf(at.name);
     // A move takes the old name away, which may have gone with its disk.
     const mayBeMissing = !isLink && !p.fileSystems.stand(at.root.name, fromPath);
-    const asLink = isLink || isCopy || mayBeMissing || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
+    const isApart = isCopy || at.root.format.classify(fromPath, 'file').mailbox !== class_.mailbox;
+    // Under both names it would be two messages: it waits until its disk can be seen again.
+    if (mayBeMissing && class_.class === 'message' && !isApart) return 'held';
+    const asLink = isLink || isApart || mayBeMissing;
     const place = { dir: making.writer.dir(at.root.name, at.dir), name: at.name };
     const from = { dir: making.writer.dir(at.root.name, fromDir), name: other.name };
     const where = { root: at.root.name, dir: at.dir, name: at.name, from: { dir: fromDir, name: other.name } };

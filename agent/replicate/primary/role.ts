@@ -200,8 +200,12 @@ export class PrimaryRole {
   #tryDoubts(): void {
     const { changes, clock, unproven } = this.#p;
     const due = unproven.due(retriesMax);
-    for (const { root, path, kind, again } of due)
-      changes.record(root, again ?? path, kind === 'reading' || again !== undefined ? 'scan' : 'path', clock.monotonicMs());
+    for (const { root, path, kind, again } of due) {
+      const now = clock.monotonicMs();
+      changes.record(root, again ?? path, kind === 'reading' || again !== undefined ? 'scan' : 'path', now);
+      // A comparison passes over what is the same here and in the index: only the standby's word for the place itself ends its doubt.
+      if (kind === 'place' && again !== undefined) changes.record(root, path, 'path', now);
+    }
     if (due.length > 0) this.sender.wake();
   }
 

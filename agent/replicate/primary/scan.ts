@@ -45,7 +45,13 @@ export const tooLong = `is longer than the ${limits.replicatedPathBytesMax} byte
  */
 export function* scan(parts: ScanParts, root: Root, path: BytePath): Generator<ScanItem> {
   // What lies behind a link is not of this root, whatever the kernel would find there.
-  const through = notADirectoryAbove(parts.files, root, path);
+  let through: BytePath | null;
+  try {
+    through = notADirectoryAbove(parts.files, root, path);
+  } catch (error) {
+    yield { unreadable: path, reason: unreadable(error) };
+    return;
+  }
   if (through === null) yield* scanDir(parts, root, path);
   else yield { look: through };
 }
@@ -155,11 +161,15 @@ function isMessageDir(name: string): boolean {
   return name === 'cur' || name === 'new';
 }
 
-/** The topmost place above a path where no directory is: a link, a file, nothing, or what cannot be looked at. */
+/**
+ * The topmost place above a path where no directory is: a link, a file, or nothing.
+ *
+ * @throws an errno error when a place above cannot be looked at: then nobody knows.
+ */
 export function notADirectoryAbove(files: Files, root: Root, path: BytePath): BytePath | null {
   for (let end = path.indexOf('/'); end !== -1; end = path.indexOf('/', end + 1)) {
     const above = path.slice(0, end);
-    if (lstatOrNull(files, absolute(root, above))?.kind !== 'dir') return above;
+    if (files.lstat(absolute(root, above))?.kind !== 'dir') return above;
   }
   return null;
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { MessageOf } from '../../../protocol/messages.ts';
 import type { MailboxMarks } from '../../mailstore/format.ts';
 import { type BytePath, joinPath, type Stat, type Xattrs } from '../../platform/files.ts';
-import { faultOf, whyOf } from '../fault.ts';
+import { faultOf, ifKnown, whyOf } from '../fault.ts';
 import { absolute, type Root } from '../root.ts';
 import { pathOf, type FileAt } from './choose-content.ts';
 import { isTooLarge, sendArrived, sendBytes } from './content.ts';
@@ -100,11 +100,12 @@ export class Sealer {
 
   /**
    * Whether a mailbox directory holds only what names messages, because the server keeps its control or index files in
-   * a root of their own: 0 = no, its messages are here; 1 = it has the uidlist; 2 = it has only the index.
+   * a root of their own: 0 = no, its messages are here; 1 = it has the uidlist; 2 = it has only the index. What cannot be looked at
+   * may be there: closing the mailbox then says why it cannot be read.
    */
   rankApart(root: Root, mailbox: BytePath): 0 | 1 | 2 {
     const dir = absolute(root, mailbox);
-    const here = (name: string) => this.#p.files.lstat(`${dir}/${name}`) !== null;
+    const here = (name: string) => ifKnown(() => this.#p.files.lstat(`${dir}/${name}`)) !== null;
     if (here('cur') || here('new')) return 0;
     return here('dovecot-uidlist') ? 1 : 2;
   }
@@ -134,8 +135,8 @@ export class Sealer {
       if (class_?.mailbox !== mailbox && p.lagging.has(change.root, change.path, nowMs)) continue;
       if (class_?.class !== 'index' && (rank === 2 || class_?.class !== 'control')) return false;
     }
-    const stats = this.files(root, mailbox).map((path) => p.files.lstat(absolute(root, path)));
-    return stats.every((stat) => stat === null || this.#age(stat) > restApartMs);
+    const stats = ifKnown(() => this.files(root, mailbox).map((path) => p.files.lstat(absolute(root, path))));
+    return stats?.every((stat) => stat === null || this.#age(stat) > restApartMs) ?? true;
   }
 
   /** A new connection hears every mark again. */
@@ -146,7 +147,7 @@ export class Sealer {
   /** The mailbox's keywords file, ahead of messages whose names use its letters. */
   async keywords(making: Making, root: Root, mailbox: BytePath): Promise<void> {
     const path = joinPath(mailbox, 'dovecot-keywords');
-    if (this.#p.files.lstat(absolute(root, path))) await this.#looker.look(making, root, path, true);
+    if (ifKnown(() => this.#p.files.lstat(absolute(root, path))) !== null) await this.#looker.look(making, root, path, true);
   }
 
   /**
@@ -180,11 +181,11 @@ export class Sealer {
     return isHere ? path.slice(root.path.length + 1) : mailbox;
   }
 
-  /** All of the set could be read: what could not before is proven. */
+  /** All of the set could be read: what could not before is proven. Of its messages that says nothing. */
   #proveRead(root: Root, mailbox: BytePath, files: readonly SealFile[]): void {
     const { unproven } = this.#p;
     if (unproven.countOf('reading') === 0) return;
-    unproven.prove(root.name, mailbox);
+    unproven.mayBeRead(root.name, mailbox);
     for (const { name } of files) unproven.prove(root.name, joinPath(mailbox, name));
   }
 
@@ -233,11 +234,14 @@ export class Sealer {
     }
     // The directory is gone or not there yet: its own change says so.
     if (files.length > 0 && p.index.dirAt(root.name, mailbox) === null) return { kind: 'busy' };
+    if (this.#isRefused(root, mailbox, files, force)) return { kind: 'doubt' };
+    const counted = making.losses.length;
     // An index that tells of removals waits with them, when they are held.
     if (!making.deletions.mayRemoveAll(making, root, mailbox, going)) return { kind: 'held' };
-    if (this.#isRefused(root, mailbox, files, force)) return { kind: 'doubt' };
     const large = this.#goAhead(root, mailbox, files, force);
     if (large.length > 0) {
+      // It is asked for again when the set goes: nothing is lost yet.
+      for (const loss of making.losses.splice(counted)) p.guard.forgive(loss);
       // A set that changes all the time would never arrive as one: what goes ahead is what is used, if nothing forbids it then.
       this.#ahead.set(key, { ...snapshot, changed });
       return { kind: 'transfer', paths: large };
@@ -249,7 +253,7 @@ export class Sealer {
       // Written anew it may have lost lines, and the index that the standby has until this mailbox rests names them.
       if (force && root.format.isUidlist(file.name) && at.known && at.known.ino !== file.stat.ino) continue;
       if (at.known && sameContent(at.known, file.stat) && !p.relived.has(file.stat.mtimeNs)) {
-        const isTrying = p.unproven.isTrying(root.name, joinPath(mailbox, file.name), 'attributes');
+        const isTrying = p.unproven.isTrying(root.name, joinPath(mailbox, file.name));
         if (!sameAttributes(at.known, file.stat) || at.known.ctimeNs !== file.stat.ctimeNs || isTrying)
           await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
         continue;

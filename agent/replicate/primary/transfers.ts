@@ -3,8 +3,8 @@ import type { Message, MessageOf } from '../../../protocol/messages.ts';
 import type { Change } from '../../journal/changes.ts';
 import { ChannelClosed, type Channel } from '../../link/channel.ts';
 import { sleep } from '../../platform/clock.ts';
-import { errnoCode, joinPath, type BytePath, type Stat } from '../../platform/files.ts';
-import { faultOf, whyOf } from '../fault.ts';
+import { joinPath, type BytePath, type Stat } from '../../platform/files.ts';
+import { faultOf, ifKnown, whyOf } from '../fault.ts';
 import { absolute, type Root } from '../root.ts';
 import { sentBytes, type FileAt } from './choose-content.ts';
 import { sameContent, splitPath, type Making, type PrimaryParts } from './context.ts';
@@ -155,8 +155,8 @@ export class Transfers {
     if (stat?.kind !== 'file') return changes.giveBack(change);
     const known = this.#byKey.get(fileKey(root.name, stat.ino));
     if (known && known.file?.btimeNs === stat.btimeNs) {
-      if (known.path !== change.path && this.#p.files.lstat(absolute(root, known.path))?.ino !== stat.ino)
-        this.#setPath(known, change.path);
+      const there = () => this.#p.files.lstat(absolute(root, known.path));
+      if (known.path !== change.path && ifKnown(there)?.ino !== stat.ino) this.#setPath(known, change.path);
       if (known.phase === 'queued') known.owners.push(change);
       else {
         changes.giveBack(change, known.phase === 'arrived' ? now : untilOver);
@@ -553,7 +553,7 @@ export class Transfers {
       for (const { root, path } of this.#lagging.takeQuiet(now)) this.#p.changes.hurry(root, path);
       this.#lagging.prune((name, path) => {
         const root = this.#p.roots.find((each) => each.name === name);
-        const stat = root ? lstatOrUndefined(() => files.lstat(absolute(root, path))) : null;
+        const stat = root ? ifKnown(() => files.lstat(absolute(root, path))) : null;
         const entry = index.at(name, path)?.entry;
         return stat === null || (stat !== undefined && entry !== undefined && sameContent(entry, stat));
       });
@@ -561,7 +561,7 @@ export class Transfers {
   }
 
   #isElsewhere(transfer: Transfer): boolean {
-    const stat = lstatOrUndefined(() => this.#p.files.lstat(absolute(transfer.root, transfer.path)));
+    const stat = ifKnown(() => this.#p.files.lstat(absolute(transfer.root, transfer.path)));
     return stat !== undefined && stat?.ino !== transfer.file?.ino;
   }
 
@@ -604,14 +604,4 @@ function resumeKey(content: Buffer, source: BytePath | null, base: Buffer | null
   const hash = createHash('sha256').update(content);
   if (source !== null && base) hash.update(base).update(source, 'latin1');
   return hash.digest().subarray(0, 16);
-}
-
-/** What cannot be looked at is not known to be gone or settled. */
-function lstatOrUndefined(look: () => Stat | null): Stat | null | undefined {
-  try {
-    return look();
-  } catch (error) {
-    if (errnoCode(error) === undefined) throw error;
-    return undefined;
-  }
 }

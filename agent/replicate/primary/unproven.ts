@@ -188,6 +188,15 @@ export class Unproven {
     else doubt.nextMs = Math.min(doubt.nextMs, this.#clock.monotonicMs());
   }
 
+  /**
+   * Some of what is in a directory could be read: whether all of it can be is told by a comparison, which is made now, and ends a
+   * doubt about the directory.
+   */
+  mayBeRead(root: string, path: BytePath): void {
+    const doubt = this.#counts.reading === 0 ? undefined : this.#doubts.get(mapKey(root, path, 'reading'));
+    if (doubt) this.#tryEarly(doubt);
+  }
+
   /** A place was looked at, and all of it fits. */
   fits(root: string, path: BytePath): void {
     this.#endAll([[root, path, 'bounds']]);
@@ -200,10 +209,11 @@ export class Unproven {
 
   /**
    * A whole directory was compared: what is at or below it is proven. Not what was found, or found again, after the
-   * comparison began (`before`): it may have passed there before, and it found some of it itself.
+   * comparison began (`before`): it may have passed there before, and it found some of it itself. Nor what is at or below `unread`,
+   * where it could not look.
    */
-  proveBelow(root: string, path: BytePath, before = this.#found): void {
-    this.#endBelow(root, path, ['reading'], before);
+  proveBelow(root: string, path: BytePath, before = this.#found, unread: readonly BytePath[] = []): void {
+    this.#endBelow(root, path, ['reading'], before, unread);
   }
 
   /** The standby has the place as it should be. */
@@ -229,10 +239,15 @@ export class Unproven {
     this.#endBelow(root, path, ['reading', 'bounds', 'place']);
   }
 
-  #endBelow(root: string, path: BytePath, of: readonly DoubtKind[], before = this.#found): void {
+  #endBelow(root: string, path: BytePath, of: readonly DoubtKind[], before = this.#found, besides: readonly BytePath[] = []): void {
     if (of.every((kind) => this.#counts[kind] === 0)) return;
     const ended = [...this.#doubts.values()].filter(
-      ({ kind, found, ...doubt }) => of.includes(kind) && found <= before && doubt.root === root && isAtOrBelow(doubt.path, path),
+      ({ kind, found, ...doubt }) =>
+        of.includes(kind) &&
+        found <= before &&
+        doubt.root === root &&
+        isAtOrBelow(doubt.path, path) &&
+        !besides.some((place) => isAtOrBelow(doubt.path, place)),
     );
     this.#endAll(ended.map((doubt) => [root, doubt.path, doubt.kind] as const));
   }
@@ -242,7 +257,9 @@ export class Unproven {
     if (this.#doubts.size === 0) return;
     const below = this.list().filter((doubt) => doubt.root === root && isAtOrBelow(doubt.path, from));
     this.#endAll(below.map((doubt) => [root, doubt.path, doubt.kind] as const));
-    for (const { path, kind, reason } of below) this.add(root, `${to}${path.slice(from.length)}`, reason, kind);
+    const there = (path: BytePath) => (isAtOrBelow(path, from) ? `${to}${path.slice(from.length)}` : path);
+    for (const { path, kind, reason, again } of below)
+      this.add(root, there(path), reason, kind, again === undefined ? again : there(again));
   }
 
   /**
