@@ -69,6 +69,16 @@ export class GuardedPair {
     return this.#standby.standby?.filled ?? false;
   }
 
+  /** Both nodes hold the first connection that was made, or a later one of the test's own. */
+  get isConnected(): boolean {
+    return this.primary.peer.connected && (this.#standby.standby?.peer.connected ?? false);
+  }
+
+  /** Places where the standby says that somebody else wrote. */
+  get foreign(): { path: string; what: string }[] {
+    return this.#standby.standby?.foreign() ?? [];
+  }
+
   get standbyDisk(): SimDisk {
     return this.#b.disk;
   }
@@ -137,6 +147,19 @@ export class GuardedPair {
     meanwhile();
     await this.clock.runFor(1000);
     this.#primary = this.#newPrimary();
+    this.connect();
+  }
+
+  /** The standby's agent is killed and started again. */
+  async restartStandby(): Promise<void> {
+    const { clock, files } = this.#standby;
+    clock.kill();
+    this.#network.cutProcess(clock);
+    this.#b.disk.kill(files);
+    this.#b.store.kill();
+    await this.clock.runFor(10);
+    this.#standby = startStandby(this.#b, this.clock.host(wall + this.clock.now), this.#options());
+    await this.clock.settle(this.#standby.ready, limitMs);
     this.connect();
   }
 

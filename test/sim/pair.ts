@@ -256,7 +256,7 @@ export class SimPair {
       [this.#standby, () => this.#stopStandby(false)],
     ] as const) {
       if (!process || process.errors.length === 0 || !process.errors.every((error) => this.#isInjected(error))) continue;
-      process.errors.splice(0);
+      this.#log.error({ errors: process.errors.splice(0).map(textOf) }, 'A PART FAILED');
       this.#count('part-failed');
       stop();
     }
@@ -540,6 +540,7 @@ export class SimPair {
   /** An agent met an error that it does not handle: it ends, and is started again. */
   #failed(process: SimProcess, error: unknown): void {
     if (process.clock.dead) return;
+    this.#log.error({ error: textOf(error) }, 'A ROLE FAILED');
     if (!this.#isInjected(error)) process.errors.push(error);
     else this.#count('role-failed');
     if (process !== this.#standby) return;

@@ -17,6 +17,18 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [604_072, bornTraits, 'what places lack went with an acknowledgement that the primary passed over, and was told no more'],
   [610_999, bornTraits, 'a file was changed by a name that its disk hid again before anybody had noticed that the disk was away'],
   [63_158, ['errno'], 'an op waited for ever for a batch that had failed, and nothing else ran'],
+  [63_095, ['errno'], 'a message that could not be put into place and was renamed was said to be taken away by somebody else'],
+  [640_219, ['errno'], 'what lay in a directory that could not be renamed was said to be written by somebody else'],
+  [640_234, ['errno'], 'a doubt about a directory ended when its mailbox was closed, which had looked at none of its messages'],
+  [640_272, ['errno'], 'a change was lost by an error that it met just as its content was to go ahead'],
+  [641_080, ['errno'], 'a file was moved in the place of a directory that could not be made'],
+  [641_194, ['errno'], 'what could not be removed was said to be put in the way by somebody else'],
+  [641_200, ['errno'], 'what a name that was gone had changed under another one lost its place in line, and was called durable'],
+  [642_119, ['errno'], 'a directory was not compared because one above it could not be looked at'],
+  [642_304, ['errno'], 'a doubt about an index file did not end when the acknowledgement of its change was lost'],
+  [642_362, ['errno'], 'a message had two names because its file system could not be looked at'],
+  [643_056, ['errno'], 'a copy of a message was no second name of it any more'],
+  [643_259, ['errno'], 'a change was lost that was made by a name which the standby could not have'],
 ];
 
 it.each(once)('seed %i (%s): %s', async (seed, on) => {
