@@ -3,8 +3,19 @@ import { lacks } from '../../protocol/shortfall.ts';
 import { contentBytes, replicatedMode, xattrsDigest, type Entry } from '../journal/entry.ts';
 import type { ReplicaIndex } from '../journal/replica-index.ts';
 import type { Clock } from '../platform/clock.ts';
-import { baseName, errnoCode, joinPath, type BytePath, type DirEntry, type FileKind, type Files, type Stat } from '../platform/files.ts';
+import {
+  baseName,
+  errnoCode,
+  joinPath,
+  parentPath,
+  type BytePath,
+  type DirEntry,
+  type FileKind,
+  type Files,
+  type Stat,
+} from '../platform/files.ts';
 import { canonicalTarget } from './links.ts';
+import { isNamed } from './one-name.ts';
 import { sameAttributes } from './primary/context.ts';
 import type { HeldPlaces } from './primary/held-places.ts';
 import { absolute, type Root } from './root.ts';
@@ -33,6 +44,8 @@ export interface AuditParts {
   skips?: (root: string, path: BytePath) => boolean;
   /** On a standby: directories that are mount points, or lead to one. They stay when what is in them goes. */
   mounted?: (root: string, path: BytePath) => boolean;
+  /** Whether so much was found that it is all one by which name: of each place the whole directory would be read. */
+  hasEnough?: () => boolean;
 }
 
 export interface AuditProgress {
@@ -113,7 +126,10 @@ export async function* auditPlaces(
     if (entry && stat && isLeftOut(parts, root, path, stat.kind, true)) what = null;
     else if (!entry) what = isLeftOut(parts, root, path, stat?.kind ?? null) ? null : 'is not in the index';
     else what = stat ? await difference(parts, root, path, entry, stat, deep, progress, pacer) : 'is missing';
-    if (what !== null) yield { root: rootName, path, what, stat };
+    if (what === null) continue;
+    // What was found may be there under another name, which this file system takes for the same.
+    const named = stat && isThere(parts, root, path) ? stat : null;
+    if (named || entry) yield { root: rootName, path, what: named ? what : 'is missing', stat: named };
   }
 }
 
@@ -140,13 +156,15 @@ async function* auditDir(
     for (const [name, entry] of index.entries(number)) {
       if (signal.aborted) return;
       const child = joinPath(path, name);
-      here.delete(name);
+      const wasHere = here.delete(name);
       if (parts.skips?.(root.name, child) || isHeldBack(parts, root, child)) continue;
-      const stat = lstat(parts, root, child);
+      let stat = lstat(parts, root, child);
       if (stat === 'unreadable') {
         yield { root: root.name, path: child, what: 'cannot be read', stat: null };
         continue;
       }
+      // It has come meanwhile, or its file system takes another name for it.
+      if (stat !== null && !wasHere && !isThere(parts, root, child)) stat = null;
       if (stat !== null && isLeftOut(parts, root, child, stat.kind, true)) continue;
       const what = stat === null ? 'is missing' : await difference(parts, root, child, entry, stat, deep, progress, pacer);
       if (what !== null) yield { root: root.name, path: child, what, stat };
@@ -186,6 +204,18 @@ function isLeftOut(parts: AuditParts, root: Root, path: BytePath, kind: FileKind
   } catch (error) {
     if (errnoCode(error) === undefined) throw error;
     return false;
+  }
+}
+
+/** Whether a place is there by the names as they are written. */
+function isThere(parts: AuditParts, root: Root, path: BytePath): boolean {
+  if (parts.hasEnough?.()) return true;
+  try {
+    for (let at = path; at !== ''; at = parentPath(at)) if (!isNamed(parts.files, absolute(root, at))) return false;
+    return true;
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return true;
   }
 }
 

@@ -1,5 +1,6 @@
 import { silentLog } from '../../agent/platform/log.ts';
 import { isOwnName } from '../../agent/replicate/staging.ts';
+import { folds, type FoldRule } from './folds.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
 import type { SimFiles } from './sim-files.ts';
@@ -20,6 +21,7 @@ export class PlainPair {
   readonly #random: SimRandom;
   readonly #birthTimes: boolean;
   readonly #reuseInos: boolean;
+  readonly #folds: FoldRule | null;
   readonly #a: SimHost;
   readonly #b: SimHost;
   readonly #worker = this.clock.host(wall);
@@ -31,10 +33,14 @@ export class PlainPair {
   #primary: SimProcess;
   #standby: SimProcess;
 
-  constructor(options: SimNetworkOptions & { birthTimes?: boolean; reuseInos?: boolean; standbyDisk?: string } = {}, seed = 7) {
+  constructor(
+    options: SimNetworkOptions & { birthTimes?: boolean; reuseInos?: boolean; standbyDisk?: string; folds?: FoldRule } = {},
+    seed = 7,
+  ) {
     this.#random = new SimRandom(seed);
     this.#birthTimes = options.birthTimes ?? true;
     this.#reuseInos = options.reuseInos ?? false;
+    this.#folds = options.folds ?? null;
     [this.#a, this.#b] = [this.#host('a'), this.#host('b')];
     this.work = this.#a.disk.open(this.#worker);
     this.copy = this.#b.disk.open(this.clock.host(wall));
@@ -172,7 +178,11 @@ export class PlainPair {
     const roots = [{ name: 'plain', path: '/plain', format: 'plain' as const }];
     return {
       name,
-      disk: new SimDisk(this.#random.fork(name), { birthTimes: this.#birthTimes, reuseInos: this.#reuseInos }),
+      disk: new SimDisk(this.#random.fork(name), {
+        birthTimes: this.#birthTimes,
+        reuseInos: this.#reuseInos,
+        ...(name === 'b' && this.#folds !== null ? { fold: folds[this.#folds].fold } : {}),
+      }),
       store: new SimKvStore(() => 1),
       roots,
     };

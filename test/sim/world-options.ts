@@ -1,4 +1,5 @@
 import { historyOptions, type HistoryOptions } from './history-options.ts';
+import type { FoldRule } from './folds.ts';
 import { SimRandom } from './sim-random.ts';
 
 /**
@@ -23,8 +24,8 @@ export interface World {
   timesNs: { a: bigint; b: bigint };
   /** Owners and attributes that the standby cannot set. */
   refusals: boolean;
-  /** The standby takes names that differ in case alone for one. */
-  folding: boolean;
+  /** The rule by which the standby takes several names for one, if it does. */
+  folding: FoldRule | null;
   /** A file that never rests. */
   hot: boolean;
   /** The disk of a state directory is full for a while. */
@@ -51,6 +52,7 @@ export function worldOptions(seed: number, on: ReadonlySet<Trait> = chosenTraits
     return { a: wanted && which !== 1 ? odd : usual, b: wanted && which !== 0 ? odd : usual };
   };
   const below = '/plain/disk';
+  const rule = new SimRandom(seed).fork('folding').pick(['ascii', 'unicode', 'unicode', 'own'] as const);
   const onB = random.pick(['/plain', '/mail', below]);
   return {
     ...historyOptions(seed),
@@ -60,7 +62,7 @@ export function worldOptions(seed: number, on: ReadonlySet<Trait> = chosenTraits
       birthTimes: either(is('birthtimes'), false, true),
       timesNs: either(is('times'), random.pick([1_000_000_000n, 2_000_000_000n, 100n]), 1n),
       refusals: is('refusals'),
-      folding: is('folding'),
+      folding: is('folding') ? rule : null,
       hot: is('hot'),
       stateFull: is('state-full'),
     },
@@ -73,7 +75,7 @@ export const plainWorld: World = {
   birthTimes: { a: true, b: true },
   timesNs: { a: 1n, b: 1n },
   refusals: false,
-  folding: false,
+  folding: null,
   hot: false,
   stateFull: false,
 };

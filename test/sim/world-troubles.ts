@@ -1,4 +1,5 @@
-import { errnoCode, joinPath, parentPath, type BytePath } from '../../agent/platform/files.ts';
+import { baseName, errnoCode, joinPath, parentPath, type BytePath } from '../../agent/platform/files.ts';
+import { folds } from './folds.ts';
 import { Plague } from './plague.ts';
 import type { FsState } from './fs-state.ts';
 import type { HostClock, SimClock } from './sim-clock.ts';
@@ -13,8 +14,6 @@ export const oddUid = 4_000_001;
 export const oddXattr = 'user.refused';
 export const hotPath = '/plain/hot';
 const pathsStruckMax = 400;
-
-export const fold = (name: string): string => name.toLowerCase();
 
 type Side = 'a' | 'b';
 
@@ -153,17 +152,42 @@ export class WorldTroubles {
    * falls together with another name there, with all below it.
    */
   mayDiffer(root: BytePath, path: BytePath): boolean {
-    const { refusals, folding } = this.#world;
+    const { refusals } = this.#world;
     const left = this.#look('a');
     const full = joinPath(root, path);
     const stat = left.lstat(full);
     if (refusals && stat && (stat.uid === oddUid || (stat.kind !== 'symlink' && left.xattrs(full)?.has(oddXattr)))) return true;
+    return this.isTwinAway(root, path);
+  }
+
+  /** Whether the standby has another name of the primary that falls together with this one, or with one above it. */
+  isTwinAway(root: BytePath, path: BytePath): boolean {
+    const { folding } = this.#world;
+    if (folding === null) return false;
+    const { fold } = folds[folding];
+    const namesOf = (side: Side, dir: BytePath) => (this.#look(side).readdir(joinPath(root, dir)) ?? []).map(({ name }) => name);
     for (let at = path; at !== ''; at = parentPath(at)) {
-      const name = fold(at.slice(at.lastIndexOf('/') + 1));
-      const beside = folding ? (left.readdir(joinPath(root, parentPath(at))) ?? []) : [];
-      if (beside.filter((each) => fold(each.name) === name).length > 1) return true;
+      const name = baseName(at);
+      const there = namesOf('b', parentPath(at));
+      const twins = namesOf('a', parentPath(at)).filter((each) => each !== name && fold(each) === fold(name));
+      if (!there.includes(name) && twins.some((each) => there.includes(each))) return true;
     }
     return false;
+  }
+
+  /** The topmost ones of all of these. */
+  twinsAway(root: BytePath): BytePath[] {
+    if (this.#world.folding === null) return [];
+    const away: BytePath[] = [];
+    const walk = (dir: BytePath): void => {
+      for (const { name, kind } of this.#look('a').readdir(joinPath(root, dir)) ?? []) {
+        const path = joinPath(dir, name);
+        if (this.isTwinAway(root, path)) away.push(path);
+        else if (kind === 'dir') walk(path);
+      }
+    };
+    walk('');
+    return away;
   }
 
   #strike(side: Side): string {
@@ -233,15 +257,34 @@ export function oddWork(files: SimFiles, random: SimRandom, world: World, paths:
     if (world.refusals && random.chance(0.5)) {
       if (random.chance(0.5)) files.setMeta(path, { uid: random.chance(0.5) ? oddUid : 5000 });
       else files.setMeta(path, { xattrs: random.chance(0.5) ? new Map([[oddXattr, random.bytes(4)]]) : new Map() });
-    } else if (world.folding) {
-      const slash = path.lastIndexOf('/') + 1;
-      const name = path.slice(slash);
-      const twin = path.slice(0, slash) + (name === name.toUpperCase() ? name.toLowerCase() : name.toUpperCase());
-      if (random.chance(0.5)) files.writeFile(twin, random.bytes(random.int(500)));
-      else if (twin !== path && files.lstat(twin)?.kind === 'file') files.unlink(twin);
-    }
+    } else if (world.folding) oddNames(files, random, folds[world.folding].twin, path);
   } catch (error) {
     if (errnoCode(error) === undefined) throw error;
+  }
+}
+
+/** Makes what falls together with another name, takes it away, and gives things the other name. */
+function oddNames(files: SimFiles, random: SimRandom, twinOf: (name: string) => string, path: BytePath): void {
+  const twin = joinPath(parentPath(path), twinOf(baseName(path)));
+  if (twin === path) return files.writeFile(joinPath(parentPath(path), `caf\xc3\xa9 ${random.int(5)}`), random.bytes(100));
+  const kind = files.lstat(twin)?.kind;
+  switch (random.int(8)) {
+    case 0:
+    case 1:
+      if (kind !== 'dir') files.writeFile(twin, random.bytes(random.int(500)));
+      return;
+    case 2:
+      if (files.lstat(path)?.kind === 'file') files.link(path, twin);
+      return;
+    case 3:
+    case 4:
+      if (kind === 'file') files.unlink(twin);
+      return;
+    case 5:
+      files.mkdir(twin, 0o755);
+      return files.writeFile(joinPath(twin, 'inside'), random.bytes(random.int(500)));
+    default:
+      if (kind === undefined || random.chance(0.2)) files.rename(path, twin);
   }
 }
 

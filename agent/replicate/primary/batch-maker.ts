@@ -290,7 +290,9 @@ export class BatchMaker {
       const root = p.roots.find(({ name }) => name === change.root);
       if (root && change.kind === 'scan') {
         // A directory that appeared may be one that the standby has under another name: that goes before its removal there.
-        const isNew = change.path !== '' && !p.index.at(root.name, change.path);
+        // One that the standby could not have ends that doubt by an op of its own, also when the batch with the first one was given up.
+        const isTried = p.unproven.isTrying(root.name, change.path, 'place');
+        const isNew = change.path !== '' && (isTried || !p.index.at(root.name, change.path));
         making.lookingFor = change;
         const outcome = isNew ? await this.#looker.look(making, root, change.path) : 'scan';
         check();

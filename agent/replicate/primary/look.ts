@@ -109,7 +109,11 @@ export class Looker {
     const class_ = root.format.classify(path, stat?.kind ?? known?.entry.kind ?? null);
     if (class_.ignored) return this.#ignored(making, root, path, stat, known);
     // The standby cannot have it, or cannot let it go: it is tried when its time has come, and nobody waits for it.
-    if (p.unproven.isBlocked(root.name, path)) return stat === null && !known ? this.#nothing(root, path) : 'unreadable';
+    if (p.unproven.isBlocked(root.name, path)) {
+      // Nobody comes for its content now.
+      p.transfers.lost(root.name, path);
+      return stat === null && !known ? this.#nothing(root, path) : 'unreadable';
+    }
     if (stat?.kind === 'other') return this.#leaveOut(making, root, path, known, 'special', null);
     let canonical: BytePath | null = null;
     if (stat?.kind === 'symlink') {

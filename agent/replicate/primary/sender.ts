@@ -672,11 +672,13 @@ export class Sender {
       const path = joinPath(dir, name);
       const lack = short.get(number);
       if (lack) doubts.push({ root, path, ...lack });
-      else if (removed) unproven.forget(root, path);
+      else if (removed) this.#endDoubts(root, path, true);
       else unproven.standbyHas(root, path);
+      if (removed) unproven.isFree(root, path);
+      if (from) unproven.isFree(root, joinPath(from.dir, from.name));
       if (from && writer.endsHere) unproven.moved(root, joinPath(from.dir, from.name), path);
       else if (from && this.#p.index.at(root, joinPath(from.dir, from.name)) === null)
-        unproven.standbyHas(root, joinPath(from.dir, from.name));
+        this.#endDoubts(root, joinPath(from.dir, from.name), false);
       if (lack && (lack.bits & lacks.place) !== 0) {
         // The index claims it: what is really there is asked for, and this place is left alone until its time comes.
         this.#suspect.push({ root, dir });
@@ -684,6 +686,16 @@ export class Sender {
       }
     }
     unproven.addAll(doubts);
+  }
+
+  /** The standby has let a place go. What it could not have there may be something newer: that is looked at. */
+  #endDoubts(root: string, path: BytePath, below: boolean): void {
+    const { unproven, changes, clock } = this.#p;
+    if (unproven.count === 0) return;
+    const refused = unproven.refusedAt(root, path, below);
+    if (below) unproven.forget(root, path);
+    else unproven.standbyHas(root, path);
+    for (const each of refused) changes.record(root, each, 'path', clock.monotonicMs());
   }
 
   /** The oldest batch is durable on the standby: only now its changes are forgotten (I1). */

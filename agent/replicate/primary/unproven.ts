@@ -3,10 +3,11 @@ import { createHash } from 'node:crypto';
 import { lacks } from '../../../protocol/shortfall.ts';
 import { tables } from '../../journal/keys.ts';
 import type { Clock } from '../../platform/clock.ts';
-import { displayPath, parentPath, type BytePath } from '../../platform/files.ts';
+import { baseName, displayPath, parentPath, type BytePath } from '../../platform/files.ts';
 import type { Kv, KvWrite } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import { silentLog } from '../../platform/log.ts';
+import { foldKey } from '../one-name.ts';
 
 /**
  * What a doubt is about. Each ends in its own way:
@@ -309,6 +310,25 @@ export class Unproven {
     }
   }
 
+  /** The places at a path, or also below it, that the standby cannot have. */
+  refusedAt(root: string, path: BytePath, below: boolean): BytePath[] {
+    if (this.#counts.place === 0) return [];
+    if (!below) return this.#doubts.has(mapKey(root, path, 'place')) ? [path] : [];
+    return this.list().flatMap((doubt) =>
+      doubt.kind === 'place' && doubt.root === root && isAtOrBelow(doubt.path, path) ? [doubt.path] : [],
+    );
+  }
+
+  /** The standby has a name no more: what its file system may have taken for the same is tried now. */
+  isFree(root: string, path: BytePath): void {
+    if (this.#counts.place === 0) return;
+    const [dir, key] = [parentPath(path), foldKey(baseName(path))];
+    for (const doubt of this.#doubts.values()) {
+      if (doubt.kind !== 'place' || doubt.root !== root || doubt.path === path || parentPath(doubt.path) !== dir) continue;
+      if (foldKey(baseName(doubt.path)) === key) doubt.nextMs = this.#clock.monotonicMs();
+    }
+  }
+
   /** Somebody waits for what is in doubt, perhaps after mending it: all of it is due, and its pauses begin anew. */
   asked(): void {
     const now = this.#clock.monotonicMs();
@@ -332,12 +352,11 @@ export class Unproven {
     this.#kv.commit([writeOf(doubt)]);
   }
 
-  /** Whether the standby cannot have this place, or one above it, and its time to be tried has not come. */
+  /** Whether the standby cannot have this place, or any one above it, and its time to be tried has not come. */
   isBlocked(root: string, path: BytePath): boolean {
     if (this.#counts.place === 0) return false;
     for (let at = path; ; at = parentPath(at)) {
-      const doubt = this.#doubts.get(mapKey(root, at, 'place'));
-      if (doubt) return !doubt.trying;
+      if (this.#doubts.get(mapKey(root, at, 'place'))?.trying === false) return true;
       if (at === '') return false;
     }
   }

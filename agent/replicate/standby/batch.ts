@@ -28,6 +28,17 @@ export interface BatchPlace {
   gone: boolean;
 }
 
+/** A new name that falls together with another one of its directory. */
+export interface Beside {
+  /** Number of the op that brings it. */
+  op: number;
+  /** Number of the directory in the index. */
+  dir: number;
+  other: BytePath;
+  /** Absolute path of the other one. */
+  path: BytePath;
+}
+
 /** A batch on its way: what was staged, and what will be done once it is durable. */
 export interface Batch {
   id: number;
@@ -46,6 +57,8 @@ export interface Batch {
   owed: number[];
   /** By number of op: why its place cannot be had here; the batch is refused for these, and can be without them. */
   refused: Map<number, string>;
+  /** Places (absolute) that are not as this batch's ops have them, for what was refused. */
+  missed: Set<BytePath>;
   /** Writes that go with the batch's commit: records of history. */
   writes: KvWrite[];
   /** Staged files by absolute path, to remove when the batch is rejected. */
@@ -58,6 +71,10 @@ export interface Batch {
   arrivals: number;
   /** Absolute paths that the steps touch. */
   touched: Set<BytePath>;
+  /** Names that nothing had before, where names may fall together: by number of the directory and fold key. */
+  fresh: Map<string, BytePath[]>;
+  /** Ops whose name falls together with that of something that was there when they came. */
+  beside: Beside[];
   ops: number;
   bytes: number;
   /** Frames of this batch that were consumed but must not be acted on: why it will be rejected. */

@@ -44,6 +44,8 @@ const settleMs = 200;
 const suspectsMax = 20_000;
 /** A walk that finds more than this has said enough. */
 const walkFindsMax = 5000;
+/** Where so many places are somebody else's, a further one may be another name of one of them. */
+const exactMax = 100;
 const sliceMs = 8;
 /** A walk over a whole tree works for about a third of the time: mail that comes in does not wait for it. */
 const walkPauseMs = 20;
@@ -149,7 +151,11 @@ export class ForeignWatch {
     if (!root || path === '') return;
     const deep = this.#p.hintsAreForeign();
     const arrivals = this.#p.arrivals();
-    const parts = { ...this.#p, skips: (...place: [string, BytePath]) => this.#p.isAway(...place) };
+    const parts = {
+      ...this.#p,
+      skips: (...place: [string, BytePath]) => this.#p.isAway(...place),
+      hasEnough: () => this.#p.record.count >= exactMax,
+    };
     for await (const { what, stat } of auditPlaces(parts, [[name, path]], deep, { files: 0, bytes: 0 })) {
       if (undecided.has(what) || (attributesAlone.has(what) && stat?.kind === 'file' && stat.nlink > 1)) continue;
       if (this.#p.isAwayNow(name, path) || this.#p.arrivals() !== arrivals) this.#suspect(name, path, 'path');

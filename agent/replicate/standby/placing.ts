@@ -8,7 +8,9 @@ import { checkParents } from './confine.ts';
 import type { ForeignRecord } from './foreign-record.ts';
 import type { Shortfall } from './shortfalls.ts';
 import type { StandbyDisks } from './standby-disks.ts';
-import { doStep, isSuperseded, PlaceAway, StepBlocked, type ForeignFound, type Step } from './steps.ts';
+import { Folding } from './folding.ts';
+import type { RenameRegions } from './rename-regions.ts';
+import { doStep, isSuperseded, NameTaken, PlaceAway, StepBlocked, type ForeignFound, type Listed, type Step } from './steps.ts';
 
 export interface PlacingParts {
   files: Files;
@@ -17,6 +19,7 @@ export interface PlacingParts {
   roots: readonly Root[];
   foreign: ForeignRecord;
   disks: StandbyDisks;
+  regions: RenameRegions;
   /** Waits before something is tried again. */
   wait: (ms: number) => Promise<void>;
 }
@@ -51,10 +54,13 @@ export class Placing {
   readonly #lost = new Set<BytePath>();
   /** Places (absolute) where a step was left undone. */
   readonly #undone = new Set<BytePath>();
+  /** Which file systems take several names for one. */
+  readonly folding: Folding;
 
   constructor(parts: PlacingParts) {
     this.#p = parts;
     this.#broken = new BrokenGroups(parts.roots);
+    this.folding = new Folding(parts.files, parts.regions);
   }
 
   /** A place (absolute) that a batch before the next one could not have. */
@@ -130,7 +136,7 @@ export class Placing {
         if (why !== null) faults.push(this.#leaveUndone(i, step, why));
         else {
           checkParents(files, roots, step, safe);
-          const shortfall = doStep(files, step, note, false, stands);
+          const shortfall = doStep(files, this.#asItIs(step), note, false, stands);
           this.#done(step);
           if (shortfall) faults.push({ ...shortfall, step: i, paths: [step.path] });
         }
@@ -143,7 +149,7 @@ export class Placing {
           await this.#tryAgain(step, error, ++tries);
           continue;
         }
-        if (!(error instanceof StepBlocked) && !this.#isStepsOwn(error, step, ++tries)) {
+        if (!(error instanceof StepBlocked) && !(error instanceof NameTaken) && !this.#isStepsOwn(error, step, ++tries)) {
           await this.#tryAgain(step, error, tries);
           continue;
         }
@@ -199,6 +205,7 @@ export class Placing {
     const note = this.#notingOthers(found);
     const stands = (path: BytePath) => disks.stands(path);
     const faults: StepFault[] = [];
+    const listed: Listed = new Map();
     for (const [number, step] of steps.entries()) {
       const why = this.#whyNot(step);
       if (why !== null) {
@@ -206,13 +213,13 @@ export class Placing {
         continue;
       }
       try {
-        const shortfall = doStep(files, step, note, true, stands);
+        const shortfall = doStep(files, this.#asItIs(step), note, true, stands, listed);
         this.#done(step);
         if (shortfall) faults.push({ ...shortfall, step: number, paths: [step.path] });
       } catch (error) {
         if (error instanceof PlaceAway) throw error;
-        const of = error instanceof StepBlocked ? 'gone' : faultOf(error, 'writing');
-        if (of === 'gone' && isSuperseded(steps, number)) continue;
+        const of = error instanceof StepBlocked ? 'gone' : error instanceof NameTaken ? 'path' : faultOf(error, 'writing');
+        if ((of === 'gone' || error instanceof NameTaken) && isSuperseded(steps, number)) continue;
         // What is gone from both places was taken away by somebody else: the comparison will bring it back.
         if (of === 'gone' && this.#isUndone(error instanceof StepBlocked ? error.path : step.path))
           faults.push(this.#leaveUndone(number, step, notThere));
@@ -259,8 +266,15 @@ export class Placing {
     return fault;
   }
 
+  /** What the batch before could not put there is not there for this one, which was made before anybody knew. */
+  #asItIs(step: Step): Step {
+    return step.do !== 'discard' && step.do !== 'meta' && this.#undone.has(step.path) ? { ...step, fresh: true } : step;
+  }
+
   #leave(number: number, step: Step, error: unknown): StepFault {
     const fault = this.#leaveUndone(number, step, whyOf(error));
+    const root = this.#p.roots.find((each) => step.path.startsWith(`${each.path}/`));
+    if (error instanceof NameTaken && root) this.folding.found(root);
     this.#p.log.warn(
       { step: step.do, path: displayPath(step.path), error: fault.text },
       'a change cannot be put into place; it is left out',

@@ -17,6 +17,7 @@ import type { Log } from '../../platform/log.ts';
 import type { AuditDifference } from '../audit.ts';
 import { faultOf, hasRoom, ifKnown, whyOf } from '../fault.ts';
 import { placeName, RootAway, rootTrouble, type FileSystems } from '../file-systems.ts';
+import { statNamed } from '../one-name.ts';
 import { absolute, type Root } from '../root.ts';
 import { OpRefused, type Batch } from './batch.ts';
 import { disown } from './disown.ts';
@@ -90,7 +91,13 @@ export class Receiver {
     this.shortfalls = new Shortfalls(parts.kv, parts.clock, parts.log);
     this.regions = new RenameRegions(parts);
     this.#disks = new StandbyDisks({ ...parts, regions: this.regions, redo: (steps) => this.#redo(steps) });
-    this.#placing = new Placing({ ...parts, disks: this.#disks, foreign: this.foreign, wait: (ms) => this.#again(ms) });
+    this.#placing = new Placing({
+      ...parts,
+      regions: this.regions,
+      disks: this.#disks,
+      foreign: this.foreign,
+      wait: (ms) => this.#again(ms),
+    });
     this.#rootByName = new Map(parts.roots.map((root) => [root.name, root]));
     this.#durable = this.#accepted = readPosition(parts.kv);
     this.#lastAppliedWallMs = readNumber(parts.kv.get(appliedAtKey));
@@ -113,6 +120,8 @@ export class Receiver {
       wallMs: () => parts.clock.wallMs(),
       yield: () => parts.clock.yield(),
       isPending: (path) => this.#isPending(path),
+      folding: this.#placing.folding,
+      queued: () => this.#queued,
       shortfallAt: (root, path) => this.shortfalls.at(root, path),
     });
   }
@@ -340,12 +349,15 @@ export class Receiver {
       shortfalls: new Map(),
       owed: [],
       refused: new Map(),
+      missed: new Set(),
       writes: [],
       staged: [],
       trash: [],
       whereabouts: new Map(),
       arrivals: this.#disks.arrivals,
       touched: new Set(),
+      fresh: new Map(),
+      beside: [],
       ops: 0,
       bytes: 0,
       failure: null,
@@ -404,8 +416,21 @@ export class Receiver {
       }
       if ('bytes' in op && op.bytes) batch.bytes += op.bytes.length;
     } catch (error) {
+      if (error instanceof OpRefused && error.reject === 'base' && this.#missesBase(batch, op)) return;
       this.#refuse(batch, number, error);
+      if (batch.refused.has(number)) this.#miss(batch, op);
     }
+  }
+
+  /** Whether an op builds on what this batch was refused: it is no fault of its own, and made again without that. */
+  #missesBase(batch: Batch, op: Op): boolean {
+    if (batch.missed.size === 0 || !placesOf(batch, op).some((path) => isOrBelow(batch.missed, path))) return false;
+    this.#miss(batch, op);
+    return true;
+  }
+
+  #miss(batch: Batch, op: Op): void {
+    for (const path of placesOf(batch, op)) batch.missed.add(path);
   }
 
   /** @throws OpRefused when the place of an op lies on a file system that is not there. */
@@ -440,6 +465,7 @@ export class Receiver {
     const batch = this.#current;
     if (!batch || batch.id !== message.id) return;
     if (batch.ops !== message.ops) this.#fail(batch, 'content', [], `the batch has ${batch.ops} of ${message.ops} ops`);
+    this.#stager.settleNames(batch);
     if (batch.failure || batch.refused.size > 0) {
       const { code, ops, detail } = batch.failure ?? {
         code: 'path',
@@ -652,7 +678,7 @@ export class Receiver {
       const at = index.at(root.name, path);
       if (bits & lacks.place) {
         try {
-          differences.push({ root: root.name, path, what: 'lacks', stat: files.lstat(absolute(root, path)) });
+          differences.push({ root: root.name, path, what: 'lacks', stat: statNamed(files, absolute(root, path)) });
         } catch (error) {
           if (faultOf(error, 'reading') === 'us') throw error;
           // What cannot be looked at now is looked at when the next batch begins; until then nobody may take it for the same.
@@ -757,9 +783,22 @@ function together(one: Shortfall | undefined, other: Shortfall): Shortfall {
 }
 
 /** Whether a batch's steps touch a path (absolute) or a directory above it. */
-function touches(batch: Batch, path: BytePath): boolean {
-  for (let at: BytePath = path; at.length > 1; at = at.slice(0, Math.max(0, at.lastIndexOf('/')))) if (batch.touched.has(at)) return true;
+function touches({ touched }: Batch, path: BytePath): boolean {
+  return isOrBelow(touched, path);
+}
+
+/** Whether a path (absolute) is one of these places, or below one. */
+function isOrBelow(places: ReadonlySet<BytePath>, path: BytePath): boolean {
+  for (let at: BytePath = path; at.length > 1; at = at.slice(0, Math.max(0, at.lastIndexOf('/')))) if (places.has(at)) return true;
   return false;
+}
+
+/** The places (absolute) that an op is about. */
+function placesOf({ dirs }: Batch, op: Op): BytePath[] {
+  return ('from' in op ? [op.at, op.from] : [op.at]).flatMap(({ dir, name }) => {
+    const at = dirs[dir];
+    return at ? [absolute(at.root, joinPath(at.path, name))] : [];
+  });
 }
 
 export function packPosition(position: Position): Buffer {

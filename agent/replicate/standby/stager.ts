@@ -8,7 +8,9 @@ import { targetHere } from '../links.ts';
 import { isAtOrBelow } from '../file-systems.ts';
 import { absolute, type Root } from '../root.ts';
 import { whyOf } from '../fault.ts';
+import { foldKey } from '../one-name.ts';
 import { OpRefused, type Batch, type BatchDir, type BatchPlace } from './batch.ts';
+import { takenBy, type Folding } from './folding.ts';
 import type { RenameRegions } from './rename-regions.ts';
 import type { IncomingTransfers } from './incoming-transfers.ts';
 import { isPathsOwn, setAttributes } from './set-attributes.ts';
@@ -33,6 +35,10 @@ export interface StagerParts {
   yield: () => Promise<void>;
   /** True while a batch before this one still has to put this path (absolute) into place. */
   isPending: (path: BytePath) => boolean;
+  /** Which file systems take several names for one. */
+  folding: Folding;
+  /** Batches before this one that are not in place yet. */
+  queued: () => readonly Batch[];
   /** What is known to be lacking at a place. */
   shortfallAt: (root: string, path: BytePath) => Shortfall | undefined;
 }
@@ -63,6 +69,8 @@ export class Stager {
     const path = joinPath(dir.path, op.at.name);
     const to = absolute(dir.root, path);
     batch.places[batch.ops - 1] = this.#placeOf(batch, dir, path, op);
+    const isName = op.op !== 'meta' && op.op !== 'remove' && op.op !== 'patch' && op.at.name !== '';
+    if (isName && this.#p.folding.mayFold(dir.root, path) && !this.#isFree(batch, dir, op, path)) return 'settle-first';
     switch (op.op) {
       case 'dir':
         return this.#makeDir(batch, dir, op.at.name, op.meta);
@@ -99,6 +107,57 @@ export class Stager {
       }
       case 'remove':
         return this.#remove(batch, dir, op.at.name, op.tree, to);
+    }
+  }
+
+  /**
+   * Whether it is known what a new name falls together with, of what its file system may take for the same; noted in the batch.
+   * False when a batch before this one decides of that.
+   *
+   * @throws OpRefused when something that is nobody's has the name.
+   */
+  #isFree(batch: Batch, dir: BatchDir, op: Op, path: BytePath): boolean {
+    const { index } = this.#p;
+    const number = this.#dirNumber(batch, dir);
+    const { name } = op.at;
+    if (index.get(number, name)) return true;
+    const from = op.op === 'move' && this.#dir(batch, op.from.dir).path === dir.path ? op.from.name : null;
+    const stays = (other: string) => other !== name && other !== from && index.get(number, other) !== undefined;
+    const key = `${number}\0${foldKey(name)}`;
+    const own = batch.fresh.get(key) ?? [];
+    const beside = own.find(stays);
+    if (beside !== undefined) this.#besides(batch, dir, number, beside);
+    if (this.#p.queued().some(({ fresh }) => fresh.get(key)?.some(stays))) return false;
+    const taken = this.#p.folding.otherName(absolute(dir.root, path));
+    if (taken !== null && taken !== from) {
+      const other = absolute(dir.root, joinPath(dir.path, taken));
+      // What goes before this one comes does not stand in its way.
+      const goes = index.get(number, taken) === undefined && (batch.touched.has(other) || this.#p.isPending(other));
+      if (index.get(number, taken)) this.#besides(batch, dir, number, taken);
+      else if (!goes) throw new OpRefused('path', takenBy(taken));
+    }
+    batch.fresh.set(key, [...own, name]);
+    return true;
+  }
+
+  #besides(batch: Batch, dir: BatchDir, number: number, other: BytePath): void {
+    batch.beside.push({ op: batch.ops - 1, dir: number, other, path: absolute(dir.root, joinPath(dir.path, other)) });
+  }
+
+  /**
+   * At the end of a batch: what it removes goes before what takes its name, which the primary sends first. A name beside another
+   * one that stays is refused.
+   */
+  settleNames(batch: Batch): void {
+    for (const { op, dir, other, path } of batch.beside) {
+      if (batch.refused.has(op)) continue;
+      const at = batch.stepOps.indexOf(op);
+      const gone = batch.steps.findIndex((step) => step.do === 'discard' && step.path === path);
+      if (this.#p.index.get(dir, other) !== undefined || gone < 0) batch.refused.set(op, takenBy(other));
+      else if (gone > at && at >= 0) {
+        batch.steps.splice(at, 0, ...batch.steps.splice(gone, 1));
+        batch.stepOps.splice(at, 0, ...batch.stepOps.splice(gone, 1));
+      }
     }
   }
 
@@ -187,7 +246,7 @@ export class Stager {
     if (old?.kind === 'dir') throw new OpRefused('base', `${joinPath(dir.path, name)} is a directory`);
     const keep = old && old.ino !== entry.ino ? this.#keep(batch, dir, name, { files: 1, bytes: old.size }) : null;
     this.#p.index.put(batch.layer, dir.root.name, number, name, entry);
-    this.#step(batch, { do: 'place', staged, path: to, ino: entry.ino, keep });
+    this.#step(batch, { do: 'place', staged, path: to, ino: entry.ino, keep, fresh: old === undefined });
     batch.whereabouts.set(to, staged);
     batch.touched.add(to);
   }
@@ -206,10 +265,12 @@ export class Stager {
 
   #makeDir(batch: Batch, dir: BatchDir, name: string, meta: Meta): Staged {
     const path = absolute(dir.root, joinPath(dir.path, name));
+    let fresh = false;
     if (name !== '') {
       const number = this.#dirNumber(batch, dir);
       const old = this.#p.index.get(number, name);
       if (old && old.kind !== 'dir') throw new OpRefused('base', `${joinPath(dir.path, name)} is not a directory`);
+      fresh = old === undefined;
       const entry: Entry = {
         kind: 'dir',
         ino: 0n,
@@ -226,7 +287,7 @@ export class Stager {
       this.#p.index.put(batch.layer, dir.root.name, number, name, entry);
     } else this.#dirNumber(batch, dir);
     const staged = name === '' ? null : this.#name(batch, dir, name);
-    this.#step(batch, { do: 'mkdir', path, meta: { ...meta, mode: replicatedMode('dir', meta.mode) }, staged });
+    this.#step(batch, { do: 'mkdir', path, meta: { ...meta, mode: replicatedMode('dir', meta.mode) }, staged, fresh });
     batch.touched.add(path);
     return 'done';
   }
@@ -449,7 +510,9 @@ export class Stager {
       { dir: this.#dirNumber(batch, fromDir), name: op.from.name },
       { dir: number, name: op.at.name },
     );
-    this.#step(batch, { do: 'move', from, path: to, ino, keep });
+    const mayBeSame = !old && fromDir.path === dir.path && this.#p.folding.mayFold(dir.root, fromPath);
+    const via = mayBeSame ? this.#name(batch, dir, op.at.name) : null;
+    this.#step(batch, { do: 'move', from, path: to, ino, keep, fresh: old === undefined, via });
     if (op.meta) {
       this.#step(batch, { do: 'meta', path: to, ino, meta: op.meta });
       this.#record(batch, dir, op.at.name, { ...entry, ...attributes(op.meta, entry.kind) });

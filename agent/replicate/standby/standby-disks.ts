@@ -120,7 +120,9 @@ export class StandbyDisks {
 
   /** Files in staging (absolute) that a step which waits will put into place. */
   staged(): Set<BytePath> {
-    return new Set(this.#aside().flatMap((step) => (step.do === 'place' ? [step.staged] : [])));
+    return new Set(
+      this.#aside().flatMap((step) => (step.do === 'place' ? [step.staged] : step.do === 'move' && step.via ? [step.via] : [])),
+    );
   }
 
   #waits(step: Step): boolean {

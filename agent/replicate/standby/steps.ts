@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr';
 import type { Meta } from '../../../protocol/ops.ts';
 import { errnoCode, type BytePath, type Files, type MetaChange } from '../../platform/files.ts';
+import { isNamed } from '../one-name.ts';
 import { discardTree } from './discard-tree.ts';
 import { setAttributes } from './set-attributes.ts';
 import type { Shortfall } from './shortfalls.ts';
@@ -10,12 +11,13 @@ import type { Shortfall } from './shortfalls.ts';
  * that the step is about, so that doing a step again after a crash is recognised and harmless.
  *
  * `keep` is the absolute path in the history directory to which what is in the way or goes is moved; null when it is
- * not kept.
+ * not kept. `fresh`: nothing has this name before. `via`: an absolute path in staging over which something moves to a name
+ * that its file system may take for the one that it has; one rename between the two would do nothing.
  */
 export type Step =
-  | { do: 'mkdir'; path: BytePath; meta: Meta; staged: BytePath | null }
-  | { do: 'place'; staged: BytePath; path: BytePath; ino: bigint; keep: BytePath | null }
-  | { do: 'move'; from: BytePath; path: BytePath; ino: bigint; keep: BytePath | null }
+  | { do: 'mkdir'; path: BytePath; meta: Meta; staged: BytePath | null; fresh?: boolean }
+  | { do: 'place'; staged: BytePath; path: BytePath; ino: bigint; keep: BytePath | null; fresh?: boolean }
+  | { do: 'move'; from: BytePath; path: BytePath; ino: bigint; keep: BytePath | null; fresh?: boolean; via?: BytePath | null }
   | { do: 'discard'; path: BytePath; ino: bigint; keep: BytePath | null }
   | { do: 'meta'; path: BytePath; ino: bigint; meta: Meta };
 
@@ -28,10 +30,11 @@ export function encodeSteps(steps: readonly Step[]): Buffer {
     packr.pack(
       steps.map((s) => {
         const n = names.indexOf(s.do);
-        if (s.do === 'mkdir') return [n, bytes(s.path), s.meta, bytes(s.staged)];
+        if (s.do === 'mkdir') return [n, bytes(s.path), s.meta, bytes(s.staged), s.fresh ?? false];
         if (s.do === 'meta') return [n, bytes(s.path), s.ino, s.meta];
         if (s.do === 'discard') return [n, bytes(s.path), s.ino, bytes(s.keep)];
-        return [n, bytes(s.path), s.ino, bytes(s.keep), bytes(s.do === 'place' ? s.staged : s.from)];
+        const of = [n, bytes(s.path), s.ino, bytes(s.keep), bytes(s.do === 'place' ? s.staged : s.from), s.fresh ?? false];
+        return s.do === 'place' ? of : [...of, bytes(s.via ?? null)];
       }),
     ),
   );
@@ -44,12 +47,14 @@ export function decodeSteps(data: Buffer): Step[] {
     const path = text(f[1]);
     const what = names[f[0] as number];
     // Version 0.1.0 recorded no name in staging.
-    if (what === 'mkdir') return { do: what, path, meta: f[2] as Meta, staged: keep(f[3] ?? null) };
+    if (what === 'mkdir') return { do: what, path, meta: f[2] as Meta, staged: keep(f[3] ?? null), fresh: f[4] === true };
     const ino = BigInt(f[2] as number | bigint);
     if (what === 'meta') return { do: what, path, ino, meta: f[3] as Meta };
     if (what === 'discard') return { do: what, path, ino, keep: keep(f[3]) };
-    if (what === 'place') return { do: what, path, ino, keep: keep(f[3]), staged: text(f[4]) };
-    if (what === 'move') return { do: what, path, ino, keep: keep(f[3]), from: text(f[4]) };
+    // Version 0.1.0 and 0.2.0 recorded no more.
+    const fresh = f[5] === true;
+    if (what === 'place') return { do: what, path, ino, keep: keep(f[3]), staged: text(f[4]), fresh };
+    if (what === 'move') return { do: what, path, ino, keep: keep(f[3]), from: text(f[4]), fresh, via: keep(f[6] ?? null) };
     throw new Error('a step of an unknown kind is recorded; this state was written by a newer version');
   });
 }
@@ -60,27 +65,38 @@ export type ForeignFound = (path: BytePath, what: string) => void;
 /** Whether the file system of a place (absolute) is there. */
 export type Stands = (path: BytePath) => boolean;
 
+/** Names that directories held a moment ago. */
+export type Listed = Map<BytePath, ReadonlySet<string>>;
+
 const always: Stands = () => true;
 
 /**
  * Does one step; doing it again changes nothing. `again` is for all steps of a batch after a restart, when what a
- * later step did may already be there.
+ * later step did may already be there; `listed` then spares reading a directory for each of them.
  *
  * @returns what the place could not be given of its attributes; null when nothing is lacking.
  * @throws the operating system's error; the step can then be tried again.
  */
-export function doStep(files: Files, step: Step, foreign: ForeignFound, again = false, stands: Stands = always): Shortfall | null {
-  if (step.do === 'mkdir') return makeDir(files, step, stands);
+export function doStep(
+  files: Files,
+  step: Step,
+  foreign: ForeignFound,
+  again = false,
+  stands: Stands = always,
+  listed?: Listed,
+): Shortfall | null {
+  if (step.do === 'mkdir') return makeDir(files, step, stands, listed);
   if (step.do === 'meta') {
     const there = files.lstat(step.path);
     return there?.ino === step.ino ? setAttributes(files, step, there.kind, metaChange(step.meta), step.path) : null;
   }
-  doRename(files, step, foreign, again);
+  doRename(files, step, foreign, again, listed);
   return null;
 }
 
-function makeDir(files: Files, step: Step & { do: 'mkdir' }, stands: Stands): Shortfall | null {
+function makeDir(files: Files, step: Step & { do: 'mkdir' }, stands: Stands, listed?: Listed): Shortfall | null {
   const there = files.lstat(step.path);
+  if (there) checkName(files, step, listed);
   if (there && there.kind !== 'dir') throw new StepBlocked(step.path, `a ${there.kind} is where a directory belongs`);
   if (!there) {
     try {
@@ -101,17 +117,24 @@ function bringDir(files: Files, { path, staged }: Step & { do: 'mkdir' }): void 
   files.rename(staged, path);
 }
 
-function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, foreign: ForeignFound, again: boolean): void {
+function doRename(
+  files: Files,
+  step: Exclude<Step, { do: 'mkdir' | 'meta' }>,
+  foreign: ForeignFound,
+  again: boolean,
+  listed?: Listed,
+): void {
   switch (step.do) {
     case 'place': {
       // Nothing is in the way, which the kernel itself says: the common case costs one call.
       if (!again && step.keep === null && files.renameNew(step.staged, step.path)) return;
       const there = files.lstat(step.path);
-      if (there?.ino === step.ino) {
-        // A second name of the same file: rename(2) between the two would leave both.
-        if (files.lstat(step.staged)?.ino === step.ino) files.unlink(step.staged);
-        return;
-      }
+      const isSame = there?.ino === step.ino;
+      // Put there before.
+      if (isSame && files.lstat(step.staged)?.ino !== step.ino) return;
+      if (there) checkName(files, step, listed);
+      // A second name of the same file: rename(2) between the two would leave both.
+      if (isSame) return files.unlink(step.staged);
       if (again && files.lstat(step.staged)?.ino !== step.ino)
         throw new StepBlocked(step.staged, 'the file that should be put into place is gone');
       if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
@@ -119,12 +142,14 @@ function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, f
       return;
     }
     case 'move': {
+      if (step.via) return moveOver(files, step, step.via);
       const there = files.lstat(step.path);
       const source = files.lstat(step.from);
       if (source?.ino !== step.ino) {
         if (there?.ino === step.ino) return;
         throw new StepBlocked(step.from, 'the file that should move is gone');
       }
+      if (there) checkName(files, step, listed);
       // rename(2) between two names of one file does nothing and leaves both.
       if (there?.ino === step.ino) return files.unlink(step.from);
       if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
@@ -140,6 +165,31 @@ function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, f
       else files.unlink(step.path);
       return;
     }
+  }
+}
+
+/** @throws NameTaken when what is found under a new name has another one. */
+function checkName(files: Files, { fresh, path }: { fresh?: boolean; path: BytePath }, listed?: Listed): void {
+  if (fresh && !isNamed(files, path, listed)) throw new NameTaken(path);
+}
+
+/** Something gets a name that may be the one that it has, in two renames. */
+function moveOver(files: Files, { from, path, ino, fresh }: Step & { do: 'move' }, via: BytePath): void {
+  if (files.lstat(via)?.ino !== ino) {
+    if (files.lstat(from)?.ino !== ino) {
+      if (files.lstat(path)?.ino === ino) return;
+      throw new StepBlocked(from, 'the file that should move is gone');
+    }
+    files.rename(from, via);
+  }
+  try {
+    if (files.renameNew(via, path)) return;
+    checkName(files, { path, ...(fresh === undefined ? {} : { fresh }) });
+    throw new StepBlocked(path, 'something was put where a file belongs');
+  } catch (error) {
+    // What stays in staging would be removed.
+    if (!files.lstat(from)) files.rename(via, from);
+    throw error;
   }
 }
 
@@ -165,6 +215,15 @@ export class StepBlocked extends Error {
   readonly path: BytePath;
   constructor(path: BytePath, why: string) {
     super(why);
+    this.path = path;
+  }
+}
+
+/** The file system takes a new name for that of something else that is there, which stays. */
+export class NameTaken extends Error {
+  readonly path: BytePath;
+  constructor(path: BytePath) {
+    super('this file system takes its name for another one that is there');
     this.path = path;
   }
 }
