@@ -19,6 +19,8 @@ export class FsState {
   inodes = new Map<number, Inode>();
   root: Inode;
   readonly reuseInos: boolean;
+  /** Names with the same value are one name. */
+  readonly #fold: (name: string) => string;
   usedBytes = 0;
   #durable: Durable;
   /** Unsynced name changes; the first one has the number `#firstChange`. */
@@ -32,8 +34,9 @@ export class FsState {
   #nextIno = 1000;
   #freeInos: number[] = [];
 
-  constructor(reuseInos: boolean, nowNs: bigint) {
+  constructor(reuseInos: boolean, nowNs: bigint, fold: (name: string) => string = (name) => name) {
     this.reuseInos = reuseInos;
+    this.#fold = fold;
     this.#durable = { inodes: new Map(), names: new Map() };
     this.root = this.newInode('dir', 0o755, nowNs, '');
     this.root.nlink = 2;
@@ -80,8 +83,10 @@ export class FsState {
     const needs: string[] = [];
     for (const { dir, name, child } of entries) {
       const before = dir.entries.get(name);
-      marks.push(`${dir.id}/${name}`, `in ${dir.id}`);
-      needs.push(`${dir.id}/${name}`, `ino ${dir.ino}`);
+      // No power cut leaves two names that are one.
+      const slot = `${dir.id}/${this.#fold(name)}`;
+      marks.push(slot, `in ${dir.id}`);
+      needs.push(slot, `ino ${dir.ino}`);
       for (const inode of [before, child]) {
         if (!inode) continue;
         marks.push(`ino ${inode.ino}`);
@@ -201,7 +206,7 @@ export class FsState {
   }
 
   #rebuilt(durable: Durable): FsState {
-    const state = new FsState(this.reuseInos, 0n);
+    const state = new FsState(this.reuseInos, 0n, this.#fold);
     state.inodes = mount(durable, this.root.id);
     state.root = state.inodes.get(this.root.id)!;
     state.#dirty.clear();

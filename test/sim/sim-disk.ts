@@ -73,7 +73,7 @@ export class SimDisk {
     this.timesNs = options.timesNs ?? 1n;
     this.fold = options.fold ?? null;
     this.#refuses = options.refuses ?? (() => null);
-    this.state = new FsState(options.reuseInos ?? false, 0n);
+    this.state = new FsState(options.reuseInos ?? false, 0n, options.fold);
   }
 
   /** The disk as a new process of this host sees it. An agent meets what the disk refuses and the plague; others do not. */

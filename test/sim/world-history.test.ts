@@ -18,6 +18,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [610_999, bornTraits, 'a file was changed by a name that its disk hid again before anybody had noticed that the disk was away'],
   [650_020, ['folding'], 'what had moved to a name that is the same there was found under the old one, and taken for a stranger'],
   [650_204, ['folding'], 'a directory went to history for a file whose name fell together with its'],
+  [653_016, ['folding'], 'of two names that fall together and were both new in a batch each was refused for the other, for ever'],
   [650_241, ['folding'], 'a place below one that cannot be had was sent again and again without end'],
   [650_202, ['folding'], 'what could not be had was told no more when an older file went from its place'],
   [651_018, ['folding'], 'the op that ends a doubt about a directory was not made again with a batch that was given up'],

@@ -34,6 +34,7 @@ export interface Beside {
   op: number;
   /** Number of the directory in the index. */
   dir: number;
+  name: BytePath;
   other: BytePath;
   /** Absolute path of the other one. */
   path: BytePath;

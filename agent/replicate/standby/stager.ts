@@ -126,22 +126,22 @@ export class Stager {
     const key = `${number}\0${foldKey(name)}`;
     const own = batch.fresh.get(key) ?? [];
     const beside = own.find(stays);
-    if (beside !== undefined) this.#besides(batch, dir, number, beside);
+    if (beside !== undefined) this.#besides(batch, dir, number, name, beside);
     if (this.#p.queued().some(({ fresh }) => fresh.get(key)?.some(stays))) return false;
     const taken = this.#p.folding.otherName(absolute(dir.root, path));
     if (taken !== null && taken !== from) {
       const other = absolute(dir.root, joinPath(dir.path, taken));
       // What goes before this one comes does not stand in its way.
       const goes = index.get(number, taken) === undefined && (batch.touched.has(other) || this.#p.isPending(other));
-      if (index.get(number, taken)) this.#besides(batch, dir, number, taken);
+      if (index.get(number, taken)) this.#besides(batch, dir, number, name, taken);
       else if (!goes) throw new OpRefused('path', takenBy(taken));
     }
     batch.fresh.set(key, [...own, name]);
     return true;
   }
 
-  #besides(batch: Batch, dir: BatchDir, number: number, other: BytePath): void {
-    batch.beside.push({ op: batch.ops - 1, dir: number, other, path: absolute(dir.root, joinPath(dir.path, other)) });
+  #besides(batch: Batch, dir: BatchDir, number: number, name: BytePath, other: BytePath): void {
+    batch.beside.push({ op: batch.ops - 1, dir: number, name, other, path: absolute(dir.root, joinPath(dir.path, other)) });
   }
 
   /**
@@ -149,12 +149,16 @@ export class Stager {
    * one that stays is refused.
    */
   settleNames(batch: Batch): void {
-    for (const { op, dir, other, path } of batch.beside) {
-      if (batch.refused.has(op)) continue;
+    const refused = new Set<string>();
+    for (const { op, dir, name, other, path } of batch.beside) {
+      // Of two that would both be new only one is refused, or neither would ever come.
+      if (batch.refused.has(op) || refused.has(`${dir}\0${other}`)) continue;
       const at = batch.stepOps.indexOf(op);
       const gone = batch.steps.findIndex((step) => step.do === 'discard' && step.path === path);
-      if (this.#p.index.get(dir, other) !== undefined || gone < 0) batch.refused.set(op, takenBy(other));
-      else if (gone > at && at >= 0) {
+      if (this.#p.index.get(dir, other) !== undefined || gone < 0) {
+        batch.refused.set(op, takenBy(other));
+        refused.add(`${dir}\0${name}`);
+      } else if (gone > at && at >= 0) {
         batch.steps.splice(at, 0, ...batch.steps.splice(gone, 1));
         batch.stepOps.splice(at, 0, ...batch.stepOps.splice(gone, 1));
       }

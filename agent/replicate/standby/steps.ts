@@ -159,6 +159,8 @@ function doRename(
     case 'discard': {
       const there = files.lstat(step.path);
       if (!there || there.ino !== step.ino) return;
+      // It went before, and what is there is another name of the same file, which a later step has put there.
+      if (again && !isNamed(files, step.path, listed)) return;
       if (step.keep !== null && there.kind === 'dir') discardTree(files, step.path, step.keep);
       else if (step.keep !== null) files.rename(step.path, step.keep);
       else if (there.kind === 'dir') throw new StepBlocked(step.path, 'a directory is only ever moved to history');
