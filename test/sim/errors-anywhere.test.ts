@@ -81,6 +81,21 @@ describe('a directory that cannot be renamed (I2, I20)', () => {
   });
 });
 
+describe('an error that a place has only at the start of a standby (I6)', () => {
+  it('leaves nothing of the last batch undone: what stands beside it may be newer', async () => {
+    const pair = new GuardedPair();
+    pair.makeMailbox('/mail/.Other', 40, 1000);
+    pair.makeMailbox('/mail/.Box', 4);
+    await pair.wait();
+    pair.server.writeFile(`/mail/.Box/cur/${message(5)}:2,S`, 'message 5');
+    pair.list('/mail/.Box', 1, 6);
+    await pair.wait();
+    pair.standbyDisk.fail({ operation: 'lstat', code: 'ENOSYS', path: /\.Box\/dovecot-uidlist$/, times: 2 });
+    await pair.restartStandby();
+    expect(pair.shortfalls).toEqual([]);
+  });
+});
+
 describe('an error that no file is to blame for, or another one than is looked at (I20)', () => {
   it.each([
     ['primary', 'lstat', /dovecot-keywords$/, 'EACCES'],

@@ -79,6 +79,11 @@ export class GuardedPair {
     return this.#standby.standby?.foreign() ?? [];
   }
 
+  /** Places that the standby lacks. */
+  get shortfalls(): string[] {
+    return this.#standby.standby?.receiver.shortfalls.list().map(({ path }) => path) ?? [];
+  }
+
   get standbyDisk(): SimDisk {
     return this.#b.disk;
   }

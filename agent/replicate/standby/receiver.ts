@@ -44,6 +44,9 @@ export interface ReceiverParts {
   freeBytesMin: number;
 }
 
+/** How often, and after which pauses, what a place refuses at a start is tried. */
+const redoTriesMax = 6;
+const redoPauseMs = 100;
 /** Disks that went and came are looked at again after this time. */
 const diskPauseMs = 50;
 const redoKey = Buffer.from([tables.redo]);
@@ -204,9 +207,7 @@ export class Receiver {
     // Of batches before the last one the index may not have been set right before the end.
     for (const { root: name, path, bits } of this.shortfalls.list()) {
       const root = this.#rootByName.get(name);
-      if (!root) continue;
-      this.#overclaim(root, path, bits);
-      if (bits & lacks.place) this.#placing.lacks(absolute(root, path));
+      if (root) this.#overclaim(root, path, bits);
     }
     const faults = await this.#redoOnDisks(steps);
     if (faults.length > 0) {
@@ -241,11 +242,30 @@ export class Receiver {
     await this.#p.kv.flushed();
   }
 
-  /** What waits for a disk is set aside; what a disk took with it while it was done is done again. */
+  /** What was left undone before the start is known to be missing. */
+  #beginPlacing(): void {
+    this.#placing.settled();
+    for (const { root: name, path, bits } of this.shortfalls.list()) {
+      const root = this.#rootByName.get(name);
+      if (root && bits & lacks.place) this.#placing.lacks(absolute(root, path));
+    }
+  }
+
+  /**
+   * What waits for a disk is set aside; what a disk took with it while it was done is done again. What a place refuses is tried some
+   * times more: power may have taken one file of a commit group back and let another one stand, which is newer then (I6).
+   */
   async #redoOnDisks(steps: readonly Step[]): Promise<StepFault[]> {
+    let tries = 0;
     for (let todo = this.#disks.setAside(steps); ; todo = this.#disks.setAside(todo)) {
+      this.#beginPlacing();
       const faults = this.#placing.redoChecked(todo);
-      if (faults) return faults;
+      const isUndone = faults?.some(({ bits }) => bits & lacks.place) ?? false;
+      if (faults && (!isUndone || ++tries >= redoTriesMax)) return faults;
+      if (faults) {
+        await this.#again(redoPauseMs);
+        continue;
+      }
       this.#disks.look();
       const trouble = rootTrouble(this.#p.fileSystems);
       if (trouble) throw new RootAway(trouble);
