@@ -153,6 +153,26 @@ describe('an error that no file is to blame for, or another one than is looked a
   });
 });
 
+describe('an error that is met while a mailbox is closed (I1, I20)', () => {
+  it.each(['lstat', 'mountId', 'identity'])('of %s, at whichever call, costs no removal of a message', async (operation) => {
+    const pair = new GuardedPair();
+    pair.makeMailbox('/mail/.Box', 30);
+    pair.makeMailbox('/mail/.Other', 200, 1000);
+    await pair.wait();
+    const faultFor = pair.primaryDisk.faultFor.bind(pair.primaryDisk);
+    for (let met = 0; met < 24; met++) {
+      let left = met;
+      pair.primaryDisk.faultFor = (called, path) =>
+        called === operation && path.startsWith('/mail') && !path.includes('Other') && left-- === 0 ? 'EIO' : faultFor(called, path);
+      pair.server.unlink(`/mail/.Box/cur/${message(met + 1)}:2,S`);
+      pair.list('/mail/.Box', met + 2, 31);
+      await pair.clock.runFor(70_000);
+      pair.primaryDisk.faultFor = faultFor;
+      expect([met, pair.differences(), pair.primary.unproven.list()]).toEqual([met, [], []]);
+    }
+  });
+});
+
 describe('what cannot be read for a while (I1, I10)', () => {
   it('is compared when a directory above it could not be looked at, whatever the error', async () => {
     const made = await makePair();

@@ -246,6 +246,7 @@ export class Sealer {
       this.#ahead.set(key, { ...snapshot, changed });
       return { kind: 'transfer', paths: large };
     }
+    let isPutOff = false;
     for (const file of files.toSorted((a, b) => a.order - b.order)) {
       if (force && root.format.classify(joinPath(mailbox, file.name), 'file').class === 'index') continue;
       const at = this.#fileAt(root, mailbox, file.name);
@@ -254,8 +255,10 @@ export class Sealer {
       if (force && root.format.isUidlist(file.name) && at.known && at.known.ino !== file.stat.ino) continue;
       if (at.known && sameContent(at.known, file.stat) && !p.relived.has(file.stat.mtimeNs)) {
         const isTrying = p.unproven.isTrying(root.name, joinPath(mailbox, file.name));
-        if (!sameAttributes(at.known, file.stat) || at.known.ctimeNs !== file.stat.ctimeNs || isTrying)
-          await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
+        if (!sameAttributes(at.known, file.stat) || at.known.ctimeNs !== file.stat.ctimeNs || isTrying) {
+          const outcome = await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
+          isPutOff ||= outcome === 'later';
+        }
         continue;
       }
       const stat = { ...file.stat, size: file.data.length };
@@ -266,12 +269,13 @@ export class Sealer {
     for (const path of going) {
       const outcome = await this.#looker.look(making, root, path, true);
       if (outcome === 'held') return { kind: 'held' };
+      isPutOff ||= outcome === 'later';
     }
     if (this.#staying.size >= provenMax) this.#staying.clear();
     if (staying.size > 0) this.#staying.set(key, staying);
     else this.#staying.delete(key);
     // What went ahead is the past by now.
-    if (force || ahead || staying.size > 0) return { kind: 'busy' };
+    if (force || ahead || staying.size > 0 || isPutOff) return { kind: 'busy' };
     if (this.#removals.size >= provenMax) this.#removals.clear();
     this.#removals.set(key, removals.told);
     return { kind: 'sealed' };
