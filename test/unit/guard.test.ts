@@ -146,6 +146,27 @@ describe('the guard against mass deletion', () => {
     expect(gone(guard, 3000, 4000, 8 + 10 * minute, { place: 'org' }).goes).toBe(false);
   });
 
+  it('counts anew once a person has let go all that was held, also after a restart, and tells where the rest of it was lost', () => {
+    const guard = new DeletionGuard(limits);
+    expect(gone(guard, 1900, 10_000, 0, { place: 'tidied' }).goes).toBe(true);
+    expect(gone(guard, 1900, 8100, minute, { place: 'u' }).goes).toBe(false);
+    guard.allow('mail', 'u', false, 1900, 10 * minute, minute);
+    expect(gone(guard, 1900, 8100, minute + 1).goes).toBe(true);
+    // Until nothing of it is held any more, what went before still counts.
+    expect(gone(guard, 200, 6200, minute + 2, { place: 'tidied' }).goes).toBe(false);
+    guard.accept('mail');
+    const restarted = new DeletionGuard(limits);
+    restarted.restore(guard.record(minute + 3), 0, minute + 3);
+    for (const each of [guard, restarted]) {
+      expect(each.places('mail', minute + 3)).toEqual(['tidied']);
+      expect(gone(each, 200, 6200, minute + 3, { place: 'tidied' }).goes).toBe(true);
+      expect(gone(each, 1100, 6000, minute + 4, { place: 'u' })).toMatchObject({
+        goes: false,
+        tripped: { files: 1300, of: 6200, limit: 1240 },
+      });
+    }
+  });
+
   it('gives an allowance back with the batch that is given up', () => {
     const guard = new DeletionGuard(limits);
     guard.allow('mail', 'u', false, 5000, minute, 0);

@@ -370,6 +370,8 @@ export class Deletions {
     guard.allow(held.root, held.place, held.deep, files, allowMs, clock.monotonicMs());
     log.warn({ root: held.root, place: displayPath(held.place), files }, 'a held deletion was allowed');
     this.onHeld();
+    this.#held.letGo(held);
+    if (!this.#held.list().some(({ root }) => root === held.root)) guard.accept(held.root);
     this.#letGo(held);
     return { root: held.root, path: held.place, files };
   }
@@ -394,7 +396,7 @@ export class Deletions {
     const record = guard.record(now);
     const held = this.#held.list().map((each) => ({ ...each, sinceMs: now - each.sinceMs }));
     const text = JSON.stringify([
-      record.lost.map(([root, place, kind, , files]) => [root, place, kind, files]),
+      record.lost.map(([root, place, kind, , files, accepted]) => [root, place, kind, files, accepted]),
       record.allowed.map(([root, place, , , files]) => [root, place, files]),
       held.map(({ root, place, deep, files }) => [root, place, deep, files]),
     ]);

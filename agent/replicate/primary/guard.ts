@@ -35,6 +35,8 @@ interface Lost {
   /** Monotonic milliseconds. */
   at: number;
   files: number;
+  /** A person has let go what followed on it: it counts no more, and belongs to that deletion still. */
+  accepted: boolean;
 }
 
 /** What a person has allowed to go: so many files at a place, until a moment. */
@@ -73,7 +75,7 @@ export type Verdict = { goes: true; loss: CountedLoss } | { goes: false; tripped
 
 /** What outlives a restart. Times are ages, or what is left, in milliseconds. */
 export interface GuardRecord {
-  lost: [root: string, place: BytePath, kind: LossKind, ageMs: number, files: number][];
+  lost: [root: string, place: BytePath, kind: LossKind, ageMs: number, files: number, accepted?: boolean][];
   allowed: [root: string, place: BytePath, deep: boolean, leftMs: number, files: number][];
 }
 
@@ -143,15 +145,15 @@ export class DeletionGuard {
   }
 
   #count(root: string, place: BytePath, kind: LossKind, files: number, now: number): Lost {
-    const recent = this.#recent(root, now);
-    this.#lost.set(root, recent);
-    const last = recent.at(-1);
-    if (last && last.place === place && last.kind === kind && now - last.at < togetherMs) {
+    const kept = this.#kept(root, now);
+    this.#lost.set(root, kept);
+    const last = kept.at(-1);
+    if (last && !last.accepted && last.place === place && last.kind === kind && now - last.at < togetherMs) {
       last.files += files;
       return last;
     }
-    const lost = { place, kind, at: now, files };
-    recent.push(lost);
+    const lost = { place, kind, at: now, files, accepted: false };
+    kept.push(lost);
     return lost;
   }
 
@@ -176,14 +178,19 @@ export class DeletionGuard {
     this.#allowances.push({ root, place, deep, files, until: now + forMs });
   }
 
+  /** A person has let go all that was held of a root: what went until the limit was reached is part of it, and counting begins anew. */
+  accept(root: string): void {
+    for (const lost of this.#lost.get(root) ?? []) lost.accepted = true;
+  }
+
   /** Files that are allowed to go and have not gone yet, by place. */
   allowances(now: number): readonly Readonly<Allowance>[] {
     return (this.#allowances = this.#allowances.filter(({ files, until }) => files > 0 && until > now));
   }
 
-  /** Where files of a root were lost within the window. */
+  /** Where files of a root were lost within the window, accepted ones too. */
   places(root: string, now: number): BytePath[] {
-    return [...new Set(this.#recent(root, now).map(({ place }) => place))];
+    return [...new Set(this.#kept(root, now).map(({ place }) => place))];
   }
 
   #allowanceFor(root: string, place: BytePath, now: number): Allowance | null {
@@ -192,7 +199,12 @@ export class DeletionGuard {
     return this.#allowances.find((known) => known.root === root && known.files > 0 && known.until > now && covers(known)) ?? null;
   }
 
+  /** What counts. */
   #recent(root: string, now: number): Lost[] {
+    return this.#kept(root, now).filter(({ accepted }) => !accepted);
+  }
+
+  #kept(root: string, now: number): Lost[] {
     return (this.#lost.get(root) ?? []).filter(({ at, files }) => files > 0 && now - at < guardWindowMs);
   }
 
@@ -200,7 +212,14 @@ export class DeletionGuard {
   record(now: number): GuardRecord {
     return {
       lost: [...this.#lost.keys()].flatMap((root) =>
-        this.#recent(root, now).map(({ place, kind, at, files }): GuardRecord['lost'][number] => [root, place, kind, now - at, files]),
+        this.#kept(root, now).map(({ place, kind, at, files, accepted }): GuardRecord['lost'][number] => [
+          root,
+          place,
+          kind,
+          now - at,
+          files,
+          accepted,
+        ]),
       ),
       allowed: this.allowances(now).map(({ root, place, deep, files, until }) => [root, place, deep, until - now, files]),
     };
@@ -209,8 +228,8 @@ export class DeletionGuard {
   /** Takes up what the last run recorded, `awayMs` ago. */
   restore({ lost, allowed }: GuardRecord, awayMs: number, now: number): void {
     const away = Math.max(0, awayMs);
-    for (const [root, place, kind, ageMs, files] of lost)
-      this.#lost.set(root, [...(this.#lost.get(root) ?? []), { place, kind, at: now - ageMs - away, files }]);
+    for (const [root, place, kind, ageMs, files, accepted = false] of lost)
+      this.#lost.set(root, [...(this.#lost.get(root) ?? []), { place, kind, at: now - ageMs - away, files, accepted }]);
     for (const [root, place, deep, leftMs, files] of allowed)
       this.#allowances.push({ root, place, deep, files, until: now + leftMs - away });
   }
