@@ -78,7 +78,8 @@ async function nextRelease(dir: string): Promise<string> {
 async function newMailServer(dir: string, tree: string): Promise<void> {
   const script = `set -e
 mkdir -p /root/archive; cd /root/archive; : > Packages
-for p in ${server.join(' ')}; do
+# What is built with it wants the very version: on Debian 13 dovecot-sieve, which dovecot-core depends on.
+for p in $(dpkg-query -W -f '\${source:Package} \${Package}\\n' | sed -n 's/^dovecot //p'); do
   d=/root/pack/$p; rm -rf $d; mkdir -p $d/DEBIAN
   dpkg -L $p | while read -r f; do
     if [ -d "$f" ]; then mkdir -p "$d$f"; elif [ -e "$f" ] || [ -L "$f" ]; then cp -a "$f" "$d$f"; fi
