@@ -127,10 +127,14 @@ export class DebianHost {
 
   /** An orderly end, as `poweroff` makes it. */
   async shutDown(): Promise<void> {
-    const nspawn = this.#nspawn;
-    if (!nspawn) return;
+    if (!this.#nspawn) return;
     await this.run(['systemctl', 'poweroff'], { mayFail: true });
-    await waitFor(`${this.name} to shut down`, bootMs, () => !nspawn.isRunning);
+    await this.goesDown();
+  }
+
+  /** Waits for the end that a command in it brings about, `systemctl reboot` too: then `boot` is what comes next. */
+  async goesDown(): Promise<void> {
+    await waitFor(`${this.name} to shut down`, bootMs, () => this.#nspawn?.isRunning !== true);
     await this.#gone();
   }
 

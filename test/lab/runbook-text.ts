@@ -23,7 +23,7 @@ export interface Command {
 }
 
 const programs =
-  /^(mailtwin|dpkg|apt-get|systemctl|journalctl|timedatectl|ip|scp|install|mount|df|nano|rm|ls|kill|dovecot|doveadm|ping)(?= |$)/;
+  /^(mailtwin|dpkg|apt-get|systemctl|journalctl|timedatectl|ip|scp|install|mount|df|nano|sed|cp|rm|ls|kill|dovecot|doveadm|doveconf|ping)(?= |$)/;
 const yaml = /^[a-z]+:( |$)/;
 
 /** @throws when a block is neither commands nor output nor configuration, or nothing says where a command runs. */

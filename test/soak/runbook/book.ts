@@ -21,6 +21,8 @@ export interface RunOptions {
   answers?: readonly Answer[];
   /** What a person does at another place while it waits on its terminal. */
   meanwhile?: (session: TerminalSession, host: HostName) => Promise<void>;
+  /** Default five minutes. */
+  timeoutMs?: number;
 }
 
 export interface Ran extends RunResult {
@@ -160,7 +162,7 @@ export class Section {
       const code = await session.end();
       return { host: name, code, stdout: session.output, stderr: '', output: session.output };
     }
-    const { code, stdout, stderr } = await host.run(['sh', '-c', shell], { mayFail: true, timeoutMs: 300_000 });
+    const { code, stdout, stderr } = await host.run(['sh', '-c', shell], { mayFail: true, timeoutMs: options.timeoutMs ?? 300_000 });
     return { host: name, code, stdout, stderr, output: stdout + stderr };
   }
 }
