@@ -177,6 +177,31 @@ describe('a place that the standby cannot have (I20)', () => {
     expect(pair.standby.standby?.foreign()).toEqual([]);
   });
 
+  it('leaves no content in staging, however often it is tried, and nobody is blamed for that after a kill', async () => {
+    const { pair, doubts, copy } = await makePair();
+    const staged = () => copy.readdir('/state-b/staging/plain/stage') ?? ['no staging'];
+    pair.standbyDisk.fail({ operation: 'rename', code: 'EPERM', times: 1000, path: /\/plain\/bad$/ });
+    pair.work.writeFile('/plain/bad', 'bad');
+    let tries = 0;
+    pair.network.tap = (message) => {
+      if (message.type === 'ops') tries += message.ops.length;
+      return message;
+    };
+    await pair.clock.runFor(600_000);
+    expect(tries).toBeGreaterThan(2);
+    expect(staged()).toEqual([]);
+    pair.killStandby();
+    await pair.startStandby();
+    pair.connect();
+    await pair.clock.runFor(5000);
+    expect(doubts()).toEqual(['place bad']);
+    expect(pair.standby.standby?.foreign()).toEqual([]);
+    pair.standbyDisk.mend();
+    await pair.clock.runFor(4_000_000);
+    expect(doubts()).toEqual([]);
+    expect(pair.differences()).toEqual([]);
+  });
+
   it('and one that it cannot let go stays in doubt until it can', async () => {
     const { pair, doubts, copy } = await makePair();
     pair.standbyDisk.fail({ operation: 'rename', code: 'EPERM', times: 1000, path: /history\// });

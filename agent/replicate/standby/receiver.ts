@@ -603,6 +603,13 @@ export class Receiver {
     }
     kv.commit(writes);
     await kv.flushed();
+    // It comes again each time that the place is tried: kept here until the next start it would fill the disk.
+    this.#unstage(
+      faults.flatMap(({ step: number, bits }) => {
+        const step = batch.steps[number];
+        return step?.do === 'place' && bits & lacks.place ? [step.staged] : [];
+      }),
+    );
   }
 
   /** What was thought to be missing was there to move after all. */
