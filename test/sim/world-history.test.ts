@@ -39,6 +39,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [643_056, ['errno'], 'a copy of a message was no second name of it any more'],
   [645_941, ['errno'], 'an index stood beside an older uidlist that power had taken back and that met an error at the start'],
   [646_266, ['errno'], 'the removal of a message was forgotten whose file system could not be looked at while its mailbox was closed'],
+  [670_189, ['errno'], 'what could not be removed stayed when its folder was renamed before it was compared'],
   [643_259, ['errno'], 'a change was lost that was made by a name which the standby could not have'],
 ];
 

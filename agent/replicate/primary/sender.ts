@@ -7,6 +7,7 @@ import { metaKey } from '../../journal/keys.ts';
 import { packNumber, readNumber } from '../../journal/replica-index.ts';
 import { displayPath, joinPath, type BytePath } from '../../platform/files.ts';
 import type { KvWrite } from '../../platform/kv.ts';
+import { isAtOrBelow } from '../file-systems.ts';
 import { packPosition, readPosition } from '../standby/receiver.ts';
 import { AgainstStandby } from './against-standby.ts';
 import { allMarks } from './all-marks.ts';
@@ -665,6 +666,7 @@ export class Sender {
   /** What the standby lacks of a batch that it has: in doubt by name; all else of it is proven. */
   #noteLacking({ writer }: MadeBatch, lacking: MessageOf<'ack'>['lacking']): void {
     const { unproven } = this.#p;
+    if (writer.endsHere) this.#moveSuspects(writer.places);
     if (lacking.length === 0 && unproven.count === 0) return;
     const short = new Map(lacking.map(([op, bits, reason]) => [op, { bits, reason }]));
     const doubts: Parameters<typeof unproven.addAll>[0][number][] = [];
@@ -686,6 +688,17 @@ export class Sender {
       }
     }
     unproven.addAll(doubts);
+  }
+
+  /** A directory that waits to be compared has another name on both nodes. */
+  #moveSuspects(places: MadeBatch['writer']['places']): void {
+    for (const { root, dir, name, from } of places) {
+      if (!from) continue;
+      const [before, now] = [joinPath(from.dir, from.name), joinPath(dir, name)];
+      this.#suspect = this.#suspect.map((each) =>
+        each.root === root && isAtOrBelow(each.dir, before) ? { root, dir: `${now}${each.dir.slice(before.length)}` } : each,
+      );
+    }
   }
 
   /** The standby has let a place go. What it could not have there may be something newer: that is looked at. */
