@@ -67,11 +67,23 @@ export class RuleWatch implements AsyncDisposable {
 
   /** Hosts for which the rule's expression holds now; one without a host counts as `pair`. */
   async holding(alert: string): Promise<string[]> {
+    return (await this.#found(alert)).map((labels) => labels['instance'] ?? 'pair');
+  }
+
+  /** Of what it holds for this host, in order: values of the rule's label `what`. */
+  async whatOf(alert: string, on: string): Promise<string[]> {
+    return (await this.#found(alert))
+      .filter((labels) => labels['instance'] === on)
+      .map((labels) => labels['what'] ?? '')
+      .toSorted();
+  }
+
+  async #found(alert: string): Promise<Record<string, string>[]> {
     let expression = this.#rules.get(alert);
     if (expression === undefined) throw new Error(`no rule ${alert}`);
     const shorter = windows[alert];
     if (shorter) expression = expression.replaceAll(shorter[0], shorter[1]);
-    return (await this.#prometheus.query(expression)).map(({ metric }) => metric['instance'] ?? 'pair');
+    return (await this.#prometheus.query(expression)).map(({ metric }) => metric);
   }
 
   shows(alert: string, on: string, timeoutMs = 90_000): Promise<unknown> {

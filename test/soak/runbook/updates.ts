@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { DebianHost } from '../../lab/debian-host.ts';
 import { mainPid, waitMs } from '../../lab/debian-lab.ts';
 import { step } from '../../lab/step.ts';
@@ -18,6 +19,8 @@ export async function rollingUpdate({ lab, book, watch, dir }: World): Promise<v
   for (const host of [a, b]) {
     await host.run(['sh', '-c', 'rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*']);
     await newMailServer(dir, host.tree);
+    // A yes to what else has to come with it, as dovecot-sieve on Debian 13.
+    host.write('/etc/apt/apt.conf.d/90answers', 'APT::Get::Assume-Yes "true";\n');
     host.write('/etc/apt/sources.list', 'deb [trusted=yes] file:/root/archive ./\n');
   }
   await book.follow('Rolling update', async (text) => {
@@ -32,9 +35,11 @@ export async function rollingUpdate({ lab, book, watch, dir }: World): Promise<v
     });
     await text.run('dpkg -i mailtwin_NEW_amd64.deb');
     await lab.becomes('a', { role: 'primary', active: true, phase: 'streaming' });
-    if (lab.release('a') === lab.release('b')) await watch.gone('MailtwinVersionSkew', 'a');
-    else
-      step('MailtwinVersionSkew goes on: the mail servers are of two releases', (await watch.holding('MailtwinVersionSkew')).includes('a'));
+    // mailtwin is the same on both again; mail servers of two releases stay two.
+    const differ = lab.release('a') === lab.release('b') ? [] : ['mail_server'];
+    await waitFor(`MailtwinVersionSkew to be of ${differ.join() || 'nothing'}`, waitMs, async () =>
+      isDeepStrictEqual(await watch.whatOf('MailtwinVersionSkew', 'a'), differ),
+    );
     step('the mail server of mail-a was not restarted', (await mainPid(a)) === before && before !== '0');
 
     const upgrade = `apt-get install --only-upgrade ${server.join(' ')}`;
