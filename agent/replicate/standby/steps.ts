@@ -51,7 +51,7 @@ export function decodeSteps(data: Buffer): Step[] {
     const ino = BigInt(f[2] as number | bigint);
     if (what === 'meta') return { do: what, path, ino, meta: f[3] as Meta };
     if (what === 'discard') return { do: what, path, ino, keep: keep(f[3]) };
-    // Version 0.1.0 and 0.2.0 recorded no more.
+    // Version 0.1.0 recorded no more.
     const fresh = f[5] === true;
     if (what === 'place') return { do: what, path, ino, keep: keep(f[3]), staged: text(f[4]), fresh };
     if (what === 'move') return { do: what, path, ino, keep: keep(f[3]), from: text(f[4]), fresh, via: keep(f[6] ?? null) };
