@@ -431,14 +431,17 @@ async function queueStranded(world: World): Promise<void> {
   step('doctor there says how many', found.stdout.includes('2 messages'));
   const hold = '/var/spool/postfix/hold';
   step('nothing else is on hold on mail-b', (await b.run(['find', hold, '-type', 'f'])).stdout === '');
-  const pack = 'find deferred active incoming hold -type f | tar --transform "s,.*/,," -cf /root/queue.tar -T -';
+  const queued = 'find deferred active incoming hold -type f';
+  const pack = `${queued} | tar --transform "s,.*/,," -cf /root/queue.tar -T -`;
   await a.run(['sh', '-c', `cd /var/spool/postfix && ${pack}`]);
   cpSync(join(a.tree, 'root/queue.tar'), join(b.tree, 'root/queue.tar'));
   await b.run(['tar', '-C', hold, '-xpf', '/root/queue.tar']);
   await b.run(['postsuper', '-s', 'hold']);
   await b.run(['postsuper', '-r', 'ALL', 'hold']);
   await waitFor('mail-b to have both in its queue', waitMs, async () => (await waiting(b)) === 2);
-  await a.run(['postsuper', '-d', 'ALL']);
+  // With a log file of its own it ends with 1 after its work, where Postfix does not run and postsuper may not write there.
+  await a.run(['postsuper', '-d', 'ALL'], { mayFail: true });
+  step('the queue of mail-a is empty', (await a.run(['sh', '-c', `cd /var/spool/postfix && ${queued}`])).stdout === '');
   await watch.gone('MailtwinQueueStranded', 'a');
   await b.run(['postsuper', '-d', 'ALL']);
   await backToA(lab);
