@@ -57,6 +57,23 @@ it('of two names of a message the first goes to history, and of one name none (I
   expect(await putAway(parts)).toEqual({ away: 0, left: [] });
 });
 
+it('the name that the mailbox’s own list gives a number stays, so that no client finds that number without a message (I5)', async () => {
+  const list = (...names: string[]) =>
+    writeFileSync(
+      join(dir, 'mail/user/dovecot-uidlist'),
+      `3 V1 N10 G0123456789abcdef0123456789abcdef\n${names.map((name, i) => `${i + 1} :${name}\n`).join('')}`,
+    );
+  list('1.first');
+  expect(await putAway(parts)).toEqual({ away: 1, left: [] });
+  expect(messages()).toEqual(['1.first:2,S', '2.first:2,', '3.S3.mailtwin:2,']);
+  expect(hasOriginal(parts.kv, 'mail', 'user', '1.S1.mailtwin')).toBe(true);
+  // The list of the other node has come: the same as without one.
+  writeFileSync(join(dir, 'mail/user/cur/1.S1.mailtwin:2,FS'), 'again');
+  list('1.S1.mailtwin');
+  expect(await putAway(parts)).toEqual({ away: 1, left: [] });
+  expect(messages()).toEqual(['1.S1.mailtwin:2,FS', '2.first:2,', '3.S3.mailtwin:2,']);
+});
+
 it('what cannot be moved is named and stays, and the rest goes on', async () => {
   const history = () => join(dir, 'nowhere');
   const path = join(dir, 'mail/user/cur/1.first:2,S');

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { HistoryKeeper } from '../../history/keeper.ts';
 import { tables } from '../../journal/keys.ts';
+import { namedMessages } from '../../mailstore/uidlist.ts';
 import type { Clock } from '../../platform/clock.ts';
 import { errnoCode, joinPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv, KvWrite } from '../../platform/kv.ts';
-import { whyOf } from '../fault.ts';
+import { ifKnown, whyOf } from '../fault.ts';
 import { absolute, type Root } from '../root.ts';
 
 /** A message that this node has under its first name, and the active one under another, because a salvage found it there or put it there. */
@@ -25,6 +26,7 @@ export interface OriginalsParts {
 
 const portion = 500;
 const knownMax = 8;
+const uidlistBytesMax = 256 * 1024 * 1024;
 
 /** Makes them durable; again is the same as once. They stay until `dropGone` or `putAway` finds them gone. */
 export async function noteOriginals(kv: Kv, originals: readonly Original[]): Promise<void> {
@@ -61,8 +63,9 @@ export interface PutAway {
 
 /**
  * Before this node serves: of a message that it has under both names, because the copy that replaces its own store is not
- * complete, the first goes to history (I15), so that nobody has it twice (I16). Where only the first is here it stays. Doing it
- * again after a crash comes to the same result.
+ * complete, one goes to history (I15), so that nobody has it twice (I16): the first, but where the mailbox's list is still this
+ * node's own and names that one alone, the other. Clients would find the number of the first without a message. Where only the
+ * first is here it stays. Doing it again after a crash comes to the same result.
  */
 export async function putAway(
   parts: OriginalsParts & {
@@ -85,17 +88,21 @@ export async function putAway(
 
 interface Twice {
   root: Root;
-  /** Below the root. */
+  /** Of the name that goes; below the root. */
   path: BytePath;
 }
 
 function twiceHere({ kv, files, roots }: OriginalsParts): Twice[] {
   const names = new MessageNames(files);
+  const lists = new ListedNames(files);
   return noted(kv).flatMap(({ root: name, mailbox, base, copy }) => {
     const root = roots.find((each) => each.name === name);
     if (root === undefined) return [];
-    const path = names.of(root, mailbox)?.get(base);
-    return path !== undefined && names.of(root, copy.mailbox)?.has(copy.base) ? [{ root, path }] : [];
+    const first = names.of(root, mailbox)?.get(base);
+    const second = names.of(root, copy.mailbox)?.get(copy.base);
+    if (first === undefined || second === undefined) return [];
+    const isFirstServed = lists.of(root, mailbox).has(base) && !lists.of(root, copy.mailbox).has(copy.base);
+    return [{ root, path: isFirstServed ? second : first }];
   });
 }
 
@@ -179,5 +186,27 @@ class MessageNames {
       if (errnoCode(error) === undefined) throw error;
       return null;
     }
+  }
+}
+
+/** Names that the uidlists of mailboxes give a number; none where there is no list beside the messages, or it cannot be read. */
+class ListedNames {
+  readonly #files: Files;
+  /** The last few. */
+  readonly #known = new Map<string, ReadonlySet<string>>();
+
+  constructor(files: Files) {
+    this.#files = files;
+  }
+
+  of(root: Root, mailbox: BytePath): ReadonlySet<string> {
+    const path = absolute(root, joinPath(mailbox, 'dovecot-uidlist'));
+    const known = this.#known.get(path);
+    if (known) return known;
+    if (this.#known.size >= knownMax) this.#known.clear();
+    const data = ifKnown(() => this.#files.readFile(path, uidlistBytesMax))?.data;
+    const listed = new Set(data ? [...namedMessages(data)].map(({ base }) => base) : []);
+    this.#known.set(path, listed);
+    return listed;
   }
 }
