@@ -3,6 +3,7 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../../agent/config/config.ts';
+import { takeoverDefaults } from '../../agent/config/takeover-sections/takeover.ts';
 import { metaKey } from '../../agent/journal/keys.ts';
 import { packNumber } from '../../agent/journal/replica-index.ts';
 import { maildirFormat } from '../../agent/mailstore/maildir.ts';
@@ -19,7 +20,6 @@ import { freePort } from '../lab/small-pair.ts';
 const user = 'anna';
 const messages = 2250;
 const mailOwner = 5000;
-const configDefault = 100_000;
 
 async function server(dir: string, name: string, release: Release): Promise<Dovecot> {
   const [imapPort, lmtpPort] = [await freePort(), await freePort()];
@@ -120,7 +120,11 @@ async function stormIn(dir: string, release: Release): Promise<CopyStorm> {
 
     const root = { name: 'mail', path: join(dir, 'b'), format: 'maildir', mayBeEmpty: false, exclude: [], staging: join(dir, 'stage') };
     chownSync(dir, 0, 0);
-    await raiseAll({ kv, config: { roots: [root], state: join(dir, 'state') } as unknown as Config, marginMin: configDefault });
+    await raiseAll({
+      kv,
+      config: { roots: [root], state: join(dir, 'state') } as unknown as Config,
+      marginMin: takeoverDefaults.uidMarginMin,
+    });
     await b.start();
     session = await ImapSession.open(b.imap, user, b.password);
     for (let i = 0; i < 5; i++) await session.client.append('Quiet', `Message-ID: <after-${i}@h>\r\n\r\n${i}\r\n`);

@@ -12,6 +12,7 @@ import { alerts, bulkUser, twoActive } from './runbook/alerts.ts';
 import { Book } from './runbook/book.ts';
 import { diskFull } from './runbook/disk.ts';
 import { newHardware } from './runbook/hardware.ts';
+import { nineOClock, nineOClockByHand } from './runbook/nine.ts';
 import { comesBack, dailyLook, failover, setUp, switchover } from './runbook/takeovers.ts';
 import { rollingUpdate } from './runbook/updates.ts';
 import { fromDebian12 } from './runbook/upgrade.ts';
@@ -60,7 +61,7 @@ function makeBulk(lab: DebianLab): void {
  * deploy/RUNBOOK.md as a person would go by it, on booted Debians of one release or of two: each command of it is taken
  * out of the text and run where the text says. A command that the soak does not know, or knows and does not find, makes it fail.
  *
- * The upgrade of a release has a pair of its own, which begins as two Debian 12.
+ * The upgrade of a release has a pair of its own, which begins as two Debian 12; so has the night in which the primary dies.
  */
 export const run: Soak = async () => {
   // On a disk: what lies in memory is another file system after a start of the host.
@@ -90,6 +91,12 @@ export const run: Soak = async () => {
     await using archive = await Archive.open(join(dir, 'archive.sock'));
     const upgrade = { fromDebian12: (world: World) => fromDebian12(world, archive) };
     ran.push(await goThrough(dir, 'upgrade', [{ name: 'a' }, { name: 'b' }], chosen(upgrade)));
+    // Their copies outlive a start of the host.
+    const night = [
+      { name: 'a', release: releases.a },
+      { name: 'b', release: releases.b },
+    ] as const;
+    ran.push(await goThrough(dir, 'night', [...night], chosen({ nineOClock, nineOClockByHand })));
     const wrong = ran.flatMap((each) => each.wrong);
     const [left = [], ...others] = ran.map((each) => each.left);
     if (only === undefined)
