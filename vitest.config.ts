@@ -22,10 +22,11 @@ export default defineConfig({
         test: { name, include: [`test/${name}/**/*.test.ts`], testTimeout, hookTimeout: 60_000, sequence: { groupOrder: 0 } },
       })),
       {
-        // Real servers in namespaces of their own. They wait more than they compute; with three files at a time some wait too long.
+        // Real servers in namespaces of their own. They wait more than they compute, so there are more of them at a time than cores.
         extends: true as const,
         test: {
           name: 'e2e',
+          maxWorkers: 4,
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 180_000,
