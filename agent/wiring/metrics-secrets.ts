@@ -1,7 +1,7 @@
 import type { MetricsConfig } from '../config/config.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { realFiles } from '../platform/real-files.ts';
-import { readSecret } from '../platform/secret-file.ts';
+import { openTo, readSecret } from '../platform/secret-file.ts';
 
 const pemBytesMax = 256 * 1024;
 
@@ -19,7 +19,7 @@ export function metricsSecrets({ tls, auth }: MetricsConfig): {
 function readPem(path: string, what: string): string {
   const file = realFiles.readFile(Buffer.from(path, 'utf8').toString('latin1'), pemBytesMax);
   if (!file) throw new OperatorError('metrics-tls', `the ${what} of \`metrics.tls\` is not there: ${path}`, `write it to ${path}, as PEM`);
-  if (what === 'key' && (file.stat.mode & 0o007) !== 0)
-    throw new OperatorError('metrics-tls', `the key of \`metrics.tls\` is open to every user: ${path}`, `chmod 600 ${path}`);
+  const open = what === 'key' ? openTo(file.stat) : null;
+  if (open !== null) throw new OperatorError('metrics-tls', `the key of \`metrics.tls\` is open to ${open}: ${path}`, `chmod 600 ${path}`);
   return file.data.toString('latin1');
 }

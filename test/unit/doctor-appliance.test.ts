@@ -127,7 +127,7 @@ describe('fencing', () => {
     {
       what: "this node's own BMC, as it tells itself",
       probe: {
-        stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, dev: '1' }),
+        stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, gid: 0, dev: '1' }),
         run: async (command, args) =>
           command === 'ipmitool'
             ? {

@@ -79,7 +79,7 @@ describe('files of secrets', () => {
     {
       what: 'open to a group',
       probe: secret(probeSecret, { mode: 0o640, gid: 100 }),
-      finds: [['warn secrets', /mode 0640, owner 0, group 100/, /^chmod 600/]],
+      finds: [['fail secrets', /mode 0640, owner 0, group 100/, /^chmod 600 \/etc\/mailtwin\/probe\.secret, and change/]],
     },
     { what: 'open to the group of root', probe: secret(probeSecret, { mode: 0o640 }), finds: [] },
     {

@@ -49,7 +49,7 @@ export function healthyProbe(change: Partial<DoctorProbe> = {}, config = sampleC
     userId: () => 0,
     versions: () => ({ node: 'v20.20.2', koffi: '3.3.4', lmdb: '3.5.6' }),
     system: async () => ({ os: 'Debian 12', kernel: '6.1.0-18-amd64' }),
-    stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, dev: '1' }),
+    stat: (path) => ({ directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, gid: 0, dev: '1' }),
     space: () => ({ freeBytes: 50e9, freeInodes: 900_000, totalInodes: 1_000_000 }),
     mounts: async () => [{ at: '/', type: 'ext4', writable: true }],
     addresses: () => [loopback, { device: 'eth0', address: '10.0.0.1', length: 24 }],
@@ -228,7 +228,9 @@ export async function applianceTroubles(change: {
       addresses: () => [loopback, onLan, serviceOnLan],
       // Nobody looks for a BMC of its own where there is none.
       stat: (path) =>
-        path === '/dev/ipmi0' ? null : { directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, dev: '1' },
+        path === '/dev/ipmi0'
+          ? null
+          : { directory: !path.endsWith('.key'), mode: path.endsWith('.key') ? 0o600 : 0o700, uid: 0, gid: 0, dev: '1' },
       node: () => healthyNode(change.node),
       ...change.probe,
     },

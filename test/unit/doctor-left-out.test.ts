@@ -37,7 +37,7 @@ describe('what doctor says of what is left out (I22)', () => {
   });
 
   it('says of a link to a file, and to nothing, what else to do', async () => {
-    const [file] = await findings(link('x', '/etc/aliases'), { stat: () => ({ directory: false, mode: 0o600, uid: 0, dev: '1' }) });
+    const [file] = await findings(link('x', '/etc/aliases'), { stat: () => ({ directory: false, mode: 0o600, uid: 0, gid: 0, dev: '1' }) });
     expect(file?.remedy).toContain('put the file into the root');
     const [nothing] = await findings(link('x', '/gone'), { stat: () => null });
     expect(nothing?.summary).toContain('to nothing');

@@ -13,6 +13,7 @@ import { identityFromPem, makeIdentity } from '../../agent/link/identity.ts';
 import { OperatorError } from '../../agent/platform/errors.ts';
 import type { Exec, ExecResult } from '../../agent/platform/exec.ts';
 import { silentLog } from '../../agent/platform/log.ts';
+import type { Files } from '../../agent/platform/files.ts';
 import { realFiles } from '../../agent/platform/real-files.ts';
 import { readSecret } from '../../agent/platform/secret-file.ts';
 import { SimClock } from '../sim/sim-clock.ts';
@@ -122,6 +123,17 @@ const device = (name: string): PowerLevelConfig => ({
 
 const dir = mkdtempSync(join(tmpdir(), 'mailtwin-fencing-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
+/** Files whose group is this one: only root could make them so. */
+function ofGroup(gid: number): Files {
+  return {
+    ...realFiles,
+    readFile(path, bytesMax) {
+      const file = realFiles.readFile(path, bytesMax);
+      return file && { ...file, stat: { ...file.stat, gid } };
+    },
+  };
+}
+
 function secretFile(text: string, mode = 0o600): string {
   const path = join(dir, `secret-${Math.random()}`);
   writeFileSync(path, text);
@@ -393,9 +405,9 @@ describe('a receipt', () => {
 describe('secrets', () => {
   it('are read from files that others cannot read', () => {
     expect(readSecret(realFiles, secretFile('s3same \n'), 'bmc')).toBe('s3same ');
-    const refused = (path: string) => {
+    const refused = (path: string, files: Files = realFiles) => {
       try {
-        return readSecret(realFiles, path, 'bmc');
+        return readSecret(files, path, 'bmc');
       } catch (error) {
         expect(error).toBeInstanceOf(OperatorError);
         return (error as OperatorError).message;
@@ -403,6 +415,9 @@ describe('secrets', () => {
     };
     expect(refused(secretFile('sesame', 0o644))).toMatch(/open to every user \(mode 0644\)/);
     expect(refused(secretFile('sesame', 0o602))).toMatch(/open to every user/);
+    expect(refused(secretFile('sesame', 0o640), ofGroup(100))).toMatch(/open to group 100 \(mode 0640\)/);
+    expect(refused(secretFile('sesame', 0o620), ofGroup(100))).toMatch(/open to group 100/);
+    expect(readSecret(ofGroup(0), secretFile('sesame', 0o640), 'bmc')).toBe('sesame');
     expect(refused(secretFile('a\nb\n'))).toMatch(/does not hold one line/);
     expect(refused(secretFile('\n'))).toMatch(/does not hold one line/);
     expect(refused(secretFile('x'.repeat(5000)))).toMatch(/cannot be read/);

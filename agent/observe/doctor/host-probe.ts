@@ -52,7 +52,13 @@ export function hostProbe(
     stat(path) {
       const stat = statSync(bytes(path), { throwIfNoEntry: false, bigint: true });
       return stat
-        ? { directory: stat.isDirectory(), mode: Number(stat.mode) & 0o7777, uid: Number(stat.uid), dev: String(stat.dev) }
+        ? {
+            directory: stat.isDirectory(),
+            mode: Number(stat.mode) & 0o7777,
+            uid: Number(stat.uid),
+            gid: Number(stat.gid),
+            dev: String(stat.dev),
+          }
         : null;
     },
     space(path) {

@@ -21,7 +21,7 @@ export interface DoctorProbe {
   versions(): { node: string; koffi: string | null; lmdb: string | null };
   system(): Promise<{ os: string; kernel: string }>;
   /** What `stat` says, following links; null when it is missing. */
-  stat(path: BytePath): { directory: boolean; mode: number; uid: number; dev: string } | null;
+  stat(path: BytePath): { directory: boolean; mode: number; uid: number; gid: number; dev: string } | null;
   space(path: BytePath): { freeBytes: number; freeInodes: number; totalInodes: number };
   mounts(): Promise<Pick<Mount, 'at' | 'type' | 'writable'>[]>;
   /** Addresses of this host, with their device and prefix length. */

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import type { DoctorFinding } from '../../../protocol/control.ts';
 import type { Config } from '../../config/config.ts';
+import { openTo } from '../../platform/secret-file.ts';
 import { devicesOf } from './fencing-checks.ts';
 import { fail, octal, pass, quoted, warn, type Check, type Facts } from './finding.ts';
 import type { SecretFile } from './probe.ts';
@@ -96,19 +97,18 @@ function judge({ key, path, is }: Secret, { probe }: Facts): DoctorFinding[] {
   }
   if (is === 'certificate') return [];
   const evidence = `${path} has mode ${octal(file.mode)}, owner ${file.uid}, group ${file.gid}`;
-  if ((file.mode & 0o007) !== 0)
+  const open = openTo(file);
+  if (open !== null)
     return [
       fail(
         'secrets',
-        `every user can reach a file of secrets: \`${key}\``,
+        `${open} can reach a file of secrets: \`${key}\``,
         evidence,
         `chmod 600 ${at}, and change the secret if others could have read it`,
       ),
     ];
   if (file.uid !== 0 && file.uid !== probe.userId())
     return [warn('secrets', `a file of secrets belongs to another user: \`${key}\``, evidence, `chown root: ${at} && chmod 600 ${at}`)];
-  if ((file.mode & 0o070) !== 0 && file.gid !== 0)
-    return [warn('secrets', `a group can reach a file of secrets: \`${key}\``, evidence, `chmod 600 ${at}`)];
   if (file.inOpenDirectory) {
     const dir = dirname(path);
     return [

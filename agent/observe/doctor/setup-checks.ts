@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { displayPath } from '../../platform/files.ts';
+import { openTo } from '../../platform/secret-file.ts';
 import { fail, octal, pass, warn, type Check } from './finding.ts';
 
 /** Oldest Node.js that package.json allows. */
@@ -70,11 +71,12 @@ export const setupChecks: Check[] = [
             'run `mailtwin init` on a new node; on an old one put the key back from a backup, or make a new one and pair again',
           ),
         ];
-      if (stat.mode & 0o077)
+      const open = openTo(stat);
+      if (open !== null)
         return [
           fail(
             'key',
-            'other users can read the key of this node',
+            `${open} can reach the key of this node`,
             `${path} has mode ${octal(stat.mode)}`,
             `chmod 600 ${path}; if somebody may have read it, make a new key and pair again`,
           ),
