@@ -8,7 +8,7 @@ import koffi from 'koffi';
  */
 const libc = koffi.load(null);
 
-type PathArg = string | Uint8Array;
+export type PathArg = string | Uint8Array;
 
 /**
  * A byte path as a call takes it: koffi encodes strings as UTF-8, which is exact for ASCII only.
@@ -27,12 +27,60 @@ export const AT_EMPTY_PATH = 0x1000;
 export const STATX_BASIC_AND_BTIME = 0xfff;
 export const MADV_DONTNEED = 4;
 
-const openText = libc.func('int open(const char *path, int flags, uint32_t mode)');
-const openBytes = libc.func('int open(const void *path, int flags, uint32_t mode)');
+/** A call that takes one path, in the two shapes of `PathArg`: `PATH` in the signature stands for the path's type. */
+function withPath(signature: string): (path: PathArg) => (...args: unknown[]) => number {
+  const [text, bytes] = ['const char *', 'const void *'].map((type) => libc.func(signature.replace('PATH ', type)));
+  return (path) => (typeof path === 'string' ? text : bytes) as unknown as (...args: unknown[]) => number;
+}
+
+const openatFor = withPath('int openat(int dirfd, PATH path, int flags, uint32_t mode)');
+
+/** openat(2): the descriptor. */
+export function openat(dirfd: number, path: PathArg, flags: number, mode: number): number {
+  return openatFor(path)(dirfd, path, flags, mode);
+}
 
 /** open(2): the descriptor. */
 export function open(path: PathArg, flags: number, mode: number): number {
-  return (typeof path === 'string' ? openText : openBytes)(path, flags, mode) as number;
+  return openat(AT_FDCWD, path, flags, mode);
+}
+
+const openat2For = withPath('int64_t syscall(int64_t number, int dirfd, PATH path, void *how, size_t size)');
+const openat2Number = 437;
+const openHow = Buffer.alloc(24);
+
+/** openat2(2), which C libraries have no function for: the descriptor. `resolve` as in linux/openat2.h. */
+export function openat2(dirfd: number, path: PathArg, flags: number, resolve: number): number {
+  openHow.writeUInt32LE(flags, 0);
+  openHow.writeUInt32LE(resolve, 16);
+  return Number(openat2For(path)(openat2Number, dirfd, path, openHow, openHow.length));
+}
+
+const mkdiratFor = withPath('int mkdirat(int dirfd, PATH path, uint32_t mode)');
+const unlinkatFor = withPath('int unlinkat(int dirfd, PATH path, int flags)');
+const fchownatFor = withPath('int fchownat(int dirfd, PATH path, uint32_t uid, uint32_t gid, int flags)');
+const readlinkatFor = withPath('int64_t readlinkat(int dirfd, PATH path, void *into, size_t size)');
+
+/** mkdirat(2). */
+export function mkdirat(dirfd: number, path: PathArg, mode: number): number {
+  return mkdiratFor(path)(dirfd, path, mode);
+}
+
+export const AT_REMOVEDIR = 0x200;
+
+/** unlinkat(2). */
+export function unlinkat(dirfd: number, path: PathArg, flags: number): number {
+  return unlinkatFor(path)(dirfd, path, flags);
+}
+
+/** fchownat(2) that follows no link. An owner or group of 0xffffffff stays as it is. */
+export function lchownat(dirfd: number, path: PathArg, uid: number, gid: number): number {
+  return fchownatFor(path)(dirfd, path, uid, gid, AT_SYMLINK_NOFOLLOW);
+}
+
+/** readlinkat(2): bytes of the target, cut without a word to the size of `into`. */
+export function readlinkat(dirfd: number, path: PathArg, into: Uint8Array): number {
+  return Number(readlinkatFor(path)(dirfd, path, into, into.length));
 }
 
 const statxText = libc.func('int statx(int dirfd, const char *path, int flags, uint32_t mask, void *into)');
@@ -75,13 +123,41 @@ export const xattrCalls = {
 
 const renameat2Text = libc.func('int renameat2(int fromDir, const char *from, int toDir, const char *to, uint32_t flags)');
 const renameat2Bytes = libc.func('int renameat2(int fromDir, const void *from, int toDir, const void *to, uint32_t flags)');
+const linkatBytes = libc.func('int linkat(int fromDir, const void *existing, int toDir, const void *path, int flags)');
+const symlinkatBytes = libc.func('int symlinkat(const void *target, int dirfd, const void *path)');
 
-/** renameat2(2) with RENAME_NOREPLACE. */
-export function renameNoReplace(from: PathArg, to: PathArg): number {
-  const noReplace = 1;
-  if (typeof from === 'string' && typeof to === 'string') return renameat2Text(AT_FDCWD, from, AT_FDCWD, to, noReplace) as number;
-  const bytes = (path: PathArg) => (typeof path === 'string' ? Buffer.from(`${path}\0`) : path);
-  return renameat2Bytes(AT_FDCWD, bytes(from), AT_FDCWD, bytes(to), noReplace) as number;
+/** The same as NUL-ended bytes. */
+export function pathBytes(path: PathArg): Uint8Array {
+  return typeof path === 'string' ? Buffer.from(`${path}\0`) : path;
+}
+
+/** renameat2(2); with `replace` false and a taken name it fails with EEXIST. */
+export function renameat2(fromDir: number, from: PathArg, toDir: number, to: PathArg, replace: boolean): number {
+  const flags = replace ? 0 : 1;
+  if (typeof from === 'string' && typeof to === 'string') return renameat2Text(fromDir, from, toDir, to, flags) as number;
+  return renameat2Bytes(fromDir, pathBytes(from), toDir, pathBytes(to), flags) as number;
+}
+
+/** linkat(2) that follows no link. */
+export function linkat(fromDir: number, existing: PathArg, toDir: number, path: PathArg): number {
+  return linkatBytes(fromDir, pathBytes(existing), toDir, pathBytes(path), 0) as number;
+}
+
+/** symlinkat(2). */
+export function symlinkat(target: PathArg, dirfd: number, path: PathArg): number {
+  return symlinkatBytes(pathBytes(target), dirfd, pathBytes(path)) as number;
+}
+
+/** A name in an open directory as one path, for calls that take no directory; the last component is theirs to follow or not. */
+export function pathOf(dirfd: number, name: PathArg): PathArg {
+  if (dirfd === AT_FDCWD) return name;
+  const dir = `/proc/self/fd/${dirfd}/`;
+  return typeof name === 'string' ? dir + name : Buffer.concat([Buffer.from(dir), name]);
+}
+
+/** The same for Node, which takes strings and bytes without a NUL. */
+export function nodePath(path: PathArg): string | Buffer {
+  return typeof path === 'string' ? path : Buffer.from(path.buffer, path.byteOffset, path.length - 1);
 }
 
 const copyFileRangeFunc = libc.func(

@@ -1,12 +1,11 @@
 import fs from 'node:fs';
+import type { Beneath } from './beneath.ts';
 import { fileSystemName, type DirectoryId } from './directory-id.ts';
 import { errnoCode, type BytePath } from './files.ts';
 import { mountPointsBelow, parseMountInfo, type Mount } from './mounts.ts';
 import * as native from './native.ts';
 import { readMark, writeMark } from './xattrs.ts';
 
-const { O_RDONLY, O_DIRECTORY } = fs.constants;
-const O_CLOEXEC = 0o2000000;
 const statxMask = native.STATX_BASIC_AND_BTIME | 0x1000;
 /** STATX_MNT_ID_UNIQUE (Linux 6.8): a number that no other mount ever has. Older kernels pass over it. */
 const uniqueMountMask = 0x4000;
@@ -36,29 +35,31 @@ function currentMounts(): readonly Mount[] {
 }
 
 /** struct statx with the number of the mount, at the offsets of linux/stat.h. */
-function statx(fd: number, path: BytePath | null, mask = statxMask): Buffer | null {
+function statx(dir: number, name: native.PathArg, mask = statxMask): Buffer | null {
   const into = Buffer.alloc(256);
-  const result =
-    path === null
-      ? native.statx(fd, '', native.AT_EMPTY_PATH, mask, into)
-      : native.statx(native.AT_FDCWD, native.cPath(path), native.AT_SYMLINK_NOFOLLOW, mask, into);
-  return result === 0 ? into : null;
+  const flags = name === '' ? native.AT_EMPTY_PATH : native.AT_SYMLINK_NOFOLLOW;
+  return native.statx(dir, name, flags, mask, into) === 0 ? into : null;
 }
 
-/** Follows a symbolic link; null when there is no directory. */
-function openDirectory(path: BytePath, operation: string): number | null {
-  const fd = native.open(native.cPath(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  if (fd >= 0) return fd;
-  const code = native.lastErrno();
-  if (code === 'ENOENT' || code === 'ENOTDIR') return null;
-  throw native.errnoError(code, operation, path);
+/** Null when there is no directory, or a link stands there that must not be followed. */
+function openDirectory(beneath: Beneath, path: BytePath, operation: string): number | null {
+  return orNull(() => beneath.openDirectory(path, operation));
 }
 
-export function identity(path: BytePath): DirectoryId | null {
-  const fd = openDirectory(path, 'identity');
+function orNull<T>(open: () => T): T | null {
+  try {
+    return open();
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoCode(error) ?? '')) return null;
+    throw error;
+  }
+}
+
+export function identity(beneath: Beneath, path: BytePath): DirectoryId | null {
+  const fd = openDirectory(beneath, path, 'identity');
   if (fd === null) return null;
   try {
-    const stat = statx(fd, null);
+    const stat = statx(fd, '');
     if (stat === null) throw native.errnoError(native.lastErrno(), 'statx', path);
     const facts = Buffer.alloc(256);
     if (native.statfs(`/proc/self/fd/${fd}`, facts) !== 0) throw native.errnoError(native.lastErrno(), 'statfs', path);
@@ -106,8 +107,8 @@ function bootId(): string {
 }
 
 /** False when the file system takes no mark, or not from this process. */
-export function mark(path: BytePath, value: string): boolean {
-  const fd = openDirectory(path, 'mark');
+export function mark(beneath: Beneath, path: BytePath, value: string): boolean {
+  const fd = openDirectory(beneath, path, 'mark');
   if (fd === null) return false;
   try {
     if (!writeMark(fd, value)) return false;
@@ -131,24 +132,26 @@ export function mountPoints(dir: BytePath): BytePath[] {
 
 /** Another mount above it may hide a mount point; where the kernel does not tell (before 5.8) the list is believed. */
 function isMountPoint(path: BytePath): boolean {
-  const stat = statx(0, path);
+  const stat = statx(native.AT_FDCWD, native.cPath(path));
   if (stat === null || (stat.readUInt16LE(28) & fs.constants.S_IFMT) !== fs.constants.S_IFDIR) return false;
   return (stat.readBigUInt64LE(56) & attributeMountRoot) === 0n || (stat.readBigUInt64LE(8) & attributeMountRoot) !== 0n;
 }
 
-export function mountId(dir: BytePath): string | null {
-  const stat = statx(0, `${dir}/.`, statxMask | uniqueMountMask);
-  if (stat !== null) return `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)} ${stat.readBigUInt64LE(144)}`;
-  const code = native.lastErrno();
-  if (code === 'ENOENT' || code === 'ENOTDIR') return null;
-  throw native.errnoError(code, 'mountId', dir);
+export function mountId(beneath: Beneath, dir: BytePath): string | null {
+  return orNull(() =>
+    beneath.use(`${dir}/.`, 'mountId', (above, name) => {
+      const stat = statx(above, name, statxMask | uniqueMountMask);
+      if (stat === null) throw native.errnoError(native.lastErrno(), 'mountId', dir);
+      return `${stat.readUInt32LE(136)}:${stat.readUInt32LE(140)} ${stat.readBigUInt64LE(144)}`;
+    }),
+  );
 }
 
-export function renameRegion(dir: BytePath): string | null {
-  const fd = openDirectory(dir, 'renameRegion');
+export function renameRegion(beneath: Beneath, dir: BytePath): string | null {
+  const fd = openDirectory(beneath, dir, 'renameRegion');
   if (fd === null) return null;
   try {
-    const stat = statx(fd, null);
+    const stat = statx(fd, '');
     if (stat === null) throw native.errnoError(native.lastErrno(), 'statx', dir);
     const attributes = Buffer.alloc(28);
     const inherits = native.ioctl(fd, FS_IOC_FSGETXATTR, attributes) === 0 && (attributes.readUInt32LE(0) & xflagProjectInherit) !== 0;

@@ -1,11 +1,11 @@
-import { errnoError, lastErrno, llistxattr, xattrCalls } from './native.ts';
+import { errnoError, lastErrno, llistxattr, pathBytes, xattrCalls, type PathArg } from './native.ts';
 import type { Xattrs } from './files.ts';
 
 /** Linux's own bound of a list and of a value (XATTR_LIST_MAX, XATTR_SIZE_MAX). */
 const buffer = Buffer.allocUnsafeSlow(64 * 1024);
 
-/** Where attributes are set: a path with its NUL (links are not followed), or an open file. */
-export type XattrTarget = { path: string; cPath: Buffer } | { fd: number };
+/** Where attributes are set: a path as a call takes it (links are not followed) and as errors name it, or an open file. */
+export type XattrTarget = { path: string; cPath: PathArg } | { fd: number };
 
 /** Where a mark of ours is: only root can set the first one, which nobody else sees. */
 const markNames = ['trusted.mailtwin', 'user.mailtwin'];
@@ -32,12 +32,13 @@ function hasNone(code: string): boolean {
 }
 
 /**
- * Replicable attributes of a path; null when there are none.
+ * Replicable attributes; null when there are none.
  *
  * @throws an errno error, ENOENT included.
  */
-export function readXattrs(path: string, cPath: string | Uint8Array): Xattrs | null {
-  const listBytes = llistxattr(cPath, buffer);
+export function readXattrs(of: XattrTarget): Xattrs | null {
+  const path = 'fd' in of ? undefined : of.path;
+  const listBytes = listOf(of);
   if (listBytes === 0) return null;
   if (listBytes < 0) {
     const code = lastErrno();
@@ -45,9 +46,9 @@ export function readXattrs(path: string, cPath: string | Uint8Array): Xattrs | n
     throw errnoError(code, 'llistxattr', path);
   }
   const found = new Map<string, Buffer>();
-  const bytes = typeof cPath === 'string' ? Buffer.from(`${cPath}\0`, 'latin1') : cPath;
+  const get = 'fd' in of ? xattrCalls.fget.bind(null, of.fd) : xattrCalls.lget.bind(null, pathBytes(of.cPath));
   for (const name of names(listBytes)) {
-    const size = xattrCalls.lget(bytes, cName(name), buffer, buffer.length) as number;
+    const size = get(cName(name), buffer, buffer.length) as number;
     if (size >= 0) {
       found.set(name, Buffer.from(buffer.subarray(0, size)));
       continue;
@@ -59,10 +60,8 @@ export function readXattrs(path: string, cPath: string | Uint8Array): Xattrs | n
   return found.size === 0 ? null : found;
 }
 
-/** Replicable attributes of an open file; `path` is where it was opened. */
-export function readXattrsOpen(fd: number, path: string, cPath: string | Uint8Array): Xattrs | null {
-  // Asking the descriptor costs a third of walking the path; hardly any file has one.
-  return (xattrCalls.flist(fd, buffer, buffer.length) as number) === 0 ? null : readXattrs(path, cPath);
+function listOf(of: XattrTarget): number {
+  return 'fd' in of ? (xattrCalls.flist(of.fd, buffer, buffer.length) as number) : llistxattr(of.cPath, buffer);
 }
 
 /**
@@ -72,14 +71,14 @@ export function readXattrsOpen(fd: number, path: string, cPath: string | Uint8Ar
  */
 export function writeXattrs(target: XattrTarget, wanted: Xattrs): void {
   const path = 'fd' in target ? undefined : target.path;
-  const listBytes = 'fd' in target ? (xattrCalls.flist(target.fd, buffer, buffer.length) as number) : llistxattr(target.cPath, buffer);
+  const listBytes = listOf(target);
   if (listBytes < 0) {
     const code = lastErrno();
     if (!hasNone(code) || wanted.size > 0) throw errnoError(code, 'listxattr', path);
   }
   for (const name of listBytes > 0 ? names(listBytes) : []) {
     if (wanted.has(name)) continue;
-    const result = 'fd' in target ? xattrCalls.fremove(target.fd, cName(name)) : xattrCalls.lremove(target.cPath, cName(name));
+    const result = 'fd' in target ? xattrCalls.fremove(target.fd, cName(name)) : xattrCalls.lremove(pathBytes(target.cPath), cName(name));
     if (result !== 0) {
       const code = lastErrno();
       if (!hasNone(code)) throw errnoError(code, 'removexattr', path);
@@ -89,7 +88,7 @@ export function writeXattrs(target: XattrTarget, wanted: Xattrs): void {
     const result =
       'fd' in target
         ? xattrCalls.fset(target.fd, cName(name), value, value.length, 0)
-        : xattrCalls.lset(target.cPath, cName(name), value, value.length, 0);
+        : xattrCalls.lset(pathBytes(target.cPath), cName(name), value, value.length, 0);
     if (result !== 0) throw errnoError(lastErrno(), `setxattr ${name}`, path);
   }
 }

@@ -3,8 +3,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openAtOnce, openByWalking } from '../../agent/platform/beneath.ts';
 import { errnoCode, type BytePath } from '../../agent/platform/files.ts';
-import { realFiles as files } from '../../agent/platform/real-files.ts';
+import { filesBelow, realFiles } from '../../agent/platform/real-files.ts';
 
 const bases = [os.tmpdir(), '/dev/shm'].filter((dir) => fs.existsSync(dir));
 const hardNames = [
@@ -27,8 +28,14 @@ const codeOf = (act: () => unknown): string | undefined => {
   return 'no error';
 };
 
-describe.each(bases)('files below %s', (base) => {
-  let dir: BytePath;
+let dir: BytePath;
+const ways = [
+  ['by path', realFiles],
+  ['by descriptor', filesBelow(() => [dir], openAtOnce)],
+  ['by descriptor on an old kernel', filesBelow(() => [dir], openByWalking)],
+] as const;
+
+describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, files] as const)))('files below %s %s', (base, _, files) => {
   const at = (name: BytePath) => `${dir}/${name}`;
 
   beforeEach(() => {
@@ -263,11 +270,12 @@ describe.each(bases)('files below %s', (base) => {
     expect(space.freeInodes).toBeGreaterThan(0);
   });
 
-  it('leaves no descriptor open', () => {
+  it('leaves no descriptor open', async () => {
     const count = () => fs.readdirSync('/proc/self/fd').length;
     write('f', 'x');
     files.symlink('f', at('l'));
     execFileSync('mkfifo', [at('fifo')]);
+    await Promise.resolve();
     const before = count();
     for (const name of ['f', 'l', 'fifo', 'none', '']) {
       codeOf(() => files.readFile(at(name), 0));
@@ -275,6 +283,7 @@ describe.each(bases)('files below %s', (base) => {
       codeOf(() => files.setMeta(at(name), { mode: 0o700 }));
       codeOf(() => files.copyFile(at(name), at('f')));
     }
+    await Promise.resolve();
     expect(count()).toBe(before);
   });
 });
