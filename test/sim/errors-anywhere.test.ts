@@ -221,3 +221,19 @@ describe('a file with several names (I1)', () => {
     expect(pair.copy.lstat('/plain/two')?.size).toBe(large.length);
   });
 });
+
+it('an error that another name of a file has keeps the two from being one file no longer than it lasts (I20)', async () => {
+  const made = await makePair();
+  const { pair } = made;
+  pair.work.writeFile('/plain/one', 'content');
+  pair.work.link('/plain/one', '/plain/dir/other');
+  await pair.settle();
+  pair.primaryDisk.fail({ operation: 'lstat', code: 'EOVERFLOW', path: /dir\/other$/, times: always });
+  pair.work.setMeta('/plain/one', { mtimeNs: 1_600_000_000_000_000_000n });
+  await pair.clock.runFor(1000);
+  pair.work.rename('/plain/one', '/plain/third');
+  await pair.clock.runFor(1000);
+  pair.primaryDisk.mend();
+  await pair.clock.runFor(120_000);
+  expectGood(made);
+});

@@ -4,7 +4,7 @@ import type { Classified } from '../../mailstore/format.ts';
 import { entryOf, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { FoundEntry } from '../../journal/replica-index.ts';
 import { errnoCode, joinPath, type BytePath, type FileRead, type Files, type Stat } from '../../platform/files.ts';
-import { faultOf, whyOf } from '../fault.ts';
+import { faultOf, ifKnown, whyOf } from '../fault.ts';
 import { canonicalTarget } from '../links.ts';
 import { absolute, type Root } from '../root.ts';
 import { coarseNs } from '../times.ts';
@@ -368,9 +368,13 @@ export class Looker {
     for (const other of p.index.namesOf(rootNumber, stat.ino)) {
       if (other.dir === at.dirNumber && other.name === at.name) continue;
       const dir = p.index.pathOf(other.dir).path;
-      if (p.files.lstat(absolute(at.root, joinPath(dir, other.name)))?.ino !== stat.ino) {
+      const otherPath = joinPath(dir, other.name);
+      const there = ifKnown(() => p.files.lstat(absolute(at.root, otherPath)));
+      if (there?.ino !== stat.ino) {
         // Gone, or moved with its directory: whatever turns up there is no longer known to be one file with this.
         p.index.put(making.layer, at.root.name, other.dir, other.name, { ...other.entry, ino: 0n, linked: false });
+        // The op is made, so this file is not looked at again for it: a name that cannot be looked at now finds it by itself.
+        if (there === undefined) p.changes.record(at.root.name, otherPath, 'path', p.clock.monotonicMs(), making.lookingFor);
         continue;
       }
       p.index.put(making.layer, at.root.name, other.dir, other.name, entry);
