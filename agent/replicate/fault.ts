@@ -1,6 +1,7 @@
 import { ChannelClosed } from '../link/channel.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode, type BytePath, type Files } from '../platform/files.ts';
+import { NameTaken } from './one-name.ts';
 
 /**
  * Whose fault an error is, and so who must wait for it (I20).
@@ -24,6 +25,7 @@ const diskCodes: ReadonlySet<string> = new Set(['EIO', 'EROFS']);
  */
 export function faultOf(error: unknown, doing: 'reading' | 'writing'): FaultOf {
   if (error instanceof ChannelClosed) return 'link';
+  if (error instanceof NameTaken) return 'path';
   if (error instanceof OperatorError) return 'us';
   const code = errnoCode(error);
   if (code === undefined || code === 'EBADF' || code === 'EFAULT') return 'us';

@@ -1,4 +1,4 @@
-import { baseName, parentPath, type BytePath, type Files, type Stat } from '../platform/files.ts';
+import { baseName, parentPath, type BytePath, type Files } from '../platform/files.ts';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const ascii = /^[\x20-\x7e]*$/;
@@ -29,21 +29,20 @@ function textOf(name: BytePath): string {
 
 /**
  * Whether a directory holds a name as it is written. A file system that folds names finds a file under others, too; what it
- * shows then is not what the name stands for on the other node. Reads the whole directory, unless `listed` has the name: what
- * directories (absolute) held a moment ago, which is filled here.
+ * shows then is not what the name stands for on the other node. Reads the whole directory.
  *
  * @throws an errno error when the directory cannot be read.
  */
-export function isNamed(files: Files, path: BytePath, listed?: Map<BytePath, ReadonlySet<string>>): boolean {
-  const [dir, name] = [parentPath(path), baseName(path)];
-  if (listed?.get(dir)?.has(name)) return true;
-  const names = new Set((files.readdir(dir) ?? []).map((entry) => entry.name));
-  listed?.set(dir, names);
-  return names.has(name);
+export function isNamed(files: Files, path: BytePath): boolean {
+  const name = baseName(path);
+  return (files.readdir(parentPath(path)) ?? []).some((entry) => entry.name === name);
 }
 
-/** As `lstat`, but null where only another name leads to what is found. */
-export function statNamed(files: Files, path: BytePath): Stat | null {
-  const stat = files.lstat(path);
-  return stat && isNamed(files, path) ? stat : null;
+/** The file system takes a name for that of something else that is there, which stays. */
+export class NameTaken extends Error {
+  readonly path: BytePath;
+  constructor(path: BytePath) {
+    super('this file system takes its name for another one that is there');
+    this.path = path;
+  }
 }

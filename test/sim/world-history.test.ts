@@ -25,6 +25,11 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [650_241, ['folding'], 'a place below one that cannot be had was sent again and again without end'],
   [650_202, ['folding'], 'what could not be had was told no more when an older file went from its place'],
   [651_018, ['folding'], 'the op that ends a doubt about a directory was not made again with a batch that was given up'],
+  [700_019, ['folding'], 'a file was removed by the name of another one that was a second name of it there'],
+  [700_041, ['folding'], 'a file was replaced by a name that was not there, through another one'],
+  [700_084, ['folding'], 'a file went with a name that had never been there'],
+  [700_275, ['folding'], 'a directory went to history for a file whose name nobody knew to fall together with its'],
+  [700_337, ['folding'], 'a tree was merged into the one whose name its fell together with'],
   [63_158, ['errno'], 'an op waited for ever for a batch that had failed, and nothing else ran'],
   [63_095, ['errno'], 'a message that could not be put into place and was renamed was said to be taken away by somebody else'],
   [640_219, ['errno'], 'what lay in a directory that could not be renamed was said to be written by somebody else'],
@@ -40,6 +45,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [645_941, ['errno'], 'an index stood beside an older uidlist that power had taken back and that met an error at the start'],
   [646_266, ['errno'], 'the removal of a message was forgotten whose file system could not be looked at while its mailbox was closed'],
   [670_189, ['errno'], 'what could not be removed stayed when its folder was renamed before it was compared'],
+  [690_840, ['errno'], 'a name of a file was another file there, because a third name could not be looked at'],
   [643_259, ['errno'], 'a change was lost that was made by a name which the standby could not have'],
 ];
 

@@ -3,14 +3,14 @@ import type { Clock } from '../../platform/clock.ts';
 import { displayPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Log } from '../../platform/log.ts';
 import { faultOf, hasRoom, whyOf } from '../fault.ts';
+import { NameTaken } from '../one-name.ts';
 import type { Root } from '../root.ts';
 import { checkParents } from './confine.ts';
 import type { ForeignRecord } from './foreign-record.ts';
 import type { Shortfall } from './shortfalls.ts';
 import type { StandbyDisks } from './standby-disks.ts';
-import { Folding } from './folding.ts';
-import type { RenameRegions } from './rename-regions.ts';
-import { doStep, isSuperseded, NameTaken, PlaceAway, StepBlocked, type ForeignFound, type Listed, type Step } from './steps.ts';
+import type { Folding } from './folding.ts';
+import { doStep, isSuperseded, PlaceAway, StepBlocked, type ForeignFound, type Step } from './steps.ts';
 
 export interface PlacingParts {
   files: Files;
@@ -19,7 +19,7 @@ export interface PlacingParts {
   roots: readonly Root[];
   foreign: ForeignRecord;
   disks: StandbyDisks;
-  regions: RenameRegions;
+  folding: Folding;
   /** Waits before something is tried again. */
   wait: (ms: number) => Promise<void>;
 }
@@ -54,13 +54,10 @@ export class Placing {
   readonly #lost = new Set<BytePath>();
   /** Places (absolute) where a step was left undone. */
   readonly #undone = new Set<BytePath>();
-  /** Which file systems take several names for one. */
-  readonly folding: Folding;
 
   constructor(parts: PlacingParts) {
     this.#p = parts;
     this.#broken = new BrokenGroups(parts.roots);
-    this.folding = new Folding(parts.files, parts.regions);
   }
 
   /** A place (absolute) that a batch before the next one could not have. */
@@ -149,7 +146,7 @@ export class Placing {
           await this.#tryAgain(step, error, ++tries);
           continue;
         }
-        if (!(error instanceof StepBlocked) && !(error instanceof NameTaken) && !this.#isStepsOwn(error, step, ++tries)) {
+        if (!(error instanceof StepBlocked) && !this.#isStepsOwn(error, step, ++tries)) {
           await this.#tryAgain(step, error, tries);
           continue;
         }
@@ -184,7 +181,7 @@ export class Placing {
     );
     const found: [BytePath, string][] = [];
     try {
-      const faults = this.redo(steps, (path, what) => void found.push([path, what]));
+      const faults = this.#p.folding.whileRedoing(() => this.redo(steps, (path, what) => void found.push([path, what])));
       for (const dir of dirs) if (!disks.stands(dir)) return null;
       if (disks.arrivals !== arrivals) return null;
       for (const [path, what] of found) foreign.note(path, what);
@@ -205,7 +202,6 @@ export class Placing {
     const note = this.#notingOthers(found);
     const stands = (path: BytePath) => disks.stands(path);
     const faults: StepFault[] = [];
-    const listed: Listed = new Map();
     for (const [number, step] of steps.entries()) {
       const why = this.#whyNot(step);
       if (why !== null) {
@@ -213,12 +209,12 @@ export class Placing {
         continue;
       }
       try {
-        const shortfall = doStep(files, this.#asItIs(step), note, true, stands, listed);
+        const shortfall = doStep(files, this.#asItIs(step), note, true, stands);
         this.#done(step);
         if (shortfall) faults.push({ ...shortfall, step: number, paths: [step.path] });
       } catch (error) {
         if (error instanceof PlaceAway) throw error;
-        const of = error instanceof StepBlocked ? 'gone' : error instanceof NameTaken ? 'path' : faultOf(error, 'writing');
+        const of = error instanceof StepBlocked ? 'gone' : faultOf(error, 'writing');
         if ((of === 'gone' || error instanceof NameTaken) && isSuperseded(steps, number)) continue;
         // What is gone from both places was taken away by somebody else: the comparison will bring it back.
         if (of === 'gone' && this.#isUndone(error instanceof StepBlocked ? error.path : step.path))
@@ -274,7 +270,7 @@ export class Placing {
   #leave(number: number, step: Step, error: unknown): StepFault {
     const fault = this.#leaveUndone(number, step, whyOf(error));
     const root = this.#p.roots.find((each) => step.path.startsWith(`${each.path}/`));
-    if (error instanceof NameTaken && root) this.folding.found(root);
+    if (error instanceof NameTaken && root) this.#p.folding.found(root);
     this.#p.log.warn(
       { step: step.do, path: displayPath(step.path), error: fault.text },
       'a change cannot be put into place; it is left out',

@@ -17,10 +17,10 @@ import type { Log } from '../../platform/log.ts';
 import type { AuditDifference } from '../audit.ts';
 import { faultOf, hasRoom, ifKnown, whyOf } from '../fault.ts';
 import { placeName, RootAway, rootTrouble, type FileSystems } from '../file-systems.ts';
-import { statNamed } from '../one-name.ts';
 import { absolute, type Root } from '../root.ts';
 import { OpRefused, type Batch } from './batch.ts';
 import { disown } from './disown.ts';
+import { Folding } from './folding.ts';
 import { ForeignRecord } from './foreign-record.ts';
 import { IncomingTransfers } from './incoming-transfers.ts';
 import { Placing, type StepFault } from './placing.ts';
@@ -77,6 +77,7 @@ export class Receiver {
   /** Why a batch could not be applied: this receiver is of no use any more. */
   #failure: Error | null = null;
   readonly #placing: Placing;
+  readonly #folding: Folding;
   /** Places where the index claims more than the disk has, by absolute path; `by` is the batch that is still to make the place so. */
   readonly #overclaimed = new Map<BytePath, { root: Root; path: BytePath; bits: number; by: Batch | null }>();
   /** Why the last batch was not taken, when that is no fault of one place; null since one was. */
@@ -88,7 +89,10 @@ export class Receiver {
   #lastAppliedWallMs: number | null = null;
   readonly #leaving = new AbortController();
 
-  constructor(parts: ReceiverParts) {
+  constructor(given: ReceiverParts) {
+    const folding = new Folding(given);
+    const parts = { ...given, files: folding.files };
+    this.#folding = folding;
     this.#p = parts;
     this.foreign = new ForeignRecord(parts.kv, parts.log);
     this.shortfalls = new Shortfalls(parts.kv, parts.clock, parts.log);
@@ -96,7 +100,7 @@ export class Receiver {
     this.#disks = new StandbyDisks({ ...parts, regions: this.regions, redo: (steps) => this.#redo(steps) });
     this.#placing = new Placing({
       ...parts,
-      regions: this.regions,
+      folding,
       disks: this.#disks,
       foreign: this.foreign,
       wait: (ms) => this.#again(ms),
@@ -123,10 +127,15 @@ export class Receiver {
       wallMs: () => parts.clock.wallMs(),
       yield: () => parts.clock.yield(),
       isPending: (path) => this.#isPending(path),
-      folding: this.#placing.folding,
+      folding,
       queued: () => this.#queued,
       shortfallAt: (root, path) => this.shortfalls.at(root, path),
     });
+  }
+
+  /** What all that works on this standby's roots sees of them. */
+  get files(): Files {
+    return this.#p.files;
   }
 
   /** Position of the last batch that is durable. */
@@ -209,6 +218,7 @@ export class Receiver {
       const root = this.#rootByName.get(name);
       if (root) this.#overclaim(root, path, bits);
     }
+    for (const root of this.#p.roots) ifKnown(() => this.#folding.mayFold(root, root.staging));
     const faults = await this.#redoOnDisks(steps);
     if (faults.length > 0) {
       const writes: KvWrite[] = [];
@@ -705,7 +715,7 @@ export class Receiver {
       const at = index.at(root.name, path);
       if (bits & lacks.place) {
         try {
-          differences.push({ root: root.name, path, what: 'lacks', stat: statNamed(files, absolute(root, path)) });
+          differences.push({ root: root.name, path, what: 'lacks', stat: files.lstat(absolute(root, path)) });
         } catch (error) {
           if (faultOf(error, 'reading') === 'us') throw error;
           // What cannot be looked at now is looked at when the next batch begins; until then nobody may take it for the same.

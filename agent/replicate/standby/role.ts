@@ -42,10 +42,10 @@ export class StandbyRole {
   #told: { savedMs: number } | null = null;
 
   constructor(parts: ReceiverParts, heartbeat: () => MessageOf<'heartbeat'>) {
-    this.#p = parts;
     this.receiver = new Receiver(parts);
+    this.#p = { ...parts, files: this.receiver.files };
     this.answers = new Answers({
-      ...parts,
+      ...this.#p,
       foreign: this.receiver.foreign,
       skips: (root, path) => this.#isAway(root, path),
       isAwayNow: (root, path) => this.#isAwayNow(root, path),
@@ -53,7 +53,7 @@ export class StandbyRole {
     });
     this.peer = new PeerView(parts.clock, heartbeat, new LastHeard(parts.kv, parts.clock));
     this.#foreignWatch = new ForeignWatch({
-      ...parts,
+      ...this.#p,
       record: this.receiver.foreign,
       mayDiffer: (path) => this.receiver.mayDiffer(path),
       isAway: (root, path) => this.#isAway(root, path),

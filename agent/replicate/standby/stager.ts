@@ -70,7 +70,7 @@ export class Stager {
     const to = absolute(dir.root, path);
     batch.places[batch.ops - 1] = this.#placeOf(batch, dir, path, op);
     const isName = op.op !== 'meta' && op.op !== 'remove' && op.op !== 'patch' && op.at.name !== '';
-    if (isName && this.#p.folding.mayFold(dir.root, path) && !this.#isFree(batch, dir, op, path)) return 'settle-first';
+    if (isName && this.#mayFold(dir.root, path) && !this.#isFree(batch, dir, op, path)) return 'settle-first';
     switch (op.op) {
       case 'dir':
         return this.#makeDir(batch, dir, op.at.name, op.meta);
@@ -108,6 +108,10 @@ export class Stager {
       case 'remove':
         return this.#remove(batch, dir, op.at.name, op.tree, to);
     }
+  }
+
+  #mayFold(root: Root, path: BytePath): boolean {
+    return this.#p.folding.mayFold(root, this.#p.regions.stagingOf(root, path));
   }
 
   /**
@@ -514,7 +518,7 @@ export class Stager {
       { dir: this.#dirNumber(batch, fromDir), name: op.from.name },
       { dir: number, name: op.at.name },
     );
-    const mayBeSame = !old && fromDir.path === dir.path && this.#p.folding.mayFold(dir.root, fromPath);
+    const mayBeSame = !old && fromDir.path === dir.path && this.#mayFold(dir.root, fromPath);
     const via = mayBeSame ? this.#name(batch, dir, op.at.name) : null;
     this.#step(batch, { do: 'move', from, path: to, ino, keep, fresh: old === undefined, via });
     if (op.meta) {

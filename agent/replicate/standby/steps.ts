@@ -1,7 +1,7 @@
 import { Packr } from 'msgpackr';
 import type { Meta } from '../../../protocol/ops.ts';
-import { errnoCode, type BytePath, type Files, type MetaChange } from '../../platform/files.ts';
-import { isNamed } from '../one-name.ts';
+import { errnoCode, type BytePath, type Files, type MetaChange, type Stat } from '../../platform/files.ts';
+import { isNamed, NameTaken } from '../one-name.ts';
 import { discardTree } from './discard-tree.ts';
 import { setAttributes } from './set-attributes.ts';
 import type { Shortfall } from './shortfalls.ts';
@@ -65,38 +65,28 @@ export type ForeignFound = (path: BytePath, what: string) => void;
 /** Whether the file system of a place (absolute) is there. */
 export type Stands = (path: BytePath) => boolean;
 
-/** Names that directories held a moment ago. */
-export type Listed = Map<BytePath, ReadonlySet<string>>;
-
 const always: Stands = () => true;
 
 /**
  * Does one step; doing it again changes nothing. `again` is for all steps of a batch after a restart, when what a
- * later step did may already be there; `listed` then spares reading a directory for each of them.
+ * later step did may already be there. `files` show what has a name by that very name alone, once it is known that names may
+ * fall together there.
  *
  * @returns what the place could not be given of its attributes; null when nothing is lacking.
- * @throws the operating system's error; the step can then be tried again.
+ * @throws the operating system's error; the step can then be tried again. NameTaken when something else is found under a new name.
  */
-export function doStep(
-  files: Files,
-  step: Step,
-  foreign: ForeignFound,
-  again = false,
-  stands: Stands = always,
-  listed?: Listed,
-): Shortfall | null {
-  if (step.do === 'mkdir') return makeDir(files, step, stands, listed);
+export function doStep(files: Files, step: Step, foreign: ForeignFound, again = false, stands: Stands = always): Shortfall | null {
+  if (step.do === 'mkdir') return makeDir(files, step, stands);
   if (step.do === 'meta') {
     const there = files.lstat(step.path);
     return there?.ino === step.ino ? setAttributes(files, step, there.kind, metaChange(step.meta), step.path) : null;
   }
-  doRename(files, step, foreign, again, listed);
+  doRename(files, step, foreign, again);
   return null;
 }
 
-function makeDir(files: Files, step: Step & { do: 'mkdir' }, stands: Stands, listed?: Listed): Shortfall | null {
-  const there = files.lstat(step.path);
-  if (there) checkName(files, step, listed);
+function makeDir(files: Files, step: Step & { do: 'mkdir' }, stands: Stands): Shortfall | null {
+  const there = whatIsAt(files, step);
   if (there && there.kind !== 'dir') throw new StepBlocked(step.path, `a ${there.kind} is where a directory belongs`);
   if (!there) {
     try {
@@ -117,39 +107,34 @@ function bringDir(files: Files, { path, staged }: Step & { do: 'mkdir' }): void 
   files.rename(staged, path);
 }
 
-function doRename(
-  files: Files,
-  step: Exclude<Step, { do: 'mkdir' | 'meta' }>,
-  foreign: ForeignFound,
-  again: boolean,
-  listed?: Listed,
-): void {
+function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, foreign: ForeignFound, again: boolean): void {
   switch (step.do) {
     case 'place': {
       // Nothing is in the way, which the kernel itself says: the common case costs one call.
       if (!again && step.keep === null && files.renameNew(step.staged, step.path)) return;
-      const there = files.lstat(step.path);
-      const isSame = there?.ino === step.ino;
-      // Put there before.
-      if (isSame && files.lstat(step.staged)?.ino !== step.ino) return;
-      if (there) checkName(files, step, listed);
-      // A second name of the same file: rename(2) between the two would leave both.
-      if (isSame) return files.unlink(step.staged);
-      if (again && files.lstat(step.staged)?.ino !== step.ino)
-        throw new StepBlocked(step.staged, 'the file that should be put into place is gone');
+      const there = whatIsAt(files, step);
+      const staged = files.lstat(step.staged);
+      const isStaged = staged?.ino === step.ino;
+      if (there?.ino === step.ino) {
+        // A second name of the same file: rename(2) between the two would leave both. Or it was put there before.
+        if (isStaged) files.unlink(step.staged);
+        return;
+      }
+      // Whatever has the name is said before what is missing.
+      if (!there && (isStaged || !staged) && files.renameNew(step.staged, step.path)) return;
+      if (again && !isStaged) throw new StepBlocked(step.staged, 'the file that should be put into place is gone');
       if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
       files.rename(step.staged, step.path);
       return;
     }
     case 'move': {
       if (step.via) return moveOver(files, step, step.via);
-      const there = files.lstat(step.path);
+      const there = whatIsAt(files, step);
       const source = files.lstat(step.from);
       if (source?.ino !== step.ino) {
         if (there?.ino === step.ino) return;
         throw new StepBlocked(step.from, 'the file that should move is gone');
       }
-      if (there) checkName(files, step, listed);
       // rename(2) between two names of one file does nothing and leaves both.
       if (there?.ino === step.ino) return files.unlink(step.from);
       if (there) saveOld(files, step.path, step.keep, there.kind, foreign);
@@ -159,8 +144,6 @@ function doRename(
     case 'discard': {
       const there = files.lstat(step.path);
       if (!there || there.ino !== step.ino) return;
-      // It went before, and what is there is another name of the same file, which a later step has put there.
-      if (again && !isNamed(files, step.path, listed)) return;
       if (step.keep !== null && there.kind === 'dir') discardTree(files, step.path, step.keep);
       else if (step.keep !== null) files.rename(step.path, step.keep);
       else if (there.kind === 'dir') throw new StepBlocked(step.path, 'a directory is only ever moved to history');
@@ -171,8 +154,10 @@ function doRename(
 }
 
 /** @throws NameTaken when what is found under a new name has another one. */
-function checkName(files: Files, { fresh, path }: { fresh?: boolean; path: BytePath }, listed?: Listed): void {
-  if (fresh && !isNamed(files, path, listed)) throw new NameTaken(path);
+function whatIsAt(files: Files, { fresh, path }: { fresh?: boolean; path: BytePath }): Stat | null {
+  const there = files.lstat(path);
+  if (there && fresh && !isNamed(files, path)) throw new NameTaken(path);
+  return there;
 }
 
 /** Something gets a name that may be the one that it has, in two renames. */
@@ -186,7 +171,7 @@ function moveOver(files: Files, { from, path, ino, fresh }: Step & { do: 'move' 
   }
   try {
     if (files.renameNew(via, path)) return;
-    checkName(files, { path, ...(fresh === undefined ? {} : { fresh }) });
+    whatIsAt(files, { path, ...(fresh === undefined ? {} : { fresh }) });
     throw new StepBlocked(path, 'something was put where a file belongs');
   } catch (error) {
     // What stays in staging would be removed.
@@ -217,15 +202,6 @@ export class StepBlocked extends Error {
   readonly path: BytePath;
   constructor(path: BytePath, why: string) {
     super(why);
-    this.path = path;
-  }
-}
-
-/** The file system takes a new name for that of something else that is there, which stays. */
-export class NameTaken extends Error {
-  readonly path: BytePath;
-  constructor(path: BytePath) {
-    super('this file system takes its name for another one that is there');
     this.path = path;
   }
 }
