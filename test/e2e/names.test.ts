@@ -228,9 +228,12 @@ it.each(isRoot ? (['fanotify', 'chokidar'] as const) : (['chokidar'] as const))(
   },
 );
 
+/** A walk through 50,000 names costs a hundred times what a small change does. */
+const walkFactor = 5;
+
 it('keeps 50,000 files in one directory, and a change there costs no walk through it', async () => {
   // `npm run soak -- --directory` has 200,000.
-  const ms = await changeInLargeDirectory(50_000);
-  console.log(`a change was durable after ${Math.round(ms)} ms`);
-  expect(ms).toBeLessThan(150);
+  const { large, small } = await changeInLargeDirectory(50_000);
+  console.log(`a change cost ${large.toFixed(1)} ms of computing, ${small.toFixed(1)} ms in a small directory`);
+  expect(large).toBeLessThan(walkFactor * small);
 });
