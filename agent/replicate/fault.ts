@@ -71,7 +71,7 @@ const words: Record<string, string> = {
   ENOTSUP: 'the file system does not have this',
   ENAMETOOLONG: 'the name or the target is too long for this file system',
   EILSEQ: 'the name is not valid on this file system',
-  ELOOP: 'too many symbolic links are on the way',
+  ELOOP: 'a symbolic link stands where a directory belongs',
   ESTALE: 'the file server has lost it',
   EOVERFLOW: 'a number is too large for this system',
   EFBIG: 'it is larger than this file system takes',

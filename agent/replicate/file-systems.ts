@@ -285,6 +285,12 @@ export class FileSystems {
       return trouble('root-unreadable', `root ${name} at ${where} cannot be read (${code})`, `let the agent read ${where}`);
     }
     if (id) return null;
+    if (lstatOrNull(this.#p.files, path)?.kind === 'symlink')
+      return trouble(
+        'root-changed',
+        `a symbolic link stands where root ${name} was: ${where}`,
+        'if it was put there on purpose, restart the agent: links that lead to a root are followed at its start alone',
+      );
     return trouble('root-missing', `root ${name} is not there: ${where}`, `mount or restore ${where}; replication goes on by itself`);
   }
 

@@ -21,7 +21,6 @@ import { readCertificate } from '../platform/certificate-file.ts';
 import { exec } from '../platform/exec.ts';
 import { osRelease } from '../platform/os-release.ts';
 import { queueFiles } from '../platform/queue-files.ts';
-import { realFiles } from '../platform/real-files.ts';
 import { Certificates } from '../services/certificates/certificates.ts';
 import { ReleaseReader } from '../services/releases.ts';
 import { MailQueue } from '../services/queue/mail-queue.ts';
@@ -44,7 +43,7 @@ import { Node } from './node.ts';
 import { settleRole, toldRole } from './node-state.ts';
 import { notifierOf } from './notices.ts';
 import { mailServerVersion } from './mail-server-version.ts';
-import { openStore } from './parts.ts';
+import { filesOf, openStore } from './parts.ts';
 import { Resting } from './resting.ts';
 import { enterRole, waitingRole, type RoleParts } from './roles.ts';
 import { salvageAnswers } from './salvage/answers.ts';
@@ -217,11 +216,12 @@ export class Agent {
       channel: () => link?.channel ?? null,
       answer: putBackAnswers(kv, config, () => here),
     });
+    const rootFiles = filesOf(config, () => node?.running.roots ?? []);
     const salvageAsks = new PeerAsks({
       clock: systemClock,
       wording: salvageWording,
       channel: () => link?.channel ?? null,
-      ...salvageAnswers(kv, () => here),
+      ...salvageAnswers(rootFiles, kv, () => here),
     });
     const here: Node = (node = await Node.start({
       config,
@@ -252,7 +252,7 @@ export class Agent {
       epoch: here.epoch,
       agentVersion,
       clock: systemClock,
-      files: realFiles,
+      files: rootFiles,
       kv,
       index: here.running.index,
       roots: here.running.roots,
@@ -350,7 +350,7 @@ export class Agent {
     this.#closing.first(() => stands.stop());
     const salvage = new Salvage({
       node: here,
-      files: realFiles,
+      files: rootFiles,
       kv,
       asks: salvageAsks,
       pair: () => readablePin(pins)?.pair ?? '',
@@ -374,6 +374,7 @@ export class Agent {
       migrate: new Migrate({
         status,
         network: appliance.network,
+        files: rootFiles,
         roots: () => here.running.roots,
         serviceSeconds: () => serviceSeconds(commands.last().report),
         releases,

@@ -9,8 +9,7 @@ import type { NetworkControl } from '../network/network.ts';
 import { sleep, systemClock } from '../platform/clock.ts';
 import { writeDurable } from '../platform/durable-file.ts';
 import { OperatorError } from '../platform/errors.ts';
-import { displayPath, joinPath } from '../platform/files.ts';
-import { realFiles } from '../platform/real-files.ts';
+import { displayPath, joinPath, type Files } from '../platform/files.ts';
 import type { PeerReading } from '../replicate/peer-view.ts';
 import type { Root } from '../replicate/root.ts';
 import type { ReleaseReader } from '../services/releases.ts';
@@ -18,6 +17,7 @@ import type { ReleaseReader } from '../services/releases.ts';
 export interface MigrateParts {
   status: () => Status;
   network: NetworkControl;
+  files: Files;
   roots: () => readonly Root[];
   /** The last takeover on this node: seconds that its steps with services took; null = not known. */
   serviceSeconds: () => number | null;
@@ -159,7 +159,11 @@ export class Migrate {
     const marks: MailboxMark[] = [];
     for (const root of this.#p.roots()) {
       if (root.format.name !== 'maildir') continue;
-      for (const { mailbox, uidValidity, uidNext, highestModseq, messages, digest } of survey(realFiles, root.path, root.format.excluded)) {
+      for (const { mailbox, uidValidity, uidNext, highestModseq, messages, digest } of survey(
+        this.#p.files,
+        root.path,
+        root.format.excluded,
+      )) {
         marks.push({ mailbox: displayPath(joinPath(root.name, mailbox)), uidValidity, uidNext, highestModseq, messages, digest });
         await systemClock.yield();
       }

@@ -10,9 +10,10 @@ import { exec } from '../platform/exec.ts';
 import type { Kv } from '../platform/kv.ts';
 import { openCheckedKv, type OpenOptions } from '../platform/lmdb-kv.ts';
 import { unwritableStore } from '../platform/store-errors.ts';
-import { realFiles } from '../platform/real-files.ts';
+import type { BytePath, Files } from '../platform/files.ts';
+import { filesBelow } from '../platform/real-files.ts';
 import type { Root } from '../replicate/root.ts';
-import { chooseStaging, withoutOwnNames } from '../replicate/staging.ts';
+import { chooseStaging, stagingPlaces, withoutOwnNames } from '../replicate/staging.ts';
 import { decodeSteps } from '../replicate/standby/steps.ts';
 
 /** Opens the agent's store in the state directory; what is kept there is made anew only on a new node. */
@@ -69,12 +70,30 @@ function leadsTo(path: string): string | null {
   }
 }
 
+/**
+ * The files of this host for all work in roots and in their directories for staging and history: nobody who owns a directory
+ * there leads it elsewhere (I11).
+ */
+export function filesOf(config: Config, roots: () => readonly Root[] = () => []): Files {
+  let paths: BytePath[] = [];
+  let places: BytePath[] = [];
+  return filesBelow(() => {
+    const all = [...roots(), ...config.roots];
+    if (all.length !== paths.length || all.some(({ path }, i) => path !== paths[i])) {
+      paths = all.map(({ path }) => path);
+      places = [...new Set([...paths, ...all.flatMap((root) => stagingPlaces(root, config.state, wantedStaging(config, root.name)))])];
+    }
+    return places;
+  });
+}
+
+function wantedStaging(config: Config, root: string): BytePath | null {
+  return config.roots.find(({ name }) => name === root)?.staging ?? null;
+}
+
 /** Gives each root of a standby its place for staging; only when the right file system stands there, or it would be made on another one. */
-export function stageRoots(config: Config, roots: readonly Root[]): void {
-  for (const root of roots) {
-    const wanted = config.roots.find(({ name }) => name === root.name)?.staging ?? null;
-    root.staging = chooseStaging(realFiles, root, config.state, wanted);
-  }
+export function stageRoots(files: Files, config: Config, roots: readonly Root[]): void {
+  for (const root of roots) root.staging = chooseStaging(files, root, config.state, wantedStaging(config, root.name));
 }
 
 /** The mail server on this host, for example `dovecot 2.3.19.1`; null when none answers. */

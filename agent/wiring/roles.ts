@@ -21,7 +21,7 @@ import { sleep, systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
-import { errnoCode, joinPath } from '../platform/files.ts';
+import { errnoCode, joinPath, type Files } from '../platform/files.ts';
 import { realFiles } from '../platform/real-files.ts';
 import { AbilityTalk } from '../replicate/ability-talk.ts';
 import { forgetLastHeard } from '../replicate/last-heard.ts';
@@ -45,7 +45,7 @@ import { keepWatching, type Watching } from './keep-watching.ts';
 import { namesOf, ownAbilities } from './abilities.ts';
 import { without } from './peer-asks.ts';
 import { heartbeatOf, type Health } from './heartbeat.ts';
-import { hashSeed, makeRoots, stageRoots } from './parts.ts';
+import { filesOf, hashSeed, makeRoots, stageRoots } from './parts.ts';
 
 /** What a role is made of. */
 export interface RoleParts {
@@ -126,9 +126,10 @@ export async function enterRole(parts: RoleParts, role: Role, foreign: ForeignPo
 async function finishBatch({ config, log, kv, meter }: RoleParts): Promise<void> {
   const roots = makeRoots(config);
   const index = new ReplicaIndex(kv, { findByIdentity: false });
-  const fileSystems = standing(fileSystemsOf(kv, index, roots, 'standby'));
+  const rootFiles = filesOf(config, () => roots);
+  const fileSystems = standing(fileSystemsOf(rootFiles, kv, index, roots, 'standby'));
   const { files } = fileSystems;
-  stageRoots(config, roots);
+  stageRoots(rootFiles, config, roots);
   const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
   const freeBytesMin = config.limits.freeBytesMin;
   const receiver = new Receiver({ kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin });
@@ -137,11 +138,11 @@ async function finishBatch({ config, log, kv, meter }: RoleParts): Promise<void>
 }
 
 /** What lies below the roots, looked at once. Who is no standby writes nothing there, not even a mark. */
-function fileSystemsOf(kv: Kv, index: ReplicaIndex, roots: readonly Root[], role: 'primary' | 'standby' | null): FileSystems {
+function fileSystemsOf(files: Files, kv: Kv, index: ReplicaIndex, roots: readonly Root[], role: 'primary' | 'standby' | null): FileSystems {
   const newMark = role === 'standby' ? () => randomBytes(8).toString('hex') : null;
   const acceptCommand = (place: string) => `run \`mailtwin accept-root ${place}\` on this node`;
   const fileSystems = new FileSystems({
-    files: realFiles,
+    files,
     kv,
     index,
     roots,
@@ -180,9 +181,15 @@ function standing(fileSystems: FileSystems): FileSystems {
   throw new OperatorError(trouble.code, trouble.detail, trouble.remedy);
 }
 
-async function turn({ kv, log }: RoleParts, roots: readonly Root[], to: 'primary' | 'standby'): Promise<void> {
+async function turn({ config, kv, log }: RoleParts, roots: readonly Root[], to: 'primary' | 'standby'): Promise<void> {
   const started = systemClock.monotonicMs();
-  const { files } = fileSystemsOf(kv, new ReplicaIndex(kv, { findByIdentity: false }), roots, to);
+  const { files } = fileSystemsOf(
+    filesOf(config, () => roots),
+    kv,
+    new ReplicaIndex(kv, { findByIdentity: false }),
+    roots,
+    to,
+  );
   await turnRound(
     {
       kv,
@@ -203,7 +210,8 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
   const { config, log, kv, meter } = parts;
   const failed = parts.failed('the primary');
   const index = new ReplicaIndex(kv, { findByIdentity: true });
-  const fileSystems = fileSystemsOf(kv, index, roots, 'primary');
+  const rootFiles = filesOf(config, () => roots);
+  const fileSystems = fileSystemsOf(rootFiles, kv, index, roots, 'primary');
   const trouble = rootTrouble(fileSystems);
   // A root that was never there is a mistake in the configuration; one that was there is waited for.
   if (trouble && !fileSystems.knows(trouble.root)) throw new OperatorError(trouble.code, trouble.detail, trouble.remedy);
@@ -265,7 +273,7 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
   });
   fileSystemHolds.onMoved((places) => watching.moved(places));
   role.watch((timeoutMs) => watching.barrier(timeoutMs));
-  const talk = abilityTalk(parts, 'primary', roots);
+  const talk = abilityTalk(parts, rootFiles, 'primary', roots);
   return {
     role: 'primary',
     waits: false,
@@ -302,9 +310,10 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   const failed = parts.failed('the standby');
   const index = new ReplicaIndex(kv, { findByIdentity: false });
   const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
-  const fileSystems = standing(fileSystemsOf(kv, index, roots, 'standby'));
+  const rootFiles = filesOf(config, () => roots);
+  const fileSystems = standing(fileSystemsOf(rootFiles, kv, index, roots, 'standby'));
   const { files } = fileSystems;
-  stageRoots(config, roots);
+  stageRoots(rootFiles, config, roots);
   const role: StandbyRole = new StandbyRole(
     { kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin },
     () =>
@@ -338,7 +347,7 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
     ? { adopted: await acceptOwnDisk(startup), movedAside: 0 }
     : await foreignFiles(startup, foreign, role.receiver);
   // They belong to indexes that the other node's are about to replace.
-  if (isOwnDisk) dropCaches(roots, log);
+  if (isOwnDisk) dropCaches(rootFiles, roots, log);
   if (adopted > 0) {
     // A position that no primary made: the next connection begins with a comparison.
     kv.commit([[metaKey('position'), packPosition({ epoch: 0, seq: 0, checksum: randomBytes(8).toString('hex') })]]);
@@ -368,7 +377,7 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   };
   role.onMoved((came) => watching?.moved(came));
   const began = watchFilled().catch(failed);
-  const talk = abilityTalk(parts, 'standby', roots);
+  const talk = abilityTalk(parts, rootFiles, 'standby', roots);
   return {
     role: 'standby',
     waits: false,
@@ -418,16 +427,16 @@ async function foreignFiles(
 }
 
 /** Dovecot's caches are derived and not replicated: one that does not fit its index is taken for corruption. */
-function dropCaches(roots: readonly Root[], log: Log): void {
+function dropCaches(files: Files, roots: readonly Root[], log: Log): void {
   // A cache that stays is a line in the mail server's log, and no reason not to be a standby.
   const left = (error: unknown) => {
     if (errnoCode(error) === undefined) throw error;
     log.warn({ error }, 'a cache of an index of this disk could not be removed');
   };
   for (const { path, format } of roots)
-    for (const { dir, names } of mailboxesBelow(realFiles, path, { unreadable: left, excluded: format.excluded }))
+    for (const { dir, names } of mailboxesBelow(files, path, { unreadable: left, excluded: format.excluded }))
       try {
-        if (names.has(cacheName)) realFiles.unlink(joinPath(dir, cacheName));
+        if (names.has(cacheName)) files.unlink(joinPath(dir, cacheName));
       } catch (error) {
         left(error);
       }
@@ -442,7 +451,15 @@ function enterFenced(parts: RoleParts, roots: readonly Root[], wasPrimary: boole
 export function waitingRole(parts: RoleParts, role: Role, warnings: () => readonly string[]): RunningRole {
   const roots = makeRoots(parts.config);
   const fileSystems =
-    role === 'standby' ? fileSystemsOf(parts.kv, new ReplicaIndex(parts.kv, { findByIdentity: false }), roots, null) : null;
+    role === 'standby'
+      ? fileSystemsOf(
+          filesOf(parts.config, () => roots),
+          parts.kv,
+          new ReplicaIndex(parts.kv, { findByIdentity: false }),
+          roots,
+          null,
+        )
+      : null;
   return { ...standsAside(parts, role, roots, role === 'primary', warnings, fileSystems), waits: true };
 }
 
@@ -498,8 +515,8 @@ function standsAside(
   };
 }
 
-function abilityTalk({ config, log }: RoleParts, role: 'primary' | 'standby', roots: readonly Root[]): AbilityTalk {
-  return new AbilityTalk({ role, node: config.node, log, own: () => ownAbilities(realFiles, roots, role), namesOf });
+function abilityTalk({ config, log }: RoleParts, files: Files, role: 'primary' | 'standby', roots: readonly Root[]): AbilityTalk {
+  return new AbilityTalk({ role, node: config.node, log, own: () => ownAbilities(files, roots, role), namesOf });
 }
 
 /** A connection on which the two also tell each other what their file systems can do. */

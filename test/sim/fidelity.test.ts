@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { errnoCode, type Files } from '../../agent/platform/files.ts';
-import { realFiles } from '../../agent/platform/real-files.ts';
+import { filesBelow, realFiles } from '../../agent/platform/real-files.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
 import { SimRandom } from './sim-random.ts';
@@ -71,7 +71,7 @@ function act(files: Files, top: string, random: SimRandom): string {
       case 12:
         return files.copyFile(one, two);
       case 13:
-        return files.readlink(one);
+        return random.int(2) === 0 ? files.readlink(one) : files.identity(one) !== null;
       case 14:
         return files.setMeta(one, { mode: 0o700, mtimeNs: 77n });
       default: {
@@ -117,19 +117,22 @@ function look(files: Files, top: string): string[] {
 }
 
 describe('the simulated disk', () => {
-  it('answers every operation as the kernel does', () => {
+  it.each(['anybody', 'an agent, which follows no link'])('answers every operation of %s as the kernel does', (who) => {
+    const isAgent = who !== 'anybody';
     const outcomes = new Set<string>();
     for (let seed = 0; seed < 30; seed++) {
       made = fs.mkdtempSync(path.join(os.tmpdir(), 'fidelity-'));
-      const sim = new SimDisk(new SimRandom(seed)).open(new SimClock().host(0));
+      const sim = new SimDisk(new SimRandom(seed)).open(new SimClock().host(0), isAgent ? ['/top'] : null);
+      const top = made;
+      const real = isAgent ? filesBelow(() => [top]) : realFiles;
       sim.mkdir('/top', 0o700);
       const [left, right] = [new SimRandom(seed), new SimRandom(seed)];
       for (let i = 0; i < 120; i++) {
-        const expected = act(realFiles, made, left);
+        const expected = act(real, made, left);
         expect(`seed ${seed} step ${i}: ${act(sim, '/top', right)}`).toBe(`seed ${seed} step ${i}: ${expected}`);
         outcomes.add(expected.split(' ').at(-1)!);
         // A directory's link count is the file system's own affair.
-        if (i % 10 === 0) expect(look(sim, '/top').map(withoutDirLinks)).toEqual(look(realFiles, made).map(withoutDirLinks));
+        if (i % 10 === 0) expect(look(sim, '/top').map(withoutDirLinks)).toEqual(look(real, made).map(withoutDirLinks));
       }
       fs.rmSync(made, { recursive: true });
     }

@@ -76,9 +76,12 @@ export class SimDisk {
     this.state = new FsState(options.reuseInos ?? false, 0n, options.fold);
   }
 
-  /** The disk as a new process of this host sees it. An agent meets what the disk refuses and the plague; others do not. */
-  open(clock: HostClock, isAgent = false): SimFiles {
-    const files = new SimFiles(this, this.state, clock, isAgent);
+  /**
+   * The disk as a new process of this host sees it. An agent meets what the disk refuses and the plague; others do not. Below
+   * these places of an agent it follows no link.
+   */
+  open(clock: HostClock, agentBelow: readonly string[] | null = null): SimFiles {
+    const files = new SimFiles(this, this.state, clock, agentBelow);
     this.#processes.add(files);
     return files;
   }

@@ -19,6 +19,11 @@ const tickMs = 4;
 const linkDepthMax = 40;
 const markName = 'trusted.mailtwin';
 
+/** A link is on the way to a path of an agent, where none may be. */
+class LinkOnTheWay extends Error {
+  readonly code = 'ELOOP';
+}
+
 function failure(code: string, operation: string, path: BytePath): NodeJS.ErrnoException {
   return Object.assign(new Error(`${code}: ${operation} '${path}'`), { code, syscall: operation, path });
 }
@@ -35,14 +40,16 @@ export class SimFiles implements Files {
   readonly #clock: HostClock;
   #state: FsState;
   readonly #isAgent: boolean;
+  readonly #below: readonly BytePath[];
   #fds = new Map<number, Inode>();
   readonly #pathOfFd = new Map<number, BytePath>();
   #nextFd = 3;
   #operations = 0;
   #interrupt: { at: number; act: () => void } | null = null;
 
-  constructor(disk: SimDisk, state: FsState, clock: HostClock, isAgent = false) {
-    this.#isAgent = isAgent;
+  constructor(disk: SimDisk, state: FsState, clock: HostClock, agentBelow: readonly BytePath[] | null = null) {
+    this.#isAgent = agentBelow !== null;
+    this.#below = agentBelow ?? [];
     this.#disk = disk;
     this.#state = state;
     this.#clock = clock;
@@ -251,6 +258,8 @@ export class SimFiles implements Files {
 
   link(existing: BytePath, path: BytePath): void {
     this.#begin('link', path);
+    // An agent opens both directories before anything else.
+    if (this.#isAgent) for (const each of [existing, path]) this.#locate('link', each);
     const inode = this.#need('link', existing);
     const { dir, name, inode: there } = this.#find('link', path);
     if (there) throw failure('EEXIST', 'link', path);
@@ -318,7 +327,8 @@ export class SimFiles implements Files {
 
   mark(path: BytePath, value: string): boolean {
     this.#begin('mark', path);
-    const inode = this.#need('mark', path);
+    const inode = this.#look('mark', path);
+    if (!inode) return false;
     inode.xattrs = new Map([...inode.xattrs, [markName, Buffer.from(value)]]);
     this.#stamp(inode, false);
     this.#state.beginSync()();
@@ -444,8 +454,18 @@ export class SimFiles implements Files {
     return found;
   }
 
+  /** How many components of a path are a place below which no link is followed; null for a path elsewhere. */
+  #depthOfPlace(operation: string, path: BytePath): number | null {
+    const place = this.#below.find((each) => path === each || path.startsWith(`${each}/`));
+    if (place === undefined) return null;
+    if (!path.split('/').includes('..')) return place.split('/').length - 1;
+    if (operation === 'lstat') return null;
+    throw failure('EXDEV', operation, path);
+  }
+
   /** Finds the last component's directory; throws ENOENT, ENOTDIR or ELOOP. */
   #locate(operation: string, path: BytePath): Found {
+    const depth = this.#depthOfPlace(operation, path);
     const parts = this.#disk.mounts
       .translate(path.replace(/\/\.$/, ''))
       .split('/')
@@ -463,6 +483,7 @@ export class SimFiles implements Files {
       const next = this.#entry(trail.at(-1)!, part).inode;
       if (!next) throw failure('ENOENT', operation, path);
       if (next.kind === 'symlink') {
+        if (depth !== null && trail.length > depth) throw new LinkOnTheWay(`ELOOP: ${operation} '${path}'`);
         if (++links > linkDepthMax) throw failure('ELOOP', operation, path);
         if (next.target.startsWith('/')) trail.length = 1;
         parts.unshift(...next.target.split('/').filter((p) => p !== '' && p !== '.'));
@@ -473,14 +494,21 @@ export class SimFiles implements Files {
       }
     }
     const dir = trail.at(-1)!;
-    return { dir, ...this.#entry(dir, name) };
+    const found = { dir, ...this.#entry(dir, name) };
+    if (depth !== null && trail.length > depth && path.endsWith('/.') && found.inode?.kind === 'symlink')
+      throw new LinkOnTheWay(`ELOOP: ${operation} '${path}'`);
+    return found;
   }
 
   #look(operation: string, path: BytePath): Inode | undefined {
     try {
       return this.#find(operation, path).inode;
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
+      const { code } = error as NodeJS.ErrnoException;
+      if (error instanceof LinkOnTheWay) {
+        if (['identity', 'mountId', 'mark', 'mountPoints'].includes(operation)) return undefined;
+        throw error;
+      }
       // As the real files do: a link that leads nowhere is no file to open, but an error to look at.
       if (code === 'ENOENT' || code === 'ENOTDIR' || (code === 'ELOOP' && operation !== 'lstat')) return undefined;
       throw error;

@@ -17,7 +17,7 @@ import { Unproven } from '../../agent/replicate/primary/unproven.ts';
 import { FileSystems, RootAway, toldOf } from '../../agent/replicate/file-systems.ts';
 import { FileSystemHolds } from '../../agent/replicate/primary/file-system-holds.ts';
 import type { Root } from '../../agent/replicate/root.ts';
-import { chooseStaging, withoutOwnNames } from '../../agent/replicate/staging.ts';
+import { chooseStaging, stagingPlaces, withoutOwnNames } from '../../agent/replicate/staging.ts';
 import { StandbyRole } from '../../agent/replicate/standby/role.ts';
 import type { Breakage } from './history-options.ts';
 import type { HostClock } from './sim-clock.ts';
@@ -50,6 +50,11 @@ export interface SimProcess {
   ready: Promise<void>;
   hello(): MessageOf<'hello'>;
   errors: unknown[];
+}
+
+/** Below these an agent follows no link. */
+function placesOf({ name, roots }: SimHost): string[] {
+  return [...roots.map(({ path }) => path), ...roots.flatMap((root) => stagingPlaces(root, `/state-${name}`, null))];
 }
 
 export const simHash: Hash64 = await loadHash64(0x1234_5678_9abc_def0n);
@@ -129,7 +134,7 @@ function heartbeatOf(role: Role, clock: HostClock, phase: string, complete = fal
 
 /** Starts the primary's agent: store, index, watcher, then a scan of what changed while it was away. */
 export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOptions): SimProcess {
-  const files = host.disk.open(clock, true);
+  const files = host.disk.open(clock, placesOf(host));
   const kv = host.store.open(clock);
   const errors: unknown[] = [];
   const formatOf = options.breakage?.primaryFormat ?? ((format) => format);
@@ -215,7 +220,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
 
 /** Starts the standby's agent: does again what a crash may have lost. */
 export function startStandby(host: SimHost, clock: HostClock, options: ProcessOptions): SimProcess {
-  const files = host.disk.open(clock, true);
+  const files = host.disk.open(clock, placesOf(host));
   options.onFiles?.(files);
   const store = host.store.open(clock);
   const kv = options.breakage?.standbyKv?.(store) ?? store;

@@ -103,6 +103,7 @@ export class Looker {
       stat = p.files.lstat(absolute(root, path));
       if (stat && this.#isBehindLink(making, root, path)) return this.#behindLink(root, path);
     } catch (error) {
+      if (errnoCode(error) === 'ELOOP') return this.#behindLink(root, path);
       return this.#unreadable(root, path, error);
     }
     const known = p.index.at(root.name, path);

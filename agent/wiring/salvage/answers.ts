@@ -2,8 +2,7 @@ import { ProtocolError } from '../../../protocol/ops.ts';
 import type { SalvageAnswer, SalvageAsk } from '../../../protocol/salvage.ts';
 import { sleep, systemClock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
-import type { BytePath } from '../../platform/files.ts';
-import { realFiles } from '../../platform/real-files.ts';
+import type { BytePath, Files } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import { judge } from '../../replicate/salvage/judge.ts';
 import { Placer } from '../../replicate/salvage/place.ts';
@@ -13,9 +12,13 @@ import type { Node } from '../node.ts';
 const sliceMs = 8;
 
 /** What this node, as the active one, says to the salvage of the node that it replaced. */
-export function salvageAnswers(kv: Kv, node: () => Node): { answer: (ask: SalvageAsk) => Promise<SalvageAnswer>; ended: () => void } {
+export function salvageAnswers(
+  files: Files,
+  kv: Kv,
+  node: () => Node,
+): { answer: (ask: SalvageAsk) => Promise<SalvageAnswer>; ended: () => void } {
   const records = new SalvageRecords(kv);
-  const placer = new Placer(realFiles, records);
+  const placer = new Placer(files, records);
   let last = systemClock.monotonicMs();
   const pace = async () => {
     if (systemClock.monotonicMs() - last < sliceMs) return;
@@ -50,7 +53,7 @@ export function salvageAnswers(kv: Kv, node: () => Node): { answer: (ask: Salvag
         if (!root) throw new OperatorError('no-root', `there is no root ${ask.root} here`, 'give both nodes the same roots');
         switch (ask.ask) {
           case 'judge':
-            return { answer: 'judged', ...(await judge({ files: realFiles, index: running.index, records, kv, pace }, root, ask.items)) };
+            return { answer: 'judged', ...(await judge({ files, index: running.index, records, kv, pace }, root, ask.items)) };
           case 'folder': {
             const answer = await placer.folder(root, ask);
             tell(root.name, `${ask.path}/cur`);

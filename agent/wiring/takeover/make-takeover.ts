@@ -11,6 +11,7 @@ import type { Kv } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import type { Appliance } from '../appliance.ts';
 import type { Node } from '../node.ts';
+import { filesOf } from '../parts.ts';
 import { putAwayOriginals } from './put-away.ts';
 import { missingHere } from './missing.ts';
 import { clearRaised, raiseAll } from './raise.ts';
@@ -61,7 +62,12 @@ export function makeTakeover(wiring: TakeoverWiring): Takeover {
       mailServer,
       watch,
       peerAddresses: () => peerAddresses(wiring),
-      missing: () => missingHere(kv, node.running.roots),
+      missing: () =>
+        missingHere(
+          filesOf(config, () => node.running.roots),
+          kv,
+          node.running.roots,
+        ),
     },
     runner: {
       kv,

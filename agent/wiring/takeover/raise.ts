@@ -8,10 +8,10 @@ import type { MailboxMarks } from '../../mailstore/format.ts';
 import { clearStaged } from '../../mailstore/staged-files.ts';
 import { raiseRoot, type MailboxRaise } from '../../mailstore/raise.ts';
 import { systemClock } from '../../platform/clock.ts';
-import { displayPath, joinPath, type BytePath } from '../../platform/files.ts';
+import { displayPath, joinPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
-import { realFiles } from '../../platform/real-files.ts';
 import { chooseStaging } from '../../replicate/staging.ts';
+import { filesOf } from '../parts.ts';
 import { readMarks, readMarksTold, readPrimaryEpoch, type KeptMarks } from '../../replicate/standby/marks.ts';
 
 export interface RaiseParts {
@@ -76,13 +76,14 @@ export async function raiseRoots(
   marginOf: NumbersKnown['marginOf'],
 ): Promise<MailboxRaise[]> {
   const reports: MailboxRaise[] = [];
+  const files = filesOf(config);
   const nowSeconds = Math.floor(systemClock.wallMs() / 1000);
   for (const root of mailRoots(config)) {
     const { name, path } = root;
     reports.push(
       ...(await raiseRoot(
-        realFiles,
-        { name, path, staging: stagingOf(config, root), excluded: excluding(formatByName(root.format), root.exclude).excluded },
+        files,
+        { name, path, staging: stagingOf(files, config, root), excluded: excluding(formatByName(root.format), root.exclude).excluded },
         (mailbox) => markOf(name, mailbox),
         (mailbox) => marginOf(name, mailbox),
         { nowSeconds, breathe: () => systemClock.yield() },
@@ -102,7 +103,8 @@ export function raisedText(reports: readonly MailboxRaise[], marginMin: number):
 
 /** Removes what raising replaced; when the services are up, because it takes as long as raising does. */
 export async function clearRaised(config: Config): Promise<void> {
-  for (const root of mailRoots(config)) await clearStaged(realFiles, stagingOf(config, root), () => systemClock.yield());
+  const files = filesOf(config);
+  for (const root of mailRoots(config)) await clearStaged(files, stagingOf(files, config, root), () => systemClock.yield());
 }
 
 function mailRoots(config: Config): RootConfig[] {
@@ -110,8 +112,8 @@ function mailRoots(config: Config): RootConfig[] {
 }
 
 /** Found anew, because an interrupted takeover goes on in an agent that is primary already and stages nothing else. */
-function stagingOf(config: Config, root: RootConfig): BytePath {
-  return `${chooseStaging(realFiles, root, config.state, root.staging)}/raise`;
+function stagingOf(files: Files, config: Config, root: RootConfig): BytePath {
+  return `${chooseStaging(files, root, config.state, root.staging)}/raise`;
 }
 
 function until(mark: KeptMarks | null, heardMs: number | null): KeptMarks['history'] {
