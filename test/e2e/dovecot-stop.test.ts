@@ -22,7 +22,6 @@ describe.skipIf(labObstacle() !== null).each(releases)('a Dovecot of %s that is 
     await using lab = await createLab({ hosts: 1, mail: { release } });
     const { dovecot } = lab.hosts[0] ?? expect.unreachable();
     const record = new LoadRecord();
-    const stopsMs: number[] = [];
     for (let round = 0; round < rounds; round++) {
       await dovecot.start();
       const before = record.acknowledged.length;
@@ -33,19 +32,16 @@ describe.skipIf(labObstacle() !== null).each(releases)('a Dovecot of %s that is 
       const closed = new Promise((resolve) => half.resume().once('close', resolve));
       await waitFor('work', 120_000, () => record.acknowledged.length >= before + acknowledgedEach);
       const master = dovecot.masterPid ?? expect.unreachable();
-      const began = performance.now();
       let living: string[] | null = null;
       const parts = { processes: watched(master, (names) => (living = names)), clock: systemClock };
       expect(await holdDovecot(master, parts)).toBe(true);
       const ending = endHeld(master, parts, new AbortController().signal);
       await dovecot.stop();
-      stopsMs.push(performance.now() - began);
       await ending;
+      // With anybody left the master sleeps a second, on each of the rounds; test/bench/takeover.ts measures it.
       expect(living).toEqual([]);
       await Promise.all([load, closed]);
     }
-    // With anybody left the master sleeps a second, on each of the rounds.
-    expect(Math.min(...stopsMs)).toBeLessThan(1000);
     await dovecot.start();
     expect(await checkRecord(record, dovecot)).toEqual([]);
     // Who was just being started ends by the signal itself, which the master counts among the crashes.
