@@ -123,16 +123,20 @@ it('what was made before anybody knew does not take the place of what is there u
   expect(foreign(pair)).toEqual([]);
 });
 
-it('a file that was changed through a name that the standby cannot have is changed there under its other name', async () => {
-  const pair = new PlainPair({ folds: 'ascii', noticeMs: [0, 0] });
-  pair.work.writeFile('/plain/a', 'as it was');
-  pair.work.writeFile('/plain/b', 'its neighbour');
-  pair.connect();
-  await pair.clock.runFor(2000);
-  await pair.settle();
-  pair.work.link('/plain/a', '/plain/B');
-  await pair.clock.runFor(2000);
-  pair.work.overwrite('/plain/B', 'as it is!', 0);
-  await pair.clock.runFor(2000);
-  expect(pair.copy.readFile('/plain/a', 100)?.data.toString()).toBe('as it is!');
-});
+it.each(['stays', 'is gone at once'])(
+  'a file that was changed by a name that the standby cannot have, and that %s, is changed there under its other name',
+  async (end) => {
+    const pair = new PlainPair({ folds: 'ascii', noticeMs: [0, 0] });
+    pair.work.writeFile('/plain/a', 'as it was');
+    pair.work.writeFile('/plain/b', 'its neighbour');
+    pair.connect();
+    await pair.clock.runFor(2000);
+    await pair.settle();
+    pair.work.link('/plain/a', '/plain/B');
+    await pair.clock.runFor(2000);
+    pair.work.overwrite('/plain/B', 'as it is!', 0);
+    if (end === 'is gone at once') pair.work.unlink('/plain/B');
+    await pair.clock.runFor(2000);
+    expect(pair.copy.readFile('/plain/a', 100)?.data.toString()).toBe('as it is!');
+  },
+);

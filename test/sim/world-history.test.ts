@@ -8,6 +8,9 @@ const count = Number(process.env['SIM_COUNT'] ?? 40);
 /** What worlds had when most of the histories below were found. */
 const withoutErrors: readonly Trait[] = ['birthtimes', 'mounts-a', 'mounts-b', 'times', 'refusals', 'hot', 'state-full'];
 
+/** What worlds have since. */
+const everything: readonly Trait[] = [...withoutErrors, 'folding', 'errno'];
+
 /** Histories that broke a promise once, with the traits of their world. */
 const once: readonly (readonly [seed: number, traits: readonly Trait[], what: string])[] = [
   [61_082, ['mounts-b'], 'a disk of the standby that came back while somebody waited was compared after the answer'],
@@ -46,6 +49,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [646_266, ['errno'], 'the removal of a message was forgotten whose file system could not be looked at while its mailbox was closed'],
   [670_189, ['errno'], 'what could not be removed stayed when its folder was renamed before it was compared'],
   [690_840, ['errno'], 'a name of a file was another file there, because a third name could not be looked at'],
+  [24, everything, 'a change was lost that was made by a name which the standby could not have, and which went at once'],
   [643_259, ['errno'], 'a change was lost that was made by a name which the standby could not have'],
 ];
 

@@ -109,6 +109,10 @@ export class Looker {
     const known = p.index.at(root.name, path);
     const class_ = root.format.classify(path, stat?.kind ?? known?.entry.kind ?? null);
     if (class_.ignored) return this.#ignored(making, root, path, stat, known);
+    // What was changed by a name that the standby cannot have is found by the names that it has.
+    const seen = p.unproven.seenAt(root.name, path);
+    if (seen !== undefined && seen !== stat?.ino) await this.#namesLeft(making, root, seen, path);
+    if (stat?.kind === 'file') p.unproven.sees(root.name, path, stat.ino);
     // The standby cannot have it, or cannot let it go: it is tried when its time has come, and nobody waits for it.
     if (p.unproven.isBlocked(root.name, path)) {
       // Nobody comes for its content now.

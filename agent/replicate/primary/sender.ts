@@ -25,6 +25,7 @@ import { SeenNumbers, type FallenNumbers } from './seen-numbers.ts';
 import { judgeStands, type Stands } from './standby-stands.ts';
 import { countSurplus } from './surplus.ts';
 import { Transfers } from './transfers.ts';
+import type { Unproven } from './unproven.ts';
 
 /** When the last acknowledgement came, wall clock. */
 const durableAtKey = metaKey('sent-at');
@@ -673,7 +674,7 @@ export class Sender {
     for (const [number, { root, dir, name, from, removed }] of writer.places.entries()) {
       const path = joinPath(dir, name);
       const lack = short.get(number);
-      if (lack) doubts.push({ root, path, ...lack });
+      if (lack) doubts.push({ root, path, ...lack, ino: this.#p.index.at(root, path)?.entry.ino });
       else if (removed) this.#endDoubts(root, path, true);
       else unproven.standbyHas(root, path);
       if (removed) unproven.isFree(root, path);
@@ -757,8 +758,9 @@ export class Sender {
       'the standby refused a batch; nothing of it was applied',
     );
     const places = message.ops.map((number) => batch.writer.places[number]).filter((place) => place !== undefined);
+    const refused = this.#refusedPlaces(batch, message.faults);
     this.#abandonAll();
-    this.#refusedPlaces(batch, message.faults);
+    this.#p.unproven.addAll(refused);
     if (message.code === 'path' && message.faults.length > 0) return this.wake();
     if (message.code === 'apart') {
       for (const { root, dir, name, from } of places) if (from) this.#maker.apart(root, joinPath(from.dir, from.name), joinPath(dir, name));
@@ -814,13 +816,13 @@ export class Sender {
   }
 
   /** Places that the standby cannot have: in doubt, so that the batch is made again without them, at once. */
-  #refusedPlaces({ writer }: MadeBatch, faults: MessageOf<'reject'>['faults']): void {
-    this.#p.unproven.addAll(
-      faults.flatMap(([number, reason]) => {
-        const place = writer.places[number];
-        return place ? [{ root: place.root, path: joinPath(place.dir, place.name), bits: lacks.place, reason }] : [];
-      }),
-    );
+  #refusedPlaces({ writer }: MadeBatch, faults: MessageOf<'reject'>['faults']): Parameters<Unproven['addAll']>[0] {
+    return faults.flatMap(([number, reason]) => {
+      const place = writer.places[number];
+      if (!place) return [];
+      const path = joinPath(place.dir, place.name);
+      return [{ root: place.root, path, bits: lacks.place, reason, ino: this.#p.index.at(place.root, path)?.entry.ino }];
+    });
   }
 
   #retryMs(): number {

@@ -41,6 +41,8 @@ interface Kept extends Doubt {
   trying: boolean;
   /** Number of the time at which it was found last. */
   found: number;
+  /** Which file had this name when it was seen last, where the standby cannot have it: a start compares all names, and needs none. */
+  ino?: bigint;
 }
 
 const packr = new Packr({ useRecords: false });
@@ -121,17 +123,29 @@ export class Unproven {
   }
 
   /** What the standby says that it lacks; `bits` as in protocol/shortfall.ts. */
-  addAll(items: readonly { root: string; path: BytePath; bits: number; reason: string }[]): void {
+  addAll(items: readonly { root: string; path: BytePath; bits: number; reason: string; ino?: bigint | undefined }[]): void {
     const writes: KvWrite[] = [];
-    for (const { root, path, bits, reason } of items) {
+    for (const { root, path, bits, reason, ino } of items) {
       const kind = bits & lacks.place ? 'place' : 'attributes';
       const other = kind === 'place' ? 'attributes' : 'place';
       const ended = this.#end(root, path, other);
       if (ended) writes.push(ended);
       const write = this.#add({ root, path, kind, reason, sinceMs: Math.floor(this.#clock.wallMs()) });
       if (write) writes.push(write);
+      if (ino !== undefined) this.sees(root, path, ino);
     }
     if (writes.length > 0) this.#kv.commit(writes);
+  }
+
+  /** This file has a name that the standby cannot have. */
+  sees(root: string, path: BytePath, ino: bigint): void {
+    const doubt = this.#counts.place === 0 ? undefined : this.#doubts.get(mapKey(root, path, 'place'));
+    if (doubt) doubt.ino = ino;
+  }
+
+  /** The file that had a name which the standby cannot have, when it was seen last. */
+  seenAt(root: string, path: BytePath): bigint | undefined {
+    return this.#counts.place === 0 ? undefined : this.#doubts.get(mapKey(root, path, 'place'))?.ino;
   }
 
   #add(doubt: Doubt): KvWrite | null {
@@ -256,11 +270,13 @@ export class Unproven {
   /** A directory has another name on both nodes. */
   moved(root: string, from: BytePath, to: BytePath): void {
     if (this.#doubts.size === 0) return;
-    const below = this.list().filter((doubt) => doubt.root === root && isAtOrBelow(doubt.path, from));
+    const below = [...this.#doubts.values()].filter((doubt) => doubt.root === root && isAtOrBelow(doubt.path, from));
     this.#endAll(below.map((doubt) => [root, doubt.path, doubt.kind] as const));
     const there = (path: BytePath) => (isAtOrBelow(path, from) ? `${to}${path.slice(from.length)}` : path);
-    for (const { path, kind, reason, again } of below)
+    for (const { path, kind, reason, again, ino } of below) {
       this.add(root, there(path), reason, kind, again === undefined ? again : there(again));
+      if (ino !== undefined) this.sees(root, there(path), ino);
+    }
   }
 
   /**
