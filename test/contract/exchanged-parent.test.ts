@@ -103,7 +103,7 @@ function memoryKv(): Kv {
       writes.forEach(([key, value]) => (value === null ? stored.delete(key.toString('hex')) : stored.set(key.toString('hex'), value))),
     flushed: async () => {},
     *range(from: Buffer, end: Buffer) {
-      for (const [key, value] of [...stored].toSorted())
+      for (const [key, value] of [...stored].toSorted(([a], [b]) => (a < b ? -1 : 1)))
         if (key >= from.toString('hex') && key < end.toString('hex')) yield [Buffer.from(key, 'hex'), value];
     },
   } as unknown as Kv;

@@ -63,8 +63,12 @@ export class Placer {
     if (wanted === 'mailbox') for (const name of ['tmp', 'new', 'cur']) make(`${dir}/${name}`);
     // Maildir++ tells a folder from a user's own mailbox by it.
     if (made && wanted === 'mailbox' && baseName(folder).startsWith('.') && this.#files.lstat(`${dir}/maildirfolder`) === null) {
-      this.#files.close(this.#files.create(`${dir}/maildirfolder`));
-      this.#files.setMeta(`${dir}/maildirfolder`, { uid, gid, mode: replicatedMode('file', mode & 0o666) });
+      const fd = this.#files.create(`${dir}/maildirfolder`);
+      try {
+        this.#files.setMetaOpen(fd, { uid, gid, mode: replicatedMode('file', mode & 0o666) });
+      } finally {
+        this.#files.close(fd);
+      }
     }
     if (made) await this.#files.syncfs(root.path);
     return { answer: 'folder', state: made ? 'made' : 'was-there' };
@@ -174,7 +178,7 @@ export class Placer {
     return { dir: `${mailbox}/${place}`, stagedDir: `${mailbox}/tmp`, name, dropped };
   }
 
-  /** Every directory on the way is a real one (I11). */
+  /** Every directory on the way is there. That it stays a real one is the business of the calls themselves (I11). */
   #checkDirs(root: Root, path: BytePath): void {
     const parts = path === '' ? [] : path.split('/');
     for (let i = 1; i <= parts.length; i++) {

@@ -3,11 +3,11 @@ import type { Root } from '../root.ts';
 import { StepBlocked, type Step } from './steps.ts';
 
 /**
- * Makes sure that every directory above what a step touches is a real directory below its root, never a symbolic link
- * that somebody put there (I11). `safe` holds what was checked for this batch; only this process changes directories
- * here, and what a step of ours changes is no link.
+ * Makes sure that what a step touches is below a root, and that the directories above it are there. That nobody puts a link in
+ * their place afterwards is the business of the calls themselves (`Files`), which follow none (I11). `safe` holds what was
+ * checked for this batch; only this process changes directories here, and what a step of ours changes is no link.
  *
- * @throws StepBlocked naming the directory.
+ * @throws StepBlocked naming the directory; ELOOP when a link stands there: what belongs below it cannot be had for now.
  */
 export function checkParents(files: Files, roots: readonly Root[], step: Step, safe: Set<BytePath>): void {
   checkPath(files, roots, step.path, safe);
@@ -25,8 +25,10 @@ function checkPath(files: Files, roots: readonly Root[], path: BytePath, safe: S
     const dir = parent.slice(0, end);
     if (safe.has(dir)) continue;
     // The root's own path may be a link: the operator chose it.
-    if (end > root.path.length && files.lstat(dir)?.kind !== 'dir')
-      throw new StepBlocked(dir, 'a directory on the way is missing or is no directory');
+    const kind = end > root.path.length ? files.lstat(dir)?.kind : 'dir';
+    if (kind === 'symlink')
+      throw Object.assign(new Error('a symbolic link stands where a directory belongs'), { code: 'ELOOP', path: dir });
+    if (kind !== 'dir') throw new StepBlocked(dir, 'a directory on the way is missing or is no directory');
     safe.add(dir);
   }
 }
