@@ -93,9 +93,42 @@ export interface Status {
   queues: QueueStatus[];
   /** Certificates that clients of this node's mail server see, or would see after a takeover; empty when that is not known. */
   certificates: CertificateStatus[];
+  /** How its content is read again; null when it is not: switched off, or the role is neither primary nor standby. */
+  scrub: ScrubState | null;
   state: { path: string; freeBytes: number | null };
   lastVerify: LastVerify | null;
   warnings: { code: string; text: string; remedy: string }[];
+}
+
+/** All content of this node is read from its disk again, slowly, and held against what it was. Times are ISO 8601. */
+export interface ScrubState {
+  /** A pass over all of it takes so many days. */
+  days: number;
+  /** The pass under way; null between two. `share`: how much of it is done, 0 to 1. `hurried`: a person asked for it. */
+  pass: { startedAt: string; share: number; files: number; bytes: number; hurried: boolean } | null;
+  lastPass: { startedAt: string; endedAt: string; files: number; bytes: number; found: number } | null;
+  /** Since when, about, the oldest content was not read again; null before the first pass has begun. */
+  oldestUnprovedAt: string | null;
+  /** Bytes read since the agent began. */
+  readBytes: number;
+  /** Damaged files of this node that are not mended. */
+  damaged: DamagedFileStatus[];
+  /** How many there are; more than are named, when there are very many. */
+  damagedCount: number;
+  /** Of the other node, as it last said; null when that is not known. */
+  damagedThere: number | null;
+  /** On a standby: how many were brought again in the life of its store. */
+  mended: number | null;
+}
+
+export interface DamagedFileStatus {
+  root: string;
+  path: string;
+  /** Why, for people. */
+  reason: string;
+  since: string;
+  /** Of a primary: what the standby has in its place. */
+  there: 'unknown' | 'good' | 'damaged' | 'missing' | null;
 }
 
 /**
@@ -272,6 +305,10 @@ export interface ControlApi extends TakeoverApi {
   'GET /status': { body: null; answer: Status };
   'POST /wait': { body: { timeoutSeconds: number }; answer: StreamLine };
   'POST /verify': { body: { deep: boolean }; answer: StreamLine };
+  /** Begins a pass over all content of this node now, as fast as it may go. */
+  'POST /scrub/start': { body: { by: Operator }; answer: Record<string, never> };
+  /** On a primary: brings the good version of a damaged file (`root/path`, as `status` names it) back from the standby. */
+  'POST /scrub/restore': { body: { place: string; by: Operator }; answer: StreamLine };
   /** Starts an offer, or replaces the one that stands. `replace`: although this node is paired already. */
   'POST /pair': { body: { replace?: boolean }; answer: PairingOffer };
   /** What became of the offer: waits until it was used, expired or was refused. */

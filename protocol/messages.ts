@@ -120,6 +120,8 @@ const shapes = {
       certificate: certificateToldSchema.nullable(),
       /** Which releases the sender runs; null = not read yet. */
       releases: releasesSchema.nullable(),
+      /** Files of the sender that its disk has damaged, and that are not mended. */
+      damaged: count,
     },
   },
   /** 4, both, control: grants this many bulk bytes more. */
@@ -320,6 +322,17 @@ const shapes = {
     lane: 'control',
     fields: { items: z.array(z.tuple([text, byteString, count, count])).max(limits.historyPlacesMax) },
   },
+  /**
+   * 52, P, control: asks for a part of a file that the standby has with this content, by the index of the standby; the primary's
+   * own is damaged. At most `dataFrameBytesMax` bytes come back.
+   */
+  contentAsk: {
+    number: 52,
+    lane: 'control',
+    fields: { id: count, root: text, path: byteString, content: digest, offset: z.number().int().min(0).max(limits.fileBytesMax) },
+  },
+  /** 53, S, bulk: that part; empty at the end. `error`: why there is none. The SHA-256 of all of it proves it. */
+  contentPart: { number: 53, lane: 'bulk', fields: { id: count, bytes: buffer, error: text.nullable() } },
 } as const;
 
 type Shapes = typeof shapes;

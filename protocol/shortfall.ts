@@ -11,10 +11,12 @@ export const lacks = {
   time: 8,
   /** The place itself: what belongs there is not there, or what was to go is. */
   place: 16,
+  /** The content that was put there: its disk gives something else back, or an error. */
+  content: 64,
 } as const;
 
-/** All bits together. */
-export const lacksMax = 31;
+/** All bits together. What has the value 32 is a standby's own and never travels. */
+export const lacksMax = 95;
 /** Why, for people; in bytes, and shorter than other texts, because one answer may name thousands. */
 export const shortfallTextMax = 160;
 /** Items of one message of the list; with paths of any length they fit a frame. */

@@ -27,6 +27,7 @@ export const guardNames = [
   'initial-fill',
   'unproven',
   'foreign-writes',
+  'damaged-files',
   'last-verify',
   'predicted-loss',
   'peer-state',

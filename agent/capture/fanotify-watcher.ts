@@ -1,8 +1,9 @@
 import fs from 'node:fs';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode, type BytePath } from '../platform/files.ts';
 import { realFiles } from '../platform/real-files.ts';
+import { startThread } from '../platform/thread.ts';
 import { BarrierMarkers, markerPrefix } from './barrier-markers.ts';
 import { FAN } from './fanotify-events.ts';
 import type { Reading } from './fanotify-hints.ts';
@@ -85,7 +86,8 @@ export class FanotifyWatcher implements Watcher {
   }
 
   async #startWorker(workerData: FanotifyWorkerData): Promise<void> {
-    const worker = startThread(workerData);
+    // Descriptors of handles are opened by the C library, which Node's own account of descriptors would take for a mistake.
+    const worker = startThread(import.meta.url, 'fanotify-worker', { workerData, trackUnmanagedFds: false });
     this.#worker = worker;
     worker.on('message', (reading: Reading) => this.#consume(reading));
     await new Promise<void>((resolve, reject) => {
@@ -154,19 +156,6 @@ export class FanotifyWatcher implements Watcher {
   stats(): { watches: number; events: number; overflows: number } {
     return { ...this.#stats };
   }
-}
-
-/** Compiled, the thread is a file like any other; from source it needs the loader of TypeScript first. */
-function startThread(workerData: FanotifyWorkerData): Worker {
-  // Descriptors of handles are opened by the C library, which Node's own account of descriptors would take for a mistake.
-  const options = { workerData, trackUnmanagedFds: false };
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./fanotify-worker.js', import.meta.url), options);
-  const loader = import.meta.resolve('tsx/esm/api');
-  const file = new URL('./fanotify-worker.ts', import.meta.url).href;
-  return new Worker(`import(${JSON.stringify(loader)}).then(({ register }) => { register(); return import(${JSON.stringify(file)}); });`, {
-    ...options,
-    eval: true,
-  });
 }
 
 function realPath(root: WatchedRoot): BytePath {

@@ -48,6 +48,8 @@ export interface Config {
     freeBytesMin: number;
   };
   history: { days: number; bytesMax: number };
+  /** All content of this node is read again within `days`; 0 = never. */
+  scrub: { days: number; bytesPerSecondMax: number };
   /** null = off. */
   metrics: MetricsConfig | null;
   log: { level: 'debug' | 'info' | 'warn' | 'error' };

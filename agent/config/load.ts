@@ -195,6 +195,7 @@ function toConfig(file: string, form: z.output<typeof fileSchema>, real: (path: 
       massDeleteFilesMin: form.limits.massDeleteFilesMin,
       freeBytesMin: form.limits.freeSpaceMin,
     },
+    scrub: { days: form.scrub.days, bytesPerSecondMax: form.scrub.maxRate },
     history: { days: form.history.keep, bytesMax: form.history.max },
     metrics: form.metrics && { ...form.metrics.listen, tls: form.metrics.tls ?? null, auth: form.metrics.auth ?? null },
     log: form.log,

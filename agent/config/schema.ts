@@ -86,6 +86,18 @@ const history = z.strictObject(
   section,
 );
 
+const daysText = 'a number of days from 0.0001 to 365, or 0 for never';
+const scrub = z.strictObject(
+  {
+    days: z
+      .number({ error: (issue) => `${shown(issue.input)} is not ${daysText}` })
+      .refine((days) => days === 0 || (days >= 0.0001 && days <= 365), { error: (issue) => `${shown(issue.input)} is not ${daysText}` })
+      .default(14),
+    maxRate: rate.default(32 * 1024 * 1024),
+  },
+  section,
+);
+
 const metricsForm = z.strictObject(
   {
     listen: hostPort(0).default({ host: '127.0.0.1', port: 9720 }),
@@ -127,6 +139,7 @@ export const fileSchema = z.strictObject(
     capture: capture.prefault({}),
     limits: bounds.prefault({}),
     history: history.prefault({}),
+    scrub: scrub.prefault({}),
     metrics: metrics.default({ listen: { host: '127.0.0.1', port: 9720 } }),
     log: log.prefault({}),
     fencing: fencingSection.default([]),
@@ -147,6 +160,7 @@ export const sectionKeys: Record<string, string[]> = {
   limits: Object.keys(bounds.shape),
   'limits.bandwidth': Object.keys(window.shape),
   history: Object.keys(history.shape),
+  scrub: Object.keys(scrub.shape),
   log: Object.keys(log.shape),
   ...fencingKeys,
   ...servicesKeys,

@@ -87,6 +87,12 @@ history:
   keep: 14d
   max: 20GiB
 
+scrub:
+  # All content on this node is read from its disk again within so many days and held against what it was. 0 = never.
+  days: 14
+  # Never faster than this.
+  maxRate: 32MiB/s
+
 # For a takeover: how this node makes sure that the OTHER one is off. Levels are tried in order until one proves it by
 # reading the state back. \`mailtwin fence test\` reads each and changes nothing.
 #   agent: a fence agent of ClusterLabs; secrets are files that only the agent can read.

@@ -8,6 +8,9 @@ export interface AgentApi {
   status(): Status;
   wait(timeoutSeconds: number, signal: AbortSignal): AsyncIterable<StreamLine>;
   verify(deep: boolean, signal: AbortSignal): AsyncIterable<StreamLine>;
+  startScrub(request: { by: Operator }): Promise<void>;
+  /** `place`: `root/path` as the status names it. */
+  restoreDamaged(request: { place: string; by: Operator }, signal: AbortSignal): AsyncIterable<StreamLine>;
   /** `replace`: although this node is paired already, because the other one was set up anew. */
   offerPairing(replace: boolean): PairingOffer;
   pairingResult(signal: AbortSignal): AsyncIterable<StreamLine>;

@@ -56,12 +56,25 @@ const rejoinBody = z.strictObject({
 });
 const allowDeleteBody = z.strictObject({ places: z.array(z.string().min(1).max(4096)).max(1000), all: z.boolean(), by: operatorSchema });
 const acceptRootBody = z.strictObject({ names: z.array(z.string().min(1).max(4096)).min(1).max(1000), by: operatorSchema });
+const scrubStartBody = z.strictObject({ by: operatorSchema });
+const scrubRestoreBody = z.strictObject({ place: z.string().min(1).max(8192), by: operatorSchema });
 const verifyBody = z.strictObject({ deep: z.boolean() });
 
 const routes: Record<string, Route> = {
   'GET /status': { schema: nothing, answer: (api) => api.status() },
   'POST /wait': { schema: waitBody, stream: (api, body: z.infer<typeof waitBody>, signal) => api.wait(body.timeoutSeconds, signal) },
   'POST /verify': { schema: verifyBody, stream: (api, body: z.infer<typeof verifyBody>, signal) => api.verify(body.deep, signal) },
+  'POST /scrub/start': {
+    schema: scrubStartBody,
+    answer: async (api, body: z.infer<typeof scrubStartBody>) => {
+      await api.startScrub(body);
+      return {};
+    },
+  },
+  'POST /scrub/restore': {
+    schema: scrubRestoreBody,
+    stream: (api, body: z.infer<typeof scrubRestoreBody>, signal) => api.restoreDamaged(body, signal),
+  },
   'POST /pair': { schema: pairBody, answer: (api, body: z.infer<typeof pairBody>) => api.offerPairing(body.replace) },
   'POST /pair/result': { schema: nothing, stream: (api, _body, signal) => api.pairingResult(signal) },
   'POST /allow-delete': { schema: allowDeleteBody, answer: (api, body: z.infer<typeof allowDeleteBody>) => api.allowDelete(body) },

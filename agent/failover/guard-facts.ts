@@ -64,6 +64,8 @@ export interface GuardFacts {
   unproven: Fact<{ count: number; example: string }>;
   /** Foreign writes found below this standby's roots (I2). */
   foreign: Fact<{ count: number; example: string }>;
+  /** Files of this copy that its disk has damaged, and that were not brought again. */
+  damaged: Fact<{ count: number; example: string }>;
   lastVerify: Fact<{ result: LastVerify['result']; differences: number; leftOut: number; secondsAgo: number } | null>;
   loss: Fact<PredictedLoss>;
   paths: Fact<PathReading[]>;

@@ -73,6 +73,20 @@ export const foreignWrites: Guard = {
   },
 };
 
+/** A few damaged files are no reason to serve nothing; but nobody takes them over unasked. */
+export const damagedFiles: Guard = {
+  ...isHere,
+  overridable: true,
+  judge({ damaged, nowMs }) {
+    const read = reading(damaged, nowMs, freshMs);
+    const remedy = 'let the primary bring them again first, if it lives: it does so by itself; `mailtwin scrub` names them';
+    if (read.is !== 'known') return notKnown('warn', 'whether files of this copy are damaged', read, remedy);
+    const { count, example } = read.value;
+    if (count === 0) return pass('no file of this copy is known to be damaged', read.age);
+    return warn(`${count} ${count === 1 ? 'file of this copy is' : 'files of this copy are'} damaged`, `for example ${example}`, remedy);
+  },
+};
+
 const verifyDaysMax = 8;
 
 export const lastVerify: Guard = {

@@ -18,6 +18,7 @@ export const guards: Guards = {
   'initial-fill': here.initialFill,
   unproven: peer.unproven,
   'foreign-writes': here.foreignWrites,
+  'damaged-files': here.damagedFiles,
   'last-verify': here.lastVerify,
   'predicted-loss': peer.predictedLoss,
   'peer-state': peer.peerState,

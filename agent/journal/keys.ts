@@ -36,6 +36,10 @@ export const tables = {
   seenNumbers: 0x0f,
   /** hash of root, mailbox, name -> the message of this disk that the other node has there */
   originals: 0x10,
+  /** root number + inode -> what a file of this disk held when it was read last, where the index does not say it any more */
+  remembered: 0x11,
+  /** root, path -> a file of this disk that gives back something else than it held */
+  damage: 0x12,
 } as const;
 
 const dirBytes = 6;

@@ -9,6 +9,7 @@ import {
   nameOfKey,
   namedKey,
   numberKey,
+  numberOfKey,
   packRef,
   refOfLinkKey,
   tables,
@@ -139,6 +140,16 @@ export class ReplicaIndex {
       from = Buffer.concat([last[0], Buffer.from([0])]);
     }
     for (; next < names.length; next++) yield* present(names[next] ?? '', changed);
+  }
+
+  /** Entries in the order of the store, whatever their directory, without what is still on its way; at most `most` after a place. */
+  settledAfter(after: Ref | null, most: number): FoundEntry[] {
+    const from = after ? Buffer.concat([namedKey(tables.entry, after.dir, after.name), Buffer.from([0])]) : Buffer.from([tables.entry]);
+    return [...this.#kv.range(from, Buffer.from([tables.entry + 1]), { limit: most })].map(([key, value]) => ({
+      dir: numberOfKey(key),
+      name: nameOfKey(key),
+      entry: decodeEntry(value),
+    }));
   }
 
   /** Root number and path of a directory. */

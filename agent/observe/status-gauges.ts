@@ -231,6 +231,44 @@ const specs: GaugeSpec[] = [
     help: 'Places that the last verification could not compare, because they are left out, held or in doubt',
     read: (s) => [[s.lastVerify?.leftOut ?? null]],
   },
+  {
+    name: 'scrub_pass_ratio',
+    help: 'How much of the pass under way over all content of this node is done, 0 to 1; absent between two passes',
+    read: (s) => [[s.scrub?.pass?.share ?? null]],
+  },
+  {
+    name: 'scrub_days',
+    help: 'Within how many days all content of this node is read again; absent when it is not',
+    read: (s) => [[s.scrub?.days ?? null]],
+  },
+  {
+    name: 'scrub_last_pass_timestamp_seconds',
+    help: 'When all content of this node was last read again to the end',
+    read: (s) => [[seconds(s.scrub?.lastPass?.endedAt ?? null)]],
+  },
+  {
+    name: 'scrub_oldest_unproved_timestamp_seconds',
+    help: 'Since when, about, the oldest content of this node was not read again',
+    read: (s) => [[seconds(s.scrub?.oldestUnprovedAt ?? null)]],
+  },
+  { name: 'scrub_read_bytes', help: 'Content that was read again since the agent began', read: (s) => [[s.scrub?.readBytes ?? null]] },
+  {
+    name: 'scrub_damaged_files',
+    help: 'Files that the disk has damaged and that are not mended: `here` on this node, `there` on the other one as it last said',
+    labels: ['where'],
+    read: (s) =>
+      s.scrub
+        ? [
+            [s.scrub.damagedCount, { where: 'here' }],
+            [s.scrub.damagedThere, { where: 'there' }],
+          ]
+        : [],
+  },
+  {
+    name: 'scrub_mended_files',
+    help: 'Damaged files of this standby that were brought again, in the life of its store',
+    read: (s) => [[s.scrub?.mended ?? null]],
+  },
   { name: 'state_free_bytes', help: 'Free bytes of the file system that holds the state directory', read: (s) => [[s.state.freeBytes]] },
   {
     name: 'services_running',

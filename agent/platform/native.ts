@@ -291,6 +291,32 @@ export function noCopyOnWrite(fd: number, what: 'is' | 'set'): boolean {
   return ioctl(fd, setFlags, flags) === 0;
 }
 
+const fadviseFunc = libc.func('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
+
+/** posix_fadvise(2) with POSIX_FADV_DONTNEED: what the page cache has of a file, and need not write, goes from it. */
+export function dropFromCache(fd: number): void {
+  const dontNeed = 4;
+  fadviseFunc(fd, 0, 0, dontNeed);
+}
+
+/** Where a buffer lies in memory. */
+export function addressOf(memory: Uint8Array): bigint {
+  return koffi.address(memory);
+}
+
+const syscallFunc = libc.func('int64_t syscall(int64_t number, int64_t a, int64_t b, int64_t c)');
+const setpriorityFunc = libc.func('int setpriority(int which, uint32_t who, int priority)');
+/** ioprio_set(2) has no function in the C library. */
+const ioprioSet: Partial<Record<NodeJS.Architecture, number>> = { x64: 251, arm64: 30, riscv64: 30 };
+
+/** Lets everybody else go before the calling thread: idle class for its reads, lowest priority for its work. As far as it may. */
+export function giveWay(): void {
+  const [process_, self, idleClass] = [1, 0, 3 << 13];
+  const number = ioprioSet[process.arch];
+  if (number !== undefined) syscallFunc(number, process_, self, idleClass);
+  setpriorityFunc(0, self, 19);
+}
+
 const pollFunc = libc.func('int poll(void *fds, uint64_t count, int timeoutMs)');
 
 /** Whether something out of the ordinary waits on a descriptor (POLLERR or POLLPRI), without waiting. */

@@ -53,6 +53,9 @@ export interface AuditProgress {
   bytes: number;
 }
 
+/** What is said of a file that is as it was in everything that `lstat` shows. */
+export const otherContent = 'has other content';
+
 /** What these say is not that somebody changed anything: what is known to be doubtful, and what nobody can read. */
 export const undecided: ReadonlySet<string> = new Set(['has unknown content', 'cannot be read']);
 
@@ -267,7 +270,7 @@ async function difference(
     return 'has other extended attributes';
   const digest = await contentDigest(parts.files, absolute(root, path), progress, pacer);
   if (digest === null) return 'cannot be read';
-  return digest.subarray(0, contentBytes).equals(entry.content) ? null : 'has other content';
+  return digest.subarray(0, contentBytes).equals(entry.content) ? null : otherContent;
 }
 
 function linkDifference(parts: AuditParts, root: Root, path: BytePath, entry: Entry): string | null {

@@ -16,6 +16,7 @@ import type { HeldPlace } from './primary/held-places.ts';
 import type { PrimaryRole } from './primary/role.ts';
 import type { Root } from './root.ts';
 import type { StandbyRole } from './standby/role.ts';
+import { damageWarnings, scrubState } from './scrub/status.ts';
 import { verdictOf } from './verdict.ts';
 
 /** A place that waits for a disk. */
@@ -112,6 +113,7 @@ export function buildStatus(p: StatusParts): Status {
     mailServer: p.mailServer,
     queues: queuesOf(p, reading),
     certificates: p.certificates(),
+    scrub: scrubState(p, reading),
     state: { path: p.config.state, freeBytes: freeBytes(p.files, p.config.state) },
     lastVerify: readLastVerify(p.kv),
     warnings: [],
@@ -197,7 +199,7 @@ function primaryDoubts(p: StatusParts, primary: PrimaryRole): Doubts {
     .map(({ root, path, kind, reason, sinceMs }) => ({
       root,
       path: displayPath(path),
-      reason: kind === 'attributes' || kind === 'place' ? `on ${there}: ${reason}` : reason,
+      reason: kind === 'attributes' || kind === 'place' || kind === 'content' ? `on ${there}: ${reason}` : reason,
       since: isoOf(sinceMs),
     }));
 }
@@ -451,6 +453,7 @@ function warningsOf(p: StatusParts, status: Omit<Status, 'verdict'>, fresh: Peer
     if (path !== '' || !warnings.some((told) => told.code === code))
       warnings.push({ code, text: `${path === '' ? root : `${root}/${path}`}: ${detail}`, remedy });
   warnings.push(...leftOutWarnings(p));
+  warnings.push(...damageWarnings(p, status));
   const lagging = replication.lagging.filter(({ seconds, reason }) => seconds > laggingWarnSeconds && reason !== noRoomReason);
   const [oldest] = lagging;
   if (oldest)

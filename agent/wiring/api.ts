@@ -21,6 +21,7 @@ import type { Takeover } from './takeover/takeover.ts';
 import type { RunningRole } from './roles.ts';
 import type { KeepRequest } from './put-back/keep.ts';
 import type { RejoinRequest } from './salvage/rejoin.ts';
+import { scrubApi } from './scrub.ts';
 import type { Salvage } from './salvage/salvage.ts';
 
 export interface ApiParts {
@@ -78,6 +79,7 @@ export function agentApi(parts: ApiParts): AgentApi {
         else if (standby) await verifyStandby(statusParts(), standby, deep, signal, push);
         else throw new OperatorError('fenced', 'this node was replaced and is kept as it is', 'run `mailtwin rejoin` first', 3);
       }),
+    ...scrubApi(running, parts.audit),
     offerPairing(replace) {
       return pairing.offer({ replace });
     },
@@ -161,7 +163,10 @@ async function verifyPair(
     }
     conclude(status, deep, report, push, {
       clean: 'both nodes hold the same',
-      next: 'what differs is sent again, so run verify once more',
+      next:
+        primary.damage.count > 0
+          ? 'what this node has damaged is not sent: `mailtwin scrub` names it; other differences are sent again, so run verify once more'
+          : 'what differs is sent again, so run verify once more',
       left: notCompared(primary),
     });
     const verified = readLastVerify(status.kv);

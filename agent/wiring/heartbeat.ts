@@ -31,6 +31,8 @@ export interface Health {
   queue: QueueReading | null;
   certificate: CertificateTold | null;
   releases: Releases | null;
+  /** Files of this node that its disk has damaged. */
+  damaged: number;
 }
 
 /** What this node tells of itself every second. */
@@ -80,5 +82,6 @@ export function heartbeatOf(
     queue: health.queue,
     certificate: health.certificate,
     releases: health.releases,
+    damaged: health.damaged,
   };
 }

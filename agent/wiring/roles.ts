@@ -21,11 +21,13 @@ import { sleep, systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
+import { DiskReader } from '../platform/disk-reader.ts';
 import { errnoCode, joinPath, type Files } from '../platform/files.ts';
 import { realFiles } from '../platform/real-files.ts';
 import { AbilityTalk } from '../replicate/ability-talk.ts';
 import { forgetLastHeard } from '../replicate/last-heard.ts';
 import { PeerView } from '../replicate/peer-view.ts';
+import { Damage } from '../replicate/primary/damage.ts';
 import { Grants } from '../replicate/primary/grants.ts';
 import { DeletionGuard } from '../replicate/primary/guard.ts';
 import { HeldPlaces } from '../replicate/primary/held-places.ts';
@@ -37,6 +39,8 @@ import { Unproven } from '../replicate/primary/unproven.ts';
 import { FileSystems, RootAway, rootTrouble } from '../replicate/file-systems.ts';
 import type { Root } from '../replicate/root.ts';
 import { packPosition, readPosition, Receiver } from '../replicate/standby/receiver.ts';
+import { diskScrubReader } from '../replicate/scrub/reading.ts';
+import type { ScrubSettings } from '../replicate/scrub/scrubber.ts';
 import type { HeldDisk } from '../replicate/status.ts';
 import { StandbyRole } from '../replicate/standby/role.ts';
 import { acceptOwnDisk } from '../replicate/standby/own-disk.ts';
@@ -132,9 +136,25 @@ async function finishBatch({ config, log, kv, meter }: RoleParts): Promise<void>
   stageRoots(rootFiles, config, roots);
   const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
   const freeBytesMin = config.limits.freeBytesMin;
-  const receiver = new Receiver({ kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin });
+  const receiver = new Receiver({
+    kv,
+    files,
+    fileSystems,
+    clock: systemClock,
+    log,
+    meter,
+    index,
+    keeper,
+    roots,
+    freeBytesMin,
+    scrub: null,
+  });
   await receiver.recover();
   await receiver.finish();
+}
+
+function scrubOf({ scrub: { days, bytesPerSecondMax } }: Config, files: Files): ScrubSettings | null {
+  return days === 0 ? null : { days, bytesPerSecondMax, reader: diskScrubReader(files, new DiskReader()) };
 }
 
 /** What lies below the roots, looked at once. Who is no standby writes nothing there, not even a mark. */
@@ -229,6 +249,7 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
       index,
       changes,
       unproven: new Unproven(kv, systemClock, log),
+      damage: new Damage(kv, systemClock, log),
       holds,
       fileSystems,
       fileSystemHolds,
@@ -239,6 +260,7 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
       roots,
       settleMs: config.capture.settleMs,
       restMaxMs: config.capture.restMaxMs,
+      scrub: scrubOf(config, fileSystems.files),
     },
     parts.word().epoch,
     () => {
@@ -255,6 +277,7 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
         doubts: role.ownDoubts(),
         ...role.laggingTold(),
         fileSystems: fileSystems.troubles,
+        damaged: role.damage.count,
       });
     },
   );
@@ -315,7 +338,19 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
   const { files } = fileSystems;
   stageRoots(rootFiles, config, roots);
   const role: StandbyRole = new StandbyRole(
-    { kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin: config.limits.freeBytesMin },
+    {
+      kv,
+      files,
+      fileSystems,
+      clock: systemClock,
+      log,
+      meter,
+      index,
+      keeper,
+      roots,
+      freeBytesMin: config.limits.freeBytesMin,
+      scrub: scrubOf(config, files),
+    },
     () =>
       beat(parts, roots, role.receiver.position, {
         changes: 0,
@@ -335,6 +370,7 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
         laggingCount: 0,
         lagging: [],
         fileSystems: role.fileSystems,
+        damaged: role.receiver.damaged.length,
       }),
   );
   await role.start();
@@ -490,6 +526,7 @@ function standsAside(
       laggingCount: 0,
       lagging: [],
       fileSystems: fileSystems?.look().troubles ?? [],
+      damaged: 0,
     }),
   );
   return {

@@ -68,6 +68,7 @@ export class TestNode {
       capture: { watcher: 'auto', settleMs: 3, restMaxMs: 1000, rescanHours: 24 },
       limits: { bandwidth: [], massDeleteShare: 0.2, massDeleteFilesMin: 1000, freeBytesMin: 0 },
       history: { days: 14, bytesMax: 1e9 },
+      scrub: { days: 14, bytesPerSecondMax: 1e9 },
       metrics: null,
       log: { level: 'info' },
       fencing: [],

@@ -127,6 +127,11 @@ export class FsState {
     this.touch(inode);
   }
 
+  /** The disk flips a bit: nothing shows it but the content, on stable storage too. */
+  flip(inode: Inode, position: number): void {
+    inode.data[position] = (inode.data[position] ?? 0) ^ 1;
+  }
+
   /** Bytes of the blocks of a file that were ever written; the others are holes. */
   blocksBytes(inode: Inode): number {
     return (this.#blocks.get(inode)?.size ?? 0) * blockBytes;

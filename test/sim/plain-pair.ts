@@ -7,7 +7,7 @@ import type { SimFiles } from './sim-files.ts';
 import { SimMounts } from './sim-mounts.ts';
 import { SimKvStore } from './sim-kv.ts';
 import { SimNetwork, type SimNetworkOptions } from './sim-network.ts';
-import { startPrimary, startStandby, type SimHost, type SimProcess } from './sim-node.ts';
+import { startPrimary, startStandby, type ProcessOptions, type SimHost, type SimProcess } from './sim-node.ts';
 import { SimRandom } from './sim-random.ts';
 import { compareTrees, snapshotTree } from './tree.ts';
 
@@ -22,6 +22,7 @@ export class PlainPair {
   readonly #birthTimes: boolean;
   readonly #reuseInos: boolean;
   readonly #folds: FoldRule | null;
+  readonly #scrub: ProcessOptions['scrub'];
   readonly #a: SimHost;
   readonly #b: SimHost;
   readonly #worker = this.clock.host(wall);
@@ -34,13 +35,20 @@ export class PlainPair {
   #standby: SimProcess;
 
   constructor(
-    options: SimNetworkOptions & { birthTimes?: boolean; reuseInos?: boolean; standbyDisk?: string; folds?: FoldRule } = {},
+    options: SimNetworkOptions & {
+      birthTimes?: boolean;
+      reuseInos?: boolean;
+      standbyDisk?: string;
+      folds?: FoldRule;
+      scrub?: ProcessOptions['scrub'];
+    } = {},
     seed = 7,
   ) {
     this.#random = new SimRandom(seed);
     this.#birthTimes = options.birthTimes ?? true;
     this.#reuseInos = options.reuseInos ?? false;
     this.#folds = options.folds ?? null;
+    this.#scrub = options.scrub;
     [this.#a, this.#b] = [this.#host('a'), this.#host('b')];
     this.work = this.#a.disk.open(this.#worker);
     this.copy = this.#b.disk.open(this.clock.host(wall));
@@ -171,7 +179,7 @@ export class PlainPair {
   }
 
   #options() {
-    return { watcherRandom: this.#random, overflowShare: 0, log: silentLog };
+    return { watcherRandom: this.#random, overflowShare: 0, log: silentLog, ...(this.#scrub && { scrub: this.#scrub }) };
   }
 
   #host(name: string): SimHost {

@@ -105,6 +105,13 @@ export class SimFiles implements Files {
     return { stat: this.#statOf(inode), data: Buffer.from(inode.data.subarray(0, inode.size)), xattrs };
   }
 
+  /** The disk flips one bit of a file, at a share (0 to 1) of its length. */
+  flip(path: BytePath, at = 0.5): void {
+    const inode = this.#look('flip', path);
+    if (inode?.kind !== 'file' || inode.size === 0) throw failure('ENOENT', 'flip', path);
+    this.#state.flip(inode, Math.min(inode.size - 1, Math.floor(inode.size * at)));
+  }
+
   openRead(path: BytePath): number | null {
     this.#begin('openRead', path);
     const inode = this.#look('openRead', path);

@@ -8,6 +8,7 @@ import { excluding } from '../../agent/mailstore/exclude.ts';
 import { silentMeter } from '../../agent/observe/meter.ts';
 import type { Kv } from '../../agent/platform/kv.ts';
 import type { Log } from '../../agent/platform/log.ts';
+import { Damage } from '../../agent/replicate/primary/damage.ts';
 import { Grants } from '../../agent/replicate/primary/grants.ts';
 import { DeletionGuard, type GuardLimits } from '../../agent/replicate/primary/guard.ts';
 import { HeldPlaces } from '../../agent/replicate/primary/held-places.ts';
@@ -17,6 +18,8 @@ import { Unproven } from '../../agent/replicate/primary/unproven.ts';
 import { FileSystems, RootAway, toldOf } from '../../agent/replicate/file-systems.ts';
 import { FileSystemHolds } from '../../agent/replicate/primary/file-system-holds.ts';
 import type { Root } from '../../agent/replicate/root.ts';
+import { filesReader } from '../../agent/replicate/scrub/reading.ts';
+import type { ScrubSettings } from '../../agent/replicate/scrub/scrubber.ts';
 import { chooseStaging, stagingPlaces, withoutOwnNames } from '../../agent/replicate/staging.ts';
 import { StandbyRole } from '../../agent/replicate/standby/role.ts';
 import type { Breakage } from './history-options.ts';
@@ -71,6 +74,8 @@ export interface ProcessOptions {
   /** Of the primary's guard against mass deletion; nothing is held when not given. */
   guard?: GuardLimits;
   breakage?: Breakage;
+  /** How content is read again; it is not when not given. */
+  scrub?: Omit<ScrubSettings, 'reader'>;
   /** Called with what a standby sees of its disk, before it has called anything. */
   onFiles?: (files: SimFiles) => void;
 }
@@ -129,6 +134,7 @@ function heartbeatOf(role: Role, clock: HostClock, phase: string, complete = fal
     queue: null,
     certificate: null,
     releases: null,
+    damaged: 0,
   };
 }
 
@@ -166,6 +172,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     index,
     changes,
     unproven: new Unproven(kv, clock, options.log),
+    damage: new Damage(kv, clock, options.log),
     holds,
     fileSystems,
     fileSystemHolds: new FileSystemHolds({ fileSystems, holds, changes, clock, log: options.log }),
@@ -176,6 +183,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     roots,
     settleMs: 3,
     restMaxMs: 1000,
+    scrub: options.scrub ? { ...options.scrub, reader: filesReader(fileSystems.files, clock) } : null,
   };
   const primary: PrimaryRole = new PrimaryRole(parts, epoch, () => ({
     ...heartbeatOf('primary', clock, primary.sender.phase, primary.sender.complete),
@@ -255,6 +263,7 @@ export function startStandby(host: SimHost, clock: HostClock, options: ProcessOp
     keeper: new HistoryKeeper(kv, { days: 14, bytesMax: 1e12 }),
     roots,
     freeBytesMin: 0,
+    scrub: options.scrub ? { ...options.scrub, reader: filesReader(fileSystems.files, clock) } : null,
   };
   const standby = new StandbyRole(parts, () => ({
     ...heartbeatOf('standby', clock, 'streaming'),

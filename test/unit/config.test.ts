@@ -56,6 +56,7 @@ test('a minimal file gets the documented defaults', () => {
     capture: { watcher: 'auto', settleMs: 3, restMaxMs: 1000, rescanHours: 24 },
     limits: { bandwidth: [], massDeleteShare: 0.2, massDeleteFilesMin: 1000, freeBytesMin: 256 * 1024 * 1024 },
     history: { days: 14, bytesMax: 20 * 1024 ** 3 },
+    scrub: { days: 14, bytesPerSecondMax: 32 * 1024 ** 2 },
     metrics: { host: '127.0.0.1', port: 9720, tls: null, auth: null },
     log: { level: 'info' },
     fencing: [],
@@ -80,6 +81,7 @@ limits:
   massDeleteFilesMin: 10
   freeSpaceMin: 1.5GiB
 history: { keep: 36h, max: 500 MB }
+scrub: { days: 0, maxRate: 5MB/s }
 metrics: off
 log: { level: debug }
 `);
@@ -96,6 +98,7 @@ log: { level: debug }
     freeBytesMin: 1.5 * 1024 ** 3,
   });
   expect(config.history).toEqual({ days: 1.5, bytesMax: 500e6 });
+  expect(config.scrub).toEqual({ days: 0, bytesPerSecondMax: 5e6 });
   expect(config.metrics).toBeNull();
 });
 
@@ -155,6 +158,8 @@ describe('bad input is refused with file, line, key and what to write', () => {
       /:10: limits\.bandwidth\[1\]\.from: "8" is not a time of day/,
       /line 10/,
     ],
+    ['bad days', `${minimal}scrub: { days: -1 }\n`, /:8: scrub\.days: -1 is not a number of days from 0\.0001 to 365/, /line 8/],
+    ['bad rate', `${minimal}scrub: { maxRate: 5 }\n`, /:8: scrub\.maxRate: "5" is not a rate/, /line 8/],
     ['bad duration', `${minimal}history: { keep: a fortnight }\n`, /:8: history\.keep: "a fortnight" is not a duration/, /line 8/],
     ['bad number', `${minimal}capture:\n  settleMs: -3\n`, /:9: capture\.settleMs: -3 is not a whole number from 0/, /line 9/],
     ['bad listen', `${minimal}listen: 7420\n`, /:8: listen: "7420" is not HOST:PORT/, /line 8/],

@@ -55,6 +55,17 @@ export function sampleStatus(change: Partial<Status> = {}): Status {
     mailServer: 'dovecot 2.3.19',
     queues: [],
     certificates: [],
+    scrub: {
+      days: 14,
+      pass: { startedAt: '2026-03-01T00:00:00.000Z', share: 0.25, files: 100, bytes: 1e6, hurried: false },
+      lastPass: null,
+      oldestUnprovedAt: '2026-03-01T00:00:00.000Z',
+      readBytes: 1e6,
+      damaged: [],
+      damagedCount: 0,
+      damagedThere: 0,
+      mended: null,
+    },
     state: { path: '/var/lib/mailtwin', freeBytes: 5_368_709_120 },
     lastVerify: { at: '2026-01-02T00:00:00.000Z', result: 'clean', deep: false, differences: 0, leftOut: 0 },
     warnings: [],
@@ -87,6 +98,10 @@ export function fakeAgent(change: Partial<AgentApi> = {}): AgentApi {
     },
     async *verify() {
       yield { kind: 'done', summary: 'clean', exitCode: 0, facts: {} };
+    },
+    startScrub: async () => {},
+    async *restoreDamaged({ place }) {
+      yield { kind: 'done', summary: `${place} is back`, exitCode: 0, facts: { place } };
     },
     offerPairing: () => ({ code: 'ABCD-EFGH', expiresAt: '2026-01-02T03:14:05.000Z', fingerprint: 'aa:bb' }),
     async *pairingResult() {

@@ -26,6 +26,7 @@ export function sampleConfig(change: Partial<Config> = {}): Config {
     capture: { watcher: 'auto', settleMs: 5, restMaxMs: 1000, rescanHours: 24 },
     limits: { bandwidth: [], massDeleteShare: 0.2, massDeleteFilesMin: 100, freeBytesMin: 1e9 },
     history: { days: 14, bytesMax: 1e10 },
+    scrub: { days: 14, bytesPerSecondMax: 1e9 },
     metrics: null,
     log: { level: 'info' },
     fencing: [pdu],

@@ -35,6 +35,7 @@ const beat = (change: Partial<MessageOf<'heartbeat'>> = {}): MessageOf<'heartbea
   queue: null,
   certificate: null,
   releases: null,
+  damaged: 0,
   ...change,
 });
 

@@ -103,6 +103,7 @@ const heartbeat: Message = {
   queue: null,
   certificate: null,
   releases: null,
+  damaged: 0,
 };
 const data = (id: number, bytes = limits.dataFrameBytesMax): Message => ({ type: 'slice', id, pieces: [], bytes: Buffer.alloc(bytes) });
 const kinds = (socket: FakeSocket) => socket.sent.map((m) => (m.type === 'slice' ? `data${m.id}` : m.type));

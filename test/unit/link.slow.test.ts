@@ -87,6 +87,7 @@ const heartbeat: Message = {
   queue: null,
   certificate: null,
   releases: null,
+  damaged: 0,
 };
 const batch = (id: number): Message => ({ type: 'batch', id, from: emptyPosition });
 const data = (id: number, bytes: number): Message => ({ type: 'slice', id, pieces: [], bytes: Buffer.alloc(bytes, id) });

@@ -30,6 +30,7 @@ function well(kind: TakeoverKind): GuardFacts {
     fill: known({ complete: true, filesDone: 100, filesTotal: 100 }, nowMs),
     unproven: known({ count: 0, example: '' }, nowMs),
     foreign: known({ count: 0, example: '' }, nowMs),
+    damaged: known({ count: 0, example: '' }, nowMs),
     lastVerify: known({ result: 'clean', differences: 0, leftOut: 0, secondsAgo: 3600 }, nowMs),
     loss: known({ mailboxes: 0, messages: 0, seconds: 0, changes: 0 }, nowMs),
     paths: known([{ path: '192.0.2.1:7420', up: !dead, heardSecondsAgo: dead ? 60 : 0, error: '' }], nowMs),
@@ -228,8 +229,16 @@ describe('the guards of a takeover', () => {
     }
   });
 
+  it('damaged files of the copy forbid nothing, and are never passed over', () => {
+    const damaged = known({ count: 2, example: 'mail/u/cur/x' }, nowMs);
+    for (const kind of ['failover', 'switchover'] as const) {
+      const found = judgeAll({ ...well(kind), damaged }).find(({ guard }) => guard === 'damaged-files');
+      expect(found).toMatchObject({ level: 'warn', summary: '2 files of this copy are damaged', evidence: 'for example mail/u/cur/x' });
+    }
+  });
+
   it('every guard that may fail has a case above', () => {
-    expect(guardNames.filter((name) => name !== 'addresses-free' && !bad.some(([guard]) => guard === name))).toEqual([]);
+    expect(guardNames.filter((name) => name !== 'addresses-free' && !bad.some(([guard]) => guard === name))).toEqual(['damaged-files']);
   });
 
   it('addresses may be answered before fencing, and by nobody after it (I3)', () => {
@@ -252,6 +261,7 @@ describe('the guards of a takeover', () => {
     fill: 'initial-fill',
     unproven: 'unproven',
     foreign: 'foreign-writes',
+    damaged: 'damaged-files',
     lastVerify: 'last-verify',
     loss: 'predicted-loss',
     peer: 'peer-state',
@@ -325,6 +335,7 @@ describe('the guards of a takeover', () => {
     localHealth: fact(fc.array(fc.string({ maxLength: 5000 }))),
     fill: fact(fc.record({ complete: fc.boolean(), filesDone: fc.nat(), filesTotal: fc.option(fc.nat()) })),
     unproven: fact(fc.record({ count: fc.nat(2), example: fc.string() })),
+    damaged: fact(fc.record({ count: fc.nat(), example: fc.string() })),
     foreign: fact(fc.record({ count: fc.nat(2), example: fc.string() })),
     lastVerify: fact(
       fc.option(

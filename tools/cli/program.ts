@@ -16,6 +16,7 @@ import { joinPair, offerPair } from './commands/pair.ts';
 import { keepThisStore, type KeepFlags } from './commands/keep-this-store.ts';
 import { repairStore } from './commands/repair-store.ts';
 import { rejoin, salvage, type RejoinFlags } from './commands/salvage.ts';
+import { scrubRestore, scrubShow, scrubStart } from './commands/scrub.ts';
 import { status } from './commands/status.ts';
 import { showPlan, takeover, type TakeoverFlags } from './commands/takeover.ts';
 import { supportBundle, type BundleFlags } from './commands/support-bundle.ts';
@@ -176,6 +177,29 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
   )
     .option('--deep', 're-read all content on both nodes instead of trusting what was recorded', false)
     .action(ends((flags: CommonOptions & { deep: boolean }) => verify(context, flags)));
+
+  const scrub = add(
+    'scrub',
+    'Shows how far the reading again of all content of this node is, and which files its disk has damaged; exit 1 if there is any.',
+    ['mailtwin scrub', 'mailtwin scrub --json', 'mailtwin scrub start', 'mailtwin scrub restore mail/user/cur/1700000000.M1P2.host:2,S'],
+    { json: true },
+  ).action(ends((flags: CommonOptions) => scrubShow(context, flags)));
+  const ofScrub = <F extends object>(flags: F, command: Command): F & CommonOptions => ({
+    ...(command.parent?.opts<CommonOptions>() ?? { config: defaultConfig }),
+    ...flags,
+  });
+  scrub
+    .command('start')
+    .description('Begins a pass now, as fast as `scrub.maxRate` lets it go.')
+    .addHelpText('after', '\nExamples:\n  mailtwin scrub start')
+    .action(ends((flags: object, command: Command) => scrubStart(context, ofScrub(flags, command))));
+  scrub
+    .command('restore')
+    .description('On the primary: puts the version that the standby has in the place of a damaged file, after it was proved.')
+    .argument('<place>', 'root/path, as `mailtwin scrub` names it')
+    .option('--yes', 'do not ask', false)
+    .addHelpText('after', '\nExamples:\n  mailtwin scrub restore mail/user/cur/1700000000.M1P2.host:2,S')
+    .action(ends((place: string, flags: { yes: boolean }, command: Command) => scrubRestore(context, place, ofScrub(flags, command))));
 
   add(
     'doctor',

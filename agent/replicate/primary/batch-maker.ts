@@ -173,6 +173,8 @@ export class BatchMaker {
     const at = index.at(root, path);
     if (!at || at.entry.kind !== 'file') return;
     const layer = index.begin();
+    const number = index.root(root);
+    if (number !== null) this.#p.damage.remembered.keep(layer, number, at.entry);
     index.put(layer, root, at.dir, at.name, { ...at.entry, ino: 0n, content: Buffer.alloc(0), racy: true });
     kv.commit(index.writesOf(layer));
     index.settle(layer);

@@ -18,6 +18,8 @@ export interface FileAt {
   known: Entry | undefined;
   /** Content never changes under one name: no tail, no patch, no chunk list. */
   immutable: boolean;
+  /** What the standby has under this name is damaged: it is sent whole, although the index says that it has it. */
+  anew?: boolean;
 }
 
 /**
@@ -46,14 +48,14 @@ const copyBytesMin = 16 * 1024;
 
 /** The version that the standby has, as far as a delta needs it. */
 export function oldVersion(p: PrimaryParts, at: FileAt): OldVersion | null {
-  if (at.known?.kind !== 'file' || at.known.content.length === 0) return null;
+  if (at.anew || at.known?.kind !== 'file' || at.known.content.length === 0) return null;
   const stored = at.known.size >= chunkFileBytesMin ? p.index.chunksOf(at.dirNumber, at.name) : undefined;
   return { size: at.known.size, content: at.known.content, chunks: stored ? decodeChunks(stored) : null };
 }
 
 /** Whether the standby has this very content under this name, as a file of its own. */
 export function isSameContent(at: FileAt, stat: Stat, content: Buffer): boolean {
-  const old = at.known?.kind === 'file' && at.known.content.length > 0 ? at.known : null;
+  const old = !at.anew && at.known?.kind === 'file' && at.known.content.length > 0 ? at.known : null;
   // Another file of the same content: on the standby the old one may have names that are not this one's.
   const isSameFile = old !== null && (old.ino === stat.ino || (!old.linked && stat.nlink === 1));
   return isSameFile && old.content.equals(content.subarray(0, old.content.length));
@@ -69,7 +71,7 @@ export function chooseContent(
   whole = false,
 ): Choice {
   const { content, size } = scanned;
-  if (whole) return { kind: 'whole' };
+  if (whole || at.anew) return { kind: 'whole' };
   const old = at.known?.kind === 'file' && at.known.content.length > 0 ? at.known : null;
   if (old && isSameContent(at, stat, content)) return { kind: 'same', base: old.content };
   if (size >= copyBytesMin) {

@@ -3,13 +3,14 @@ import { limits } from '../../../protocol/limits.ts';
 import type { Op, Place } from '../../../protocol/ops.ts';
 import { encodeChunks } from '../../delta/chunk-code.ts';
 import { ContentScan, type ScanResult } from '../../delta/scan.ts';
-import { xattrsDigest, type Entry } from '../../journal/entry.ts';
+import { contentBytes, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import { errnoCode, type BytePath, type FileRead, type Stat, type Xattrs } from '../../platform/files.ts';
 import { faultOf, whyOf } from '../fault.ts';
 import { absolute } from '../root.ts';
 import { coarseNs } from '../times.ts';
 import { attributesOf, carried } from './bounds.ts';
 import { chooseContent, isSameContent, oldVersion, pathOf, sentBytes, type Choice, type FileAt } from './choose-content.ts';
+import { isDamagedHere } from './damage.ts';
 import { entrySeen, isRacy, metaOf, sameAttributes, type Making, type Outcome, type SendingParts } from './context.ts';
 import type { Arrived } from './transfers.ts';
 
@@ -84,6 +85,7 @@ export async function sendBytes(
   const path = pathOf(at);
   const xattrs = found === undefined ? attributesOf(p, at.root, path, stat) : carried(p, at.root, path, stat, found);
   const scanned = at.immutable ? plainScan(data) : scanBytes(p, at, data);
+  if (isDamagedHere(p, at, stat, scanned.content)) return 'unreadable';
   const choice = chooseBytes(p, at, stat, data, scanned);
   const sending = { at, stat, xattrs, scanned, choice, readWallMs: p.clock.wallMs() };
   if (!mayReplace(making, sending)) return 'held';
@@ -139,6 +141,10 @@ export async function sendArrived(
   const isAsRead = now.size === content.stat.size && now.mtimeNs === content.stat.mtimeNs;
   const stat = isAsRead ? now : content.stat;
   const path = pathOf(at);
+  if (isDamagedHere(p, at, content.stat, scanned.content)) {
+    p.transfers.drop(arrived);
+    return 'unreadable';
+  }
   const xattrs = found === undefined ? attributesOf(p, at.root, path, stat) : carried(p, at.root, path, stat, found);
   const sending: Sending = { at, stat, xattrs, scanned, choice: content.choice, readWallMs };
   if (isSameContent(at, sending.stat, scanned.content)) {
@@ -183,7 +189,9 @@ function placeOf(making: Making, at: FileAt): Place {
 
 /** Whether the standby may lose what it has under this name: the guard against mass deletion counts rewrites, too. */
 function mayReplace(making: Making, { at, scanned, choice }: Sending): boolean {
-  if (choice.kind === 'same' || at.known === undefined) return true;
+  // What is damaged there is replaced by what it was.
+  if (choice.kind === 'same' || at.known === undefined || (at.anew && at.known.content.equals(scanned.content.subarray(0, contentBytes))))
+    return true;
   const kept = choice.kind === 'patch' ? scanned.size - choice.literalBytes : 0;
   return making.deletions.mayReplace(making, at, { oldSize: at.known.size, kept, content: scanned.content });
 }
@@ -199,6 +207,8 @@ async function emit(p: SendingParts, making: Making, sending: Sending, contentOp
     racy: !at.immutable && isRacy(latest(stat.mtimeNs, stat.ctimeNs) + coarseNs(stat), sending.readWallMs),
   };
   p.index.put(making.layer, at.root.name, at.dirNumber, at.name, entry);
+  const root = p.index.root(at.root.name);
+  if (root !== null) p.damage.remembered.forget(making.layer, root, stat.ino);
   if (choice.kind !== 'same' && scanned.chunks) p.index.setChunks(making.layer, at.dirNumber, at.name, encodeChunks(scanned.chunks));
   const isSame = choice.kind === 'same';
   if (!isSame) making.deletions.losses.arrived(at, scanned.content);

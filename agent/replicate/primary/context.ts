@@ -12,7 +12,9 @@ import type { Log } from '../../platform/log.ts';
 import type { Root } from '../root.ts';
 import { coarseNs } from '../times.ts';
 import type { FileSystems } from '../file-systems.ts';
+import type { ScrubSettings } from '../scrub/scrubber.ts';
 import type { BatchWriter } from './batch-writer.ts';
+import type { Damage } from './damage.ts';
 import type { Deletions } from './deletions.ts';
 import type { Grants } from './grants.ts';
 import type { CountedLoss, DeletionGuard } from './guard.ts';
@@ -33,6 +35,10 @@ export interface PrimaryParts {
   index: ReplicaIndex;
   changes: Changes;
   unproven: Unproven;
+  /** Files of this node that its disk has damaged. */
+  damage: Damage;
+  /** How its content is read again; null: it is not. */
+  scrub: ScrubSettings | null;
   guard: DeletionGuard;
   holds: HeldPlaces;
   fileSystems: FileSystems;

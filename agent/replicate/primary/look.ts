@@ -338,14 +338,15 @@ export class Looker {
     if (dirNumber === 'alone') return 'alone';
     if (stat.kind === 'dir') return this.#dir(making, root, dir, name, dirNumber, stat, known);
     if (canonical !== null) return this.#symlink(making, root, dir, name, dirNumber, stat, canonical, known);
-    return this.#file(making, { root, dir, name, dirNumber, known, immutable: class_.immutable }, stat, class_, read);
+    const anew = this.#p.unproven.isTrying(root.name, path, 'content');
+    return this.#file(making, { root, dir, name, dirNumber, known, immutable: class_.immutable, anew }, stat, class_, read);
   }
 
   async #file(making: Making, at: FileAt, stat: Stat, class_: Classified, read: FileRead | null): Promise<Outcome> {
     const isSame = at.known && sameContent(at.known, stat) && (at.immutable || !this.#p.relived.has(stat.mtimeNs));
-    if (at.known && isSame) return this.#attributes(making, at, stat, at.known);
+    if (at.known && isSame && !at.anew) return this.#attributes(making, at, stat, at.known);
     // What the standby could not make of another file's name it may be able to have on its own.
-    if (at.known?.ino !== stat.ino && !this.#p.unproven.isTrying(at.root.name, joinPath(at.dir, at.name), 'place')) {
+    if (!at.anew && at.known?.ino !== stat.ino && !this.#p.unproven.isTrying(at.root.name, joinPath(at.dir, at.name), 'place')) {
       const elsewhere = await this.#identity(making, at, stat, class_);
       if (elsewhere) return elsewhere;
     }

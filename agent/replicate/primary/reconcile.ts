@@ -20,6 +20,7 @@ export interface Disagreement {
 /** No directory has it: its attributes are sent again. */
 const noMode = 0xffff;
 const readBytes = 1024 * 1024;
+const entriesBetweenPauses = 512;
 const kinds: readonly Entry['kind'][] = ['file', 'dir', 'symlink'];
 
 /**
@@ -35,6 +36,7 @@ export class Reconciler {
   #layer: Layer;
   /** Bytes read since other work was let through. */
   #read = 0;
+  #remembered = 0;
 
   constructor(parts: PrimaryParts, ask: AskListing) {
     this.#p = parts;
@@ -55,10 +57,10 @@ export class Reconciler {
     if (page.digest === null) {
       if (number === null) return;
       if (path === '') {
-        for (const name of [...index.entries(number)].map(([known]) => known)) index.remove(this.#layer, root, number, name);
+        for (const [name, entry] of [...index.entries(number)]) await this.#remove(root, number, name, entry);
       } else {
         const at = index.at(root, path);
-        if (at) index.remove(this.#layer, root, at.dir, at.name);
+        if (at) await this.#remove(root, at.dir, at.name, at.entry);
       }
       changes.record(root, path, 'scan', clock.monotonicMs());
       this.#note(root, path, 'the standby does not have this directory');
@@ -121,14 +123,14 @@ export class Reconciler {
     const child = joinPath(path, name);
     if (there && this.#isLeftOut(root, child)) return;
     if (!there) {
-      index.remove(this.#layer, root, dir, name);
+      await this.#remove(root, dir, name, entry);
       // Another name of a file below may bring the directory before its turn: a look at it would then find nothing to do.
       if (entry.kind === 'dir') this.#p.changes.record(root, child, 'scan', this.#p.clock.monotonicMs());
       return this.#differs(root, child, 'the standby does not have it');
     }
     const kind = kinds[there.kind] ?? 'file';
     if (kind !== entry.kind) {
-      index.remove(this.#layer, root, dir, name);
+      await this.#remove(root, dir, name, entry);
       this.#put(root, dir, name, unknownEntry(kind, 0));
       if (kind === 'dir') descend.push(child);
       return this.#differs(root, child, `the standby has a ${kind} here`);
@@ -144,6 +146,7 @@ export class Reconciler {
     if (there.digest.equals(await this.#digests.of(entry))) return;
     const same = kind === 'file' ? await this.#sameHere(root, child, there.digest) : null;
     if (same) return this.#put(root, dir, name, same);
+    await this.#remember(root, entry);
     this.#put(root, dir, name, unknownEntry(kind, 0));
     this.#differs(root, child, 'the standby has another version');
   }
@@ -196,6 +199,23 @@ export class Reconciler {
     if (this.#p.holds.coveringAs('left-out', root, path) !== null) return true;
     const excluded = this.#p.roots.find(({ name }) => name === root)?.format.excluded?.(path, 'dir');
     return excluded !== null && excluded !== undefined && !excluded.derived;
+  }
+
+  /** Takes a place out of the index, with all below it; what this node's own files held is remembered. */
+  async #remove(root: string, dir: number, name: string, entry: Entry): Promise<void> {
+    await this.#remember(root, entry);
+    this.#p.index.remove(this.#layer, root, dir, name);
+  }
+
+  async #remember(root: string, entry: Entry): Promise<void> {
+    const { index, damage, clock } = this.#p;
+    const number = index.root(root);
+    if (number === null) return;
+    if (entry.kind !== 'dir') return damage.remembered.keep(this.#layer, number, entry);
+    for (const [, below] of index.entries(entry.dir)) {
+      if (++this.#remembered % entriesBetweenPauses === 0) await clock.yield();
+      await this.#remember(root, below);
+    }
   }
 
   #put(root: string, dir: number, name: string, entry: Entry): void {

@@ -1,3 +1,4 @@
+import { limits } from '../../../protocol/limits.ts';
 import type { Message, MessageOf } from '../../../protocol/messages.ts';
 import { doubtsToldMax, lacks, laggingToldMax, shortfallTextMax } from '../../../protocol/shortfall.ts';
 import type { Position } from '../../../protocol/position.ts';
@@ -6,18 +7,22 @@ import type { Channel } from '../../link/channel.ts';
 import { sleep } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import { displayPath, errnoCode, joinPath, parentPath, type BytePath } from '../../platform/files.ts';
-import { audit, auditPlaces } from '../audit.ts';
+import { audit, auditPlaces, otherContent } from '../audit.ts';
+import { ifKnown } from '../fault.ts';
 import { PeerView } from '../peer-view.ts';
 import { placeName } from '../file-systems.ts';
 import { absolute, excludesOf } from '../root.ts';
+import { Scrubber, type ScrubSettings } from '../scrub/scrubber.ts';
 import type { Changes } from '../../journal/changes.ts';
-import type { PrimaryParts } from './context.ts';
+import { sameContent, type PrimaryParts } from './context.ts';
 import { countFiles, type StoreCount } from './count.ts';
 import type { ReleasedDeletion } from './deletions.ts';
 import type { HeldDeletion } from './held-deletions.ts';
 import type { HeldPlaces } from './held-places.ts';
 import { Hints } from './hints.ts';
 import { keptPlaces, type KeptPlace } from './kept.ts';
+import { bringBack, type BroughtBack } from './bring-back.ts';
+import { otherContentText, type Damage } from './damage.ts';
 import { LeftOut } from './left-out.ts';
 import { namedOpen } from './named-open.ts';
 import { possibleLoss, type PossibleLoss } from './possible-loss.ts';
@@ -61,6 +66,10 @@ const retriesMax = 500;
 /** A heartbeat names a place by this much of its path. */
 const pathToldBytesMax = 500;
 const saveEveryMs = 1000;
+/** A file that a server writes through a mapping may show that a little later. */
+const youngNs = 60_000_000_000n;
+/** How often the standby is asked what it has of damaged files. */
+const damageAskMs = 3_600_000;
 const lossEveryMs = 500;
 /** How often a store is counted while it is filled, at most; never for more than one part in so many of the time. */
 const countEveryMs = 60_000;
@@ -77,6 +86,11 @@ export class PrimaryRole {
   readonly leftOut: LeftOut;
   readonly sender: Sender;
   readonly peer: PeerView;
+  readonly scrubber: Scrubber | null;
+  /** When what the standby has of damaged files was asked last, monotonic milliseconds. */
+  #damageAskedMs = -Infinity;
+  #askingDamage = false;
+  #bringing = false;
   #barrier: ((timeoutMs: number) => Promise<void>) | null = null;
   #onAuditing: ((message: MessageOf<'auditing'>) => void) | null = null;
   #verifying = false;
@@ -99,7 +113,34 @@ export class PrimaryRole {
     this.#hints = new Hints(parts, this.sender.lagging);
     this.peer = new PeerView(parts.clock, heartbeat);
     this.sender.onOther((message) => this.#other(message));
+    this.scrubber = parts.scrub && this.#makeScrubber(parts.scrub);
+    parts.damage.onFound(() => (this.#damageAskedMs = -Infinity));
     this.sender.asksApplied(() => this.peer.reading?.heartbeat?.appliedMs || null);
+  }
+
+  #makeScrubber(settings: ScrubSettings): Scrubber {
+    const { kv, clock, log, index, roots, holds, damage } = this.#p;
+    return new Scrubber({
+      ...settings,
+      kv,
+      clock,
+      log,
+      index,
+      roots,
+      knowsChangeTimes: true,
+      isTime: () => this.sender.filled && this.sender.putBack.found === null && kv.trouble === null,
+      skips: ({ name }, path) => holds.stopping(name, path) !== null || holds.coveringAs('left-out', name, path) !== null,
+      mayBeWritten: ({ format }, path, { stat }) =>
+        !format.classify(path, 'file').immutable && stat.mtimeNs + youngNs > BigInt(Math.floor(clock.wallMs())) * 1_000_000n,
+      unsettled: (root, path) => this.#p.changes.record(root, path, 'path', clock.monotonicMs()),
+      damaged: ({ root, path, entry, reading, reason }) => damage.found(root, path, reading.stat, entry.content, reason, 'unknown'),
+      good: (root, path) => damage.isGood(root, path),
+    });
+  }
+
+  /** Files of this node that its disk has damaged. */
+  get damage(): Damage {
+    return this.#p.damage;
   }
 
   get unproven(): Unproven {
@@ -110,7 +151,7 @@ export class PrimaryRole {
   ownDoubts(): MessageOf<'heartbeat'>['doubts'] {
     const told: MessageOf<'heartbeat'>['doubts'] = [];
     for (const { root, path, kind, reason, sinceMs } of this.#p.unproven.list()) {
-      if (kind === 'attributes') continue;
+      if (kind === 'attributes' || kind === 'content') continue;
       if (told.length >= doubtsToldMax) break;
       told.push([root, path.slice(0, pathToldBytesMax), reason.slice(0, shortfallTextMax), sinceMs]);
     }
@@ -162,7 +203,7 @@ export class PrimaryRole {
 
   /** Background work until `signal` aborts: saves the journal, looks again at what is in doubt. */
   async run(signal: AbortSignal, rescanHours: number): Promise<void> {
-    await Promise.all([this.sender.checkNumbers(signal), this.#run(signal, rescanHours)]);
+    await Promise.all([this.sender.checkNumbers(signal), this.#run(signal, rescanHours), this.scrubber?.run(signal)]);
   }
 
   async #run(signal: AbortSignal, rescanHours: number): Promise<void> {
@@ -188,11 +229,80 @@ export class PrimaryRole {
         provenWith = changes.head;
       } else if (changes.durableSeq >= provenWith) relived.forget();
       this.#tryDoubts();
+      this.#lookAtDamage();
       if (rescanHours > 0 && now - rescannedAt >= rescanHours * 3_600_000) {
         rescannedAt = now;
         this.#p.meter.rescanned('schedule');
         this.start();
       }
+    }
+  }
+
+  /** What is damaged here may be another file by now; of the rest the standby is asked what it has. */
+  #lookAtDamage(): void {
+    const { damage, files, roots, index, clock } = this.#p;
+    if (damage.count === 0) return;
+    if (damage.look(files, roots, index) > 0) this.#p.unproven.asked();
+    if (this.#askingDamage || this.#verifying || !this.peer.connected || this.sender.phase !== 'streaming') return;
+    if (clock.monotonicMs() - this.#damageAskedMs < damageAskMs) return;
+    this.#damageAskedMs = clock.monotonicMs();
+    this.#askingDamage = true;
+    this.sender.tellHistory();
+    this.#askOfDamage().then(
+      () => (this.#askingDamage = false),
+      (error: unknown) => {
+        this.#askingDamage = false;
+        if (!(error instanceof OperatorError)) this.#countFailure = error instanceof Error ? error : new Error(String(error));
+      },
+    );
+  }
+
+  async #askOfDamage(): Promise<void> {
+    const { damage, index } = this.#p;
+    const files = damage.list();
+    for (let i = 0; i < files.length; i += limits.differencesMax) {
+      const asked = files.slice(i, i + limits.differencesMax);
+      const { differences } = await this.#audit(
+        true,
+        false,
+        asked.map(({ root, path }) => [root, path] as const),
+      );
+      for (const file of asked) {
+        const differs = differences.find(([root, path]) => root === file.root && path === file.path);
+        // Where the two do not hold the same in their indexes, that the standby's disk is as its own says proves nothing.
+        const isSame = index.at(file.root, file.path)?.entry.content.equals(file.content) ?? false;
+        if (differs) damage.setThere(file, differs[2] === 'is missing' ? 'missing' : 'damaged');
+        else if (isSame) damage.setThere(file, 'good');
+      }
+    }
+  }
+
+  /**
+   * Brings the good version of a damaged file back from the standby.
+   *
+   * @throws OperatorError `not-damaged`, `disconnected`, `no-good-version`, `restore-changed`, `restore-failed`; nothing was changed.
+   */
+  async bringBack(root: string, path: BytePath): Promise<BroughtBack> {
+    const file = this.#p.damage.at(root, path);
+    const place = displayPath(joinPath(root, path));
+    if (!file)
+      throw new OperatorError('not-damaged', `${place} is not known to be damaged`, 'run `mailtwin scrub`, which names what is', 3);
+    if (this.#verifying || this.#bringing)
+      throw new OperatorError('busy', 'a verification or another file is under way', 'wait until it has ended, then run it again', 3);
+    this.#bringing = true;
+    try {
+      const back = await bringBack(this.#p, file, async ({ content }, offset) => {
+        const answer = await this.sender.ask({ type: 'contentAsk', id: this.sender.nextAskId(), root, path, content, offset });
+        return answer?.type === 'contentPart' ? answer : null;
+      });
+      this.#p.unproven.asked();
+      this.sender.wake();
+      return back;
+    } catch (error) {
+      if (error instanceof OperatorError && error.code === 'no-good-version') this.#p.damage.setThere(file, 'damaged');
+      throw error;
+    } finally {
+      this.#bringing = false;
     }
   }
 
@@ -523,7 +633,9 @@ export class PrimaryRole {
           (change.path === path || (change.kind === 'scan' && (change.path === '' || path.startsWith(`${change.path}/`)))),
       );
       changes.record(root, path, 'path', clock.monotonicMs());
-      if (!coming) note({ node: 'primary', root, path, what });
+      if (coming) continue;
+      note({ node: 'primary', root, path, what });
+      if (deep && what === otherContent) this.#noteDamage(root, path);
     }
     if (walk.standby.total > 0 && !signal.aborted) {
       // More than were named: then all of it once more, at rest.
@@ -537,6 +649,16 @@ export class PrimaryRole {
       if (!report.differences.some((d) => d.root === root && d.path === path)) note({ node: 'pair', root, path, what });
     }
     return report;
+  }
+
+  /** Nobody has changed a file whose content is another one: then its disk has. */
+  #noteDamage(name: string, path: BytePath): void {
+    const { index, files, roots, damage, relived } = this.#p;
+    const root = roots.find((each) => each.name === name);
+    const entry = index.at(name, path)?.entry;
+    const stat = root && ifKnown(() => files.lstat(absolute(root, path)));
+    if (!root || !entry || !stat || !sameContent(entry, stat) || relived.has(stat.mtimeNs)) return;
+    if (entry.ctimeNs === 0n || entry.ctimeNs === stat.ctimeNs) damage.found(name, path, stat, entry.content, otherContentText, 'unknown');
   }
 
   /** What the standby lacks, told at the beginning of a connection; with the last part all of it is tried again. */

@@ -253,7 +253,7 @@ export class Sealer {
       if (at === null) return { kind: 'busy' };
       // Written anew it may have lost lines, and the index that the standby has until this mailbox rests names them.
       if (force && root.format.isUidlist(file.name) && at.known && at.known.ino !== file.stat.ino) continue;
-      if (at.known && sameContent(at.known, file.stat) && !p.relived.has(file.stat.mtimeNs)) {
+      if (at.known && !at.anew && sameContent(at.known, file.stat) && !p.relived.has(file.stat.mtimeNs)) {
         const isTrying = p.unproven.isTrying(root.name, joinPath(mailbox, file.name));
         if (!sameAttributes(at.known, file.stat) || at.known.ctimeNs !== file.stat.ctimeNs || isTrying) {
           const outcome = await this.#looker.look(making, root, joinPath(mailbox, file.name), true);
@@ -319,7 +319,7 @@ export class Sealer {
     if (force && root.format.classify(pathOf(at), 'file').class === 'index') return false;
     // Written anew it may have lost lines, and the index that the standby has until this mailbox rests names them.
     if (force && root.format.isUidlist(file.name) && known && known.ino !== file.stat.ino) return false;
-    return !known || !sameContent(known, file.stat) || this.#p.relived.has(file.stat.mtimeNs);
+    return !known || at.anew === true || !sameContent(known, file.stat) || this.#p.relived.has(file.stat.mtimeNs);
   }
 
   /** The standby has it, and it is not here. */
@@ -496,7 +496,8 @@ export class Sealer {
   #fileAt(root: Root, mailbox: BytePath, name: string): FileAt | null {
     const dirNumber = this.#p.index.dirAt(root.name, mailbox);
     if (dirNumber === null) return null;
-    return { root, dir: mailbox, name, dirNumber, known: this.#p.index.get(dirNumber, name), immutable: false };
+    const anew = this.#p.unproven.isTrying(root.name, joinPath(mailbox, name), 'content');
+    return { root, dir: mailbox, name, dirNumber, known: this.#p.index.get(dirNumber, name), immutable: false, anew };
   }
 
   /** Messages that the uidlist names, that exist here, and that the standby neither has nor gets with this batch; `awaited` when it is to be asked again. */

@@ -43,6 +43,8 @@ export interface Held {
 export type SenderPhase = 'disconnected' | 'comparing' | 'initial' | 'streaming';
 
 const marksSliceMs = 8;
+/** For how long the standby keeps what it loses of a damaged file; told anew each hour. */
+const damagedKeepMs = 7_200_000;
 
 const noSpaceRemedy = 'make room on the standby; sending goes on by itself';
 
@@ -280,7 +282,7 @@ export class Sender {
   }
 
   /** Sends a request and gives the answer's message; `null` when the connection ended. */
-  ask(message: MessageOf<'list'> | MessageOf<'audit'>): Promise<Message | null> {
+  ask(message: MessageOf<'list'> | MessageOf<'audit'> | MessageOf<'contentAsk'>): Promise<Message | null> {
     const channel = this.#channel;
     if (!channel) return Promise.resolve(null);
     return new Promise((resolve) => {
@@ -633,6 +635,7 @@ export class Sender {
         return this.#rejected(message);
       case 'listing':
       case 'audited':
+      case 'contentPart':
         this.#asked.get(message.id)?.(message);
         this.#asked.delete(message.id);
         return;
@@ -838,7 +841,10 @@ export class Sender {
   /** The standby's history keeps what a held or allowed deletion takes away. */
   tellHistory(): void {
     const items = this.deletions.historyPlaces();
-    if (items.length > 0) this.#channel?.sendControl({ type: 'keepHistory', items });
+    // The good version of what is damaged here may be replaced or removed while it is offered.
+    for (const { root, path } of this.#p.damage.list()) items.push([root, path, 0, damagedKeepMs]);
+    for (let i = 0; i < items.length; i += limits.historyPlacesMax)
+      this.#channel?.sendControl({ type: 'keepHistory', items: items.slice(i, i + limits.historyPlacesMax) });
   }
 
   /** A person lets held deletions go. */

@@ -340,7 +340,8 @@ export class Transfers {
       const dirNumber = index.dirAt(root.name, dir);
       const known = dirNumber === null ? undefined : index.get(dirNumber, name);
       const { immutable } = root.format.classify(transfer.path, 'file');
-      const at: FileAt = { root, dir, name, dirNumber: dirNumber ?? 0, known, immutable };
+      const anew = this.#p.unproven.isTrying(root.name, transfer.path, 'content');
+      const at: FileAt = { root, dir, name, dirNumber: dirNumber ?? 0, known, immutable, anew };
       const tries = this.#lagging.tries(root.name, transfer.path);
       const content = await readContent(this.#p, at, tries, this.#whole.has(pathKey(transfer)), () => this.#pause(transfer));
       if (transfer.phase !== 'reading') return content?.bytes.close();

@@ -16,8 +16,9 @@ import { foldKey } from '../one-name.ts';
  * - `bounds`: the place has more than index and wire hold; a look at what fits ends it
  * - `attributes`: the standby has the file without some of its attributes; its word ends it
  * - `place`: the standby cannot have the file at all, or cannot let it go; its word ends it
+ * - `content`: the standby's disk has damaged the file; its word that it has it anew ends it
  */
-export type DoubtKind = 'reading' | 'bounds' | 'attributes' | 'place';
+export type DoubtKind = 'reading' | 'bounds' | 'attributes' | 'place' | 'content';
 
 export interface Doubt {
   root: string;
@@ -58,7 +59,9 @@ const loggedMax = 200;
 /** A doubt of a whole root with this reason stands for places of any kind. */
 export const moreText = 'more places are in doubt than are listed';
 const noDirs: ReadonlySet<BytePath> = new Set();
-const kinds: readonly DoubtKind[] = ['reading', 'bounds', 'attributes', 'place'];
+const kinds: readonly DoubtKind[] = ['reading', 'bounds', 'attributes', 'place', 'content'];
+/** What the standby tells of. */
+const theirs = ['attributes', 'place', 'content'] as const;
 
 /**
  * Places whose replica may differ (I10, I20), each by itself: why, since when, and when it is tried again. Durable until
@@ -69,7 +72,7 @@ export class Unproven {
   readonly #clock: Pick<Clock, 'monotonicMs' | 'wallMs'>;
   readonly #log: Log;
   readonly #doubts = new Map<string, Kept>();
-  #counts: Record<DoubtKind, number> = { reading: 0, bounds: 0, attributes: 0, place: 0 };
+  #counts: Record<DoubtKind, number> = { reading: 0, bounds: 0, attributes: 0, place: 0, content: 0 };
   #logged = 0;
   /** How often anything was found to be in doubt. */
   #found = 0;
@@ -126,10 +129,11 @@ export class Unproven {
   addAll(items: readonly { root: string; path: BytePath; bits: number; reason: string; ino?: bigint | undefined }[]): void {
     const writes: KvWrite[] = [];
     for (const { root, path, bits, reason, ino } of items) {
-      const kind = bits & lacks.place ? 'place' : 'attributes';
-      const other = kind === 'place' ? 'attributes' : 'place';
-      const ended = this.#end(root, path, other);
-      if (ended) writes.push(ended);
+      const kind = bits & lacks.place ? 'place' : bits & lacks.content ? 'content' : 'attributes';
+      for (const other of theirs) {
+        const ended = other === kind ? null : this.#end(root, path, other);
+        if (ended) writes.push(ended);
+      }
       const write = this.#add({ root, path, kind, reason, sinceMs: Math.floor(this.#clock.wallMs()) });
       if (write) writes.push(write);
       if (ino !== undefined) this.sees(root, path, ino);
@@ -233,10 +237,7 @@ export class Unproven {
 
   /** The standby has the place as it should be. */
   standbyHas(root: string, path: BytePath): void {
-    this.#endAll([
-      [root, path, 'attributes'],
-      [root, path, 'place'],
-    ]);
+    this.#endAll(theirs.map((kind) => [root, path, kind] as const));
   }
 
   /** A place is gone on both nodes, with all below it. */
@@ -286,11 +287,10 @@ export class Unproven {
   standbyToldAll(named: ReadonlySet<string>): void {
     this.#endAll(
       this.list()
-        .filter(({ root, path, kind }) => kind === 'attributes' && !named.has(`${root}\0${path}`))
+        .filter(({ root, path, kind }) => (kind === 'attributes' || kind === 'content') && !named.has(`${root}\0${path}`))
         .map(({ root, path, kind }) => [root, path, kind] as const),
     );
-    for (const doubt of this.#doubts.values())
-      if (doubt.kind === 'attributes' || doubt.kind === 'place') doubt.nextMs = this.#clock.monotonicMs();
+    for (const doubt of this.#doubts.values()) if (theirs.some((kind) => kind === doubt.kind)) doubt.nextMs = this.#clock.monotonicMs();
   }
 
   /** Doubts whose time has come, at most `most`; each may be tried once from now on. */
@@ -320,7 +320,7 @@ export class Unproven {
       for (const doubt of this.#doubts.values())
         if (doubt.kind === 'reading' && doubt.root === root && isAtOrBelow(doubt.path, path)) this.#tryEarly(doubt);
     }
-    for (const kind of ['place', 'attributes'] as const) {
+    for (const kind of theirs) {
       const doubt = this.#counts[kind] > 0 ? this.#doubts.get(mapKey(root, path, kind)) : undefined;
       if (doubt) this.#tryEarly(doubt);
     }
@@ -378,8 +378,8 @@ export class Unproven {
   }
 
   /** Whether the standby is to get this place once more, although nothing here has changed since. */
-  isTrying(root: string, path: BytePath, kind?: 'attributes' | 'bounds' | 'place'): boolean {
-    if (kind === undefined) return this.isTrying(root, path, 'attributes') || this.isTrying(root, path, 'place');
+  isTrying(root: string, path: BytePath, kind?: 'attributes' | 'bounds' | 'place' | 'content'): boolean {
+    if (kind === undefined) return theirs.some((each) => this.isTrying(root, path, each));
     return this.#counts[kind] > 0 && this.#doubts.get(mapKey(root, path, kind))?.trying === true;
   }
 

@@ -4,9 +4,10 @@ import type { Channel } from '../../link/channel.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { kindNumber, TreeDigests } from '../../journal/tree-digest.ts';
 import type { Clock } from '../../platform/clock.ts';
-import type { BytePath } from '../../platform/files.ts';
+import { errnoCode, type BytePath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import { audit, auditPlaces, type AuditDifference, type AuditParts } from '../audit.ts';
+import { notADirectoryAbove } from '../primary/scan.ts';
 import { absolute } from '../root.ts';
 import { disown } from './disown.ts';
 import type { ForeignRecord } from './foreign-record.ts';
@@ -22,6 +23,7 @@ export interface AnswerParts extends AuditParts {
 }
 
 const progressEveryMs = 500;
+const noBytes = Buffer.alloc(0);
 
 /** Answers the primary's questions about what this standby holds. */
 export class Answers {
@@ -48,7 +50,7 @@ export class Answers {
 
   /** Takes a message; true when it was a question. Questions are answered one after the other. */
   take(channel: Channel, message: Message): boolean {
-    if (message.type !== 'list' && message.type !== 'audit') return false;
+    if (message.type !== 'list' && message.type !== 'audit' && message.type !== 'contentAsk') return false;
     // A primary asks one thing at a time; more would be a fault of its own.
     if (++this.#queued > 16) {
       channel.close({ code: 'too-many-questions', detail: 'more than 16 questions wait for an answer' });
@@ -56,9 +58,11 @@ export class Answers {
     }
     const { signal } = this.#abort;
     this.#queue = this.#queue
-      .then(() =>
-        signal.aborted ? undefined : message.type === 'list' ? this.#list(channel, message) : this.#audit(channel, message, signal),
-      )
+      .then(() => {
+        if (signal.aborted) return undefined;
+        if (message.type === 'contentAsk') return this.#content(channel, message);
+        return message.type === 'list' ? this.#list(channel, message) : this.#audit(channel, message, signal);
+      })
       .catch((error: unknown) => channel.close({ code: 'answer-failed', detail: error instanceof Error ? error.message : String(error) }))
       .finally(() => this.#queued--);
     return true;
@@ -87,6 +91,30 @@ export class Answers {
     }
     const digest = dir === null ? null : await this.#digests.below(dir);
     await channel.sendBulk({ type: 'listing', id: message.id, digest, entries, more });
+  }
+
+  /** Gives a part of a file whose content the primary has lost. */
+  async #content(channel: Channel, { id, root: name, path, content, offset }: MessageOf<'contentAsk'>): Promise<void> {
+    const answer = (bytes: Buffer, error: string | null) => channel.sendBulk({ type: 'contentPart', id, bytes, error });
+    const { index, roots, files } = this.#p;
+    const root = roots.find((each) => each.name === name);
+    const entry = index.at(name, path)?.entry;
+    if (!root || entry?.kind !== 'file' || !entry.content.equals(content)) return await answer(noBytes, 'the standby has no such version');
+    if (notADirectoryAbove(files, root, path) !== null) return await answer(noBytes, 'a directory above it is none any more');
+    let fd: number | null = null;
+    try {
+      fd = files.openRead(absolute(root, path));
+      if (fd === null) return await answer(noBytes, 'the file is not there');
+      const bytes = Buffer.allocUnsafe(limits.dataFrameBytesMax);
+      const got = files.read(fd, bytes, 0, bytes.length, offset);
+      await answer(bytes.subarray(0, got), null);
+    } catch (error) {
+      const code = errnoCode(error);
+      if (code === undefined) throw error;
+      await answer(noBytes, `the file cannot be read there (${code})`);
+    } finally {
+      if (fd !== null) files.close(fd);
+    }
   }
 
   #disown(differences: readonly AuditDifference[]): void {

@@ -18,6 +18,7 @@ import type { AuditDifference } from '../audit.ts';
 import { faultOf, hasRoom, ifKnown, whyOf } from '../fault.ts';
 import { placeName, RootAway, rootTrouble, type FileSystems } from '../file-systems.ts';
 import { absolute, type Root } from '../root.ts';
+import type { ScrubSettings } from '../scrub/scrubber.ts';
 import { OpRefused, type Batch } from './batch.ts';
 import { disown } from './disown.ts';
 import { Folding } from './folding.ts';
@@ -25,7 +26,7 @@ import { ForeignRecord } from './foreign-record.ts';
 import { IncomingTransfers } from './incoming-transfers.ts';
 import { Placing, type StepFault } from './placing.ts';
 import { RenameRegions } from './rename-regions.ts';
-import { Shortfalls, type Shortfall } from './shortfalls.ts';
+import { Shortfalls, textOf, type ShortPlace, type Shortfall } from './shortfalls.ts';
 import { StagedNames } from './staged-names.ts';
 import { StandbyDisks } from './standby-disks.ts';
 import { decodeSteps, encodeSteps, type Step } from './steps.ts';
@@ -42,6 +43,8 @@ export interface ReceiverParts {
   roots: readonly Root[];
   fileSystems: FileSystems;
   freeBytesMin: number;
+  /** How the content of this copy is read again; null: it is not. */
+  scrub: ScrubSettings | null;
 }
 
 /** How often, and after which pauses, what a place refuses at a start is tried. */
@@ -52,6 +55,7 @@ const diskPauseMs = 50;
 const redoKey = Buffer.from([tables.redo]);
 const positionKey = metaKey('position');
 const appliedAtKey = metaKey('applied-at');
+const mendedKey = metaKey('damage-mended');
 
 /**
  * The standby's side of the stream: stages what arrives, makes it durable, puts it into place, acknowledges.
@@ -82,6 +86,7 @@ export class Receiver {
   readonly #overclaimed = new Map<BytePath, { root: Root; path: BytePath; bits: number; by: Batch | null }>();
   /** Why the last batch was not taken, when that is no fault of one place; null since one was. */
   #cannotTake: { code: 'standby-io' | 'no-space'; detail: string } | null = null;
+  #mended: number;
   /** Foreign writes met so far (I2). */
   readonly foreign: ForeignRecord;
   /** What is here without all that belongs to it. */
@@ -96,6 +101,7 @@ export class Receiver {
     this.#p = parts;
     this.foreign = new ForeignRecord(parts.kv, parts.log);
     this.shortfalls = new Shortfalls(parts.kv, parts.clock, parts.log);
+    this.#mended = readNumber(parts.kv.get(mendedKey)) ?? 0;
     this.regions = new RenameRegions(parts);
     this.#disks = new StandbyDisks({ ...parts, regions: this.regions, redo: (steps) => this.#redo(steps) });
     this.#placing = new Placing({
@@ -200,6 +206,48 @@ export class Receiver {
   isUnderWay(path: BytePath): boolean {
     if (this.#overclaimed.has(path)) return true;
     return this.#isPending(path) || (this.#current !== null && touches(this.#current, path));
+  }
+
+  /** Damaged files that were brought again, in the life of this store. */
+  get mended(): number {
+    return this.#mended;
+  }
+
+  /** Files whose content the disk has damaged, and that were not brought again. */
+  get damaged(): readonly ShortPlace[] {
+    return this.shortfalls.count === 0 ? [] : this.shortfalls.list().filter(({ bits }) => bits & lacks.content);
+  }
+
+  /** Places whose content the disk has damaged: nothing is built on it, and the primary is asked for it. */
+  noteDamage(places: readonly { root: string; path: BytePath; reason: string }[]): void {
+    const writes: KvWrite[] = [];
+    for (const { root: name, path, reason } of places) {
+      const root = this.#rootByName.get(name);
+      if (!root || this.isUnderWay(absolute(root, path))) continue;
+      const bits = lacks.content | (this.shortfalls.at(name, path)?.bits ?? 0);
+      this.shortfalls.note(name, path, { bits, text: reason }, writes);
+      this.#overclaim(root, path, bits);
+    }
+    if (writes.length > 0) this.#p.kv.commit(writes);
+    this.settleIndex();
+  }
+
+  /** A place was read and holds what was put there. */
+  isGood(name: string, path: BytePath): void {
+    const known = this.shortfalls.at(name, path);
+    const root = this.#rootByName.get(name);
+    if (!known || !root || !(known.bits & lacks.content) || this.isUnderWay(absolute(root, path))) return;
+    // Layers of batches lie above what is durable; it is read again in the next pass.
+    if (this.#current !== null || this.#queued.length > 0) return;
+    const bits = known.bits & ~lacks.content;
+    const writes: KvWrite[] = [];
+    if (bits === 0) this.shortfalls.clear(name, path, writes);
+    else this.shortfalls.note(name, path, { bits, text: textOf(bits) }, writes);
+    const at = this.#p.index.at(name, path);
+    const layer = this.#p.index.begin();
+    if (at) this.#p.index.put(layer, name, at.dir, at.name, { ...at.entry, lacks: bits });
+    this.#p.kv.commit([...writes, ...this.#p.index.writesOf(layer)]);
+    this.#p.index.settle(layer);
   }
 
   /**
@@ -754,6 +802,8 @@ export class Receiver {
       if (isOwed) batch.owed.push(op);
       else if (owed) shortfalls.clear(root.name, owed.path, writes);
       const shortfall = isOwed ? together(batch.shortfalls.get(op), owed) : batch.shortfalls.get(op);
+      const wasDamaged = ((shortfalls.at(root.name, path)?.bits ?? 0) & lacks.content) !== 0;
+      if (wasDamaged && !gone && !((shortfall?.bits ?? 0) & lacks.content)) writes.push([mendedKey, packNumber(++this.#mended)]);
       if (shortfall && !gone) shortfalls.note(root.name, path, shortfall, writes);
       else shortfalls.clear(root.name, path, writes);
     }

@@ -10,7 +10,8 @@ import { audit, type AuditDifference } from '../audit.ts';
 import type { FileSystemTrouble } from '../file-systems.ts';
 import { LastHeard } from '../last-heard.ts';
 import { PeerView } from '../peer-view.ts';
-import { excludesOf } from '../root.ts';
+import { absolute, excludesOf } from '../root.ts';
+import { Scrubber, type ScrubSettings } from '../scrub/scrubber.ts';
 import { dropGone } from '../salvage/originals.ts';
 import type { UndonePlace } from '../salvage/undone.ts';
 import { Answers } from './answers.ts';
@@ -36,7 +37,10 @@ export class StandbyRole {
   #protectFailure: Error | null = null;
   #digestsAt = -1;
   readonly #foreignWatch: ForeignWatch;
+  readonly scrubber: Scrubber | null;
   #hintsAreForeign = false;
+  /** Damage was found of which the primary was not told. */
+  #tellDamage = false;
   #connectedWallMs = 0;
   /** Since when all marks are told on this connection, wall clock; null before. */
   #told: { savedMs: number } | null = null;
@@ -52,6 +56,7 @@ export class StandbyRole {
       mounted: (root, path) => parts.fileSystems.leadsToMount(root, path),
     });
     this.peer = new PeerView(parts.clock, heartbeat, new LastHeard(parts.kv, parts.clock));
+    this.scrubber = parts.scrub && this.#makeScrubber(parts.scrub);
     this.#foreignWatch = new ForeignWatch({
       ...this.#p,
       record: this.receiver.foreign,
@@ -61,6 +66,29 @@ export class StandbyRole {
       arrivals: () => this.receiver.disks.arrivals,
       mounted: (root, path) => parts.fileSystems.leadsToMount(root, path),
       hintsAreForeign: () => this.#hintsAreForeign,
+    });
+  }
+
+  #makeScrubber(settings: ScrubSettings): Scrubber {
+    const { kv, clock, log, index, roots } = this.#p;
+    return new Scrubber({
+      ...settings,
+      kv,
+      clock,
+      log,
+      index,
+      roots,
+      // Putting a file into place changes it after it was entered.
+      knowsChangeTimes: false,
+      isTime: () => this.filled && kv.trouble === null,
+      skips: (root, path) => this.#isAway(root.name, path) || this.receiver.isUnderWay(absolute(root, path)),
+      mayBeWritten: () => false,
+      unsettled: () => {},
+      damaged: ({ root, path, reason }) => {
+        this.receiver.noteDamage([{ root, path, reason }]);
+        this.#tellDamage = true;
+      },
+      good: (root, path) => this.receiver.isGood(root, path),
     });
   }
 
@@ -131,14 +159,19 @@ export class StandbyRole {
 
   /** Background work until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#prune(signal), this.#foreignWatch.run(signal), this.#watchDisks(signal)]);
+    await Promise.all([this.#prune(signal), this.#foreignWatch.run(signal), this.#watchDisks(signal), this.scrubber?.run(signal)]);
   }
 
   /** Nothing tells that a file system was unmounted, least of all when no mail comes. */
   async #watchDisks(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await sleep(this.#p.clock, disksEveryMs, signal);
-      if (!signal.aborted) this.receiver.disks.look();
+      if (signal.aborted) return;
+      this.receiver.disks.look();
+      if (!this.#tellDamage) continue;
+      this.#tellDamage = false;
+      // The primary proves its own, and sends it whole.
+      this.peer.send((channel) => this.receiver.tellShortfalls(channel));
     }
   }
 
@@ -205,7 +238,7 @@ export class StandbyRole {
     const { revision } = this.#p.index;
     if (revision !== this.#digestsAt) this.answers.forgetDigests();
     this.#digestsAt = revision;
-    if (message.type === 'list' || message.type === 'audit') this.receiver.settleIndex();
+    if (message.type === 'list' || message.type === 'audit' || message.type === 'contentAsk') this.receiver.settleIndex();
     if (this.answers.take(channel, message)) return;
     if (message.type === 'keepHistory') return this.#keepHistory(message);
     if (message.type === 'watermarks') this.#keepMarks(message);

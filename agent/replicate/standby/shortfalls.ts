@@ -27,6 +27,9 @@ export interface ShortPlace extends Shortfall {
   sinceMs: number;
 }
 
+/** Why a place lacks its content, where the error that told of it is not known any more. */
+export const damagedText = 'its content was damaged on the disk';
+
 const packr = new Packr({ useRecords: false });
 const moreKey = metaKey('shortfalls-more');
 const placesMax = 10_000;
@@ -157,6 +160,7 @@ export class Shortfalls {
 
 /** What is known without the error that told of it. */
 export function textOf(bits: number): string {
+  if (bits & lacks.content) return damagedText;
   const parts = [
     ...(bits & lacks.place ? ['place'] : []),
     ...(bits & lacks.owner ? ['owner'] : []),

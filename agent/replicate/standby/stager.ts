@@ -86,7 +86,11 @@ export class Stager {
       case 'meta': {
         const entry = this.#known(dir, op.at.name, op.base);
         this.#step(batch, { do: 'meta', path: to, ino: entry.ino, meta: op.meta });
-        this.#record(batch, dir, op.at.name, { ...entry, ...attributes(op.meta, entry.kind) });
+        this.#record(batch, dir, op.at.name, {
+          ...entry,
+          ...attributes(op.meta, entry.kind),
+          ...this.#stillDamaged(batch, dir, path, entry),
+        });
         batch.touched.add(to);
         return 'done';
       }
@@ -198,6 +202,13 @@ export class Stager {
     // What a batch on its way lacks is in the index when none is.
     const bits = entry.lacks ?? (known?.bits ?? 0) & ~lacks.place;
     if (bits && !(bits & untold)) this.#lacking(batch, { bits, text: known?.text ?? textOf(bits) });
+  }
+
+  /** Attributes that are set anew mend no content. */
+  #stillDamaged(batch: Batch, dir: BatchDir, path: BytePath, entry: Entry): { lacks: number } {
+    const bits = (entry.lacks ?? 0) & lacks.content;
+    if (bits === 0) return { lacks: 0 };
+    return this.#lacking(batch, { bits, text: this.#p.shortfallAt(dir.root.name, path)?.text ?? textOf(bits) });
   }
 
   #makeLink(target: BytePath, staged: BytePath, { staging }: Root): void {
@@ -325,6 +336,7 @@ export class Stager {
 
   #patch(batch: Batch, dir: BatchDir, op: Op & { op: 'patch' }, to: BytePath): Staged | Promise<Staged> {
     const old = this.#known(dir, op.at.name, op.base);
+    if ((old.lacks ?? 0) & lacks.content) throw new OpRefused('base', `${op.at.name} is damaged here`);
     const source = this.#source(batch, to);
     if (source === null) return 'settle-first';
     const fd = this.#p.files.openRead(source);
@@ -387,6 +399,7 @@ export class Stager {
     const fromDir = this.#dir(batch, op.from.dir);
     const entry = this.#known(fromDir, op.from.name, op.op === 'link' ? op.base : op.content.subarray(0, contentBytes));
     if (entry.kind === 'dir') throw new OpRefused('base', `${op.from.name} is a directory`);
+    if (op.op === 'copy' && (entry.lacks ?? 0) & lacks.content) throw new OpRefused('base', `${op.from.name} is damaged here`);
     const source = this.#source(batch, absolute(fromDir.root, joinPath(fromDir.path, op.from.name)));
     if (source === null) return 'settle-first';
     if (op.op === 'link') {
@@ -523,7 +536,8 @@ export class Stager {
     this.#step(batch, { do: 'move', from, path: to, ino, keep, fresh: old === undefined, via });
     if (op.meta) {
       this.#step(batch, { do: 'meta', path: to, ino, meta: op.meta });
-      this.#record(batch, dir, op.at.name, { ...entry, ...attributes(op.meta, entry.kind) });
+      const own = { ...attributes(op.meta, entry.kind), ...this.#stillDamaged(batch, fromDir, fromPath, entry) };
+      this.#record(batch, dir, op.at.name, { ...entry, ...own });
     } else this.#stillLacking(batch, entry, dir.root.name, fromPath);
     const source = batch.whereabouts.get(from);
     batch.whereabouts.delete(from);

@@ -102,6 +102,7 @@ export async function takeoverFacts(
   const loss = predictedLoss(kind, reading, missing.ok ? missing.value : null, parts.watch.unheard());
   const standby = running.standby;
   const foreign = standby?.foreign() ?? [];
+  const damaged = standby?.receiver.damaged ?? [];
   const space = await read(async () =>
     running.roots.map((root) => ({
       root: root.name,
@@ -133,6 +134,7 @@ export async function takeoverFacts(
       example: first ? `${first[0]}/${displayPath(first[1])}: ${first[2]}` : '',
     })),
     foreign: known({ count: foreign.length, example: foreign[0] ? `${foreign[0].path}: ${foreign[0].what}` : '' }, at),
+    damaged: known({ count: damaged.length, example: damaged[0] ? `${damaged[0].root}/${displayPath(damaged[0].path)}` : '' }, at),
     lastVerify: known(
       verify && {
         result: verify.result,
