@@ -58,7 +58,7 @@ export async function joinPair(options: JoinOptions): Promise<PinnedPeer> {
     throw new OperatorError(
       'wrong-role',
       `${config.node} is a primary; the standby joins`,
-      'Run `mailtwin pair` without arguments here, and `mailtwin pair HOST:PORT CODE` on the standby.',
+      'Run `mailtwin pair` without arguments here, and `mailtwin pair HOST:PORT` on the standby.',
       3,
     );
   const pinned = pins.read();

@@ -170,7 +170,7 @@ export function createPairingServer(options: PairingServerOptions): PairingServe
         throw new OperatorError(
           'wrong-role',
           `${config.node} is a standby; a code is made on the primary`,
-          'Run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` here.',
+          'Run `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT` here.',
           3,
         );
       const pinned = pins.read();

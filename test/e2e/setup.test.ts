@@ -57,28 +57,31 @@ describe('setting up a pair', () => {
     await using pair = await SmallPair.create();
     const { primary, standby } = pair;
     const address = `127.0.0.1:${primary.port}`;
-    expect((await standby.cli('pair', address, '0000-0000-0000-0000', '--yes')).stderr).toMatch(/cannot reach the primary/);
+    expect((await standby.pair(address, '0000-0000-0000-0000', '--yes')).stderr).toMatch(/cannot reach the primary/);
     await primary.start();
-    expect((await standby.cli('pair', address, 'AAAA-AAAA-AAAA-AAAA', '--yes')).stderr).toMatch(/does not wait for anybody to pair/);
+    expect((await standby.pair(address, 'AAAA-AAAA-AAAA-AAAA', '--yes')).stderr).toMatch(/does not wait for anybody to pair/);
     const { code, fingerprint: own, expiresAt } = await offer(primary);
     expect(own).toMatch(fingerprint);
     expect(Date.parse(expiresAt)).toBeGreaterThan(Date.now());
-    expect((await standby.cli('pair', address, 'not a code', '--yes')).code).toBe(2);
-    const wrong = await standby.cli('pair', address, 'AAAA-AAAA-AAAA-AAAA', '--yes');
+    expect((await standby.pair(address, 'not a code', '--yes')).code).toBe(2);
+    const wrong = await standby.pair(address, 'AAAA-AAAA-AAAA-AAAA', '--yes');
     expect(wrong.code).toBe(1);
     expect(wrong.stderr).toMatch(/the code is wrong; \d tries are left/);
     // Nobody answers the question about the fingerprints: nothing is changed.
-    const unconfirmed = await standby.cli('pair', address, code);
+    const unconfirmed = await standby.pair(address, code);
     expect(unconfirmed.code).toBe(3);
     expect((await primary.status()).pair).toBeNull();
-    const joined = await standby.ok('pair', address, code, '--yes');
+    // On the command line it still works, with a word of warning.
+    const { code: ended, stdout: joined, stderr } = await standby.cli('pair', address, code, '--yes');
+    expect([ended, stderr]).toEqual([0, expect.stringContaining('every user of this host could read the code')]);
+    expect((await standby.cli('pair', address)).stderr).toContain('no-code');
     expect(joined).toContain(own);
     expect(joined.match(new RegExp(fingerprint, 'g'))).toHaveLength(2);
     expect((await primary.status()).pair).not.toBeNull();
     await waitFor('the log to say so', 60_000, () => primary.log.includes('paired with mail-b'));
     // Used up, and both are paired.
-    expect((await standby.cli('pair', address, code, '--yes')).stderr).toMatch(/paired with mail-a already/);
-    expect((await standby.cli('pair', address, code, '--yes', '--replace')).stderr).toMatch(/was used already|does not wait/);
+    expect((await standby.pair(address, code, '--yes')).stderr).toMatch(/paired with mail-a already/);
+    expect((await standby.pair(address, code, '--yes', '--replace')).stderr).toMatch(/was used already|does not wait/);
     expect((await primary.cli('pair', '--json')).stdout).toMatch(/already-paired/);
     expect((await standby.cli('pair')).stderr).toMatch(/no agent is running/);
     await standby.start();
@@ -91,8 +94,8 @@ describe('setting up a pair', () => {
     const { primary, standby } = pair;
     await primary.start();
     const { code } = await offer(primary);
-    for (let i = 0; i < 5; i++) await standby.cli('pair', `127.0.0.1:${primary.port}`, 'AAAA-AAAA-AAAA-AAAA', '--yes');
-    const right = await standby.cli('pair', `127.0.0.1:${primary.port}`, code, '--yes');
+    for (let i = 0; i < 5; i++) await standby.pair(`127.0.0.1:${primary.port}`, 'AAAA-AAAA-AAAA-AAAA', '--yes');
+    const right = await standby.pair(`127.0.0.1:${primary.port}`, code, '--yes');
     expect(right.code).toBe(1);
     expect(right.stderr).toMatch(/burned after 5 wrong tries/);
   });
@@ -107,7 +110,7 @@ describe('setting up a pair', () => {
     await primary.start();
     const { code } = await offer(primary);
     primary.agent.signal('SIGUSR2');
-    const late = await standby.cli('pair', `127.0.0.1:${primary.port}`, code, '--yes');
+    const late = await standby.pair(`127.0.0.1:${primary.port}`, code, '--yes');
     expect(late.code).toBe(1);
     expect(late.stderr).toMatch(/has expired/);
     expect((await primary.status()).pair).toBeNull();
@@ -139,8 +142,8 @@ describe('setting up a pair', () => {
 
     expect((await primary.cli('pair')).stderr).toMatch(/--replace/);
     const { code } = await offer(primary, '--replace');
-    expect((await standby.cli('pair', `127.0.0.1:${primary.port}`, code, '--yes')).stderr).toMatch(/--replace/);
-    await standby.ok('pair', `127.0.0.1:${primary.port}`, code, '--yes', '--replace');
+    expect((await standby.pair(`127.0.0.1:${primary.port}`, code, '--yes')).stderr).toMatch(/--replace/);
+    expect((await standby.pair(`127.0.0.1:${primary.port}`, code, '--yes', '--replace')).code).toBe(0);
     await pair.settled();
     expect(readFileSync(`${standby.root}/f`, 'utf8')).toBe('kept');
   });

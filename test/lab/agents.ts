@@ -62,7 +62,7 @@ export class LabAgent {
   }
 
   /** Runs one mailtwin command on this node. @throws with its output when it fails, unless `mayFail`. */
-  cli(args: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {
+  cli(args: readonly string[], options: { mayFail?: boolean; timeoutMs?: number; input?: string } = {}): Promise<RunResult> {
     const [command = '', ...rest] = args;
     const { namespace } = this.#options;
     return run(process.execPath, [mainFile, command, ...rest, '--config', this.configFile], {
@@ -207,7 +207,7 @@ export class AgentPair implements AsyncDisposable {
       const host = options.primary.listen?.replace(/:\d+$/, '') ?? '127.0.0.1';
       const address = (await options.connect?.(port)) ?? `${host}:${port}`;
       const offer = await primary.control.ask('POST /pair', {});
-      await standby.cli(['pair', address, offer.code, '--yes']);
+      await standby.cli(['pair', address, '--yes'], { input: offer.code });
       return pair;
     } catch (error) {
       await pair.dispose();

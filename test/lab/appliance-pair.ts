@@ -89,7 +89,7 @@ export class AppliancePair implements AsyncDisposable {
     await this.a.agent.start();
     await this.a.agent.cli(['nics', 'assign', 'lan', 'eth0']);
     const { code } = await this.a.agent.control.ask('POST /pair', {});
-    await this.b.agent.cli(['pair', '10.77.1.1:7420', code, '--yes']);
+    await this.b.agent.cli(['pair', '10.77.1.1:7420', '--yes'], { input: code });
     await this.b.agent.start();
     await this.b.agent.cli(['nics', 'assign', 'lan', this.#lanOfB]);
     // Something to replicate: the copy of nothing is no copy.

@@ -83,7 +83,7 @@ export class DebianHost {
   }
 
   /** Runs a program in it. */
-  run(argv: readonly string[], options: { mayFail?: boolean; timeoutMs?: number } = {}): Promise<RunResult> {
+  run(argv: readonly string[], options: { mayFail?: boolean; timeoutMs?: number; input?: string } = {}): Promise<RunResult> {
     return run('nsenter', this.#inside(argv), { timeoutMs: 120_000, ...options });
   }
 

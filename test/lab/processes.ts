@@ -122,23 +122,25 @@ export interface RunResult {
   stderr: string;
 }
 
-/** Runs a command to its end. @throws with its output when it fails, unless `mayFail`. */
+/** Runs a command to its end; `input` is what it finds on standard input. @throws with its output when it fails, unless `mayFail`. */
 export async function run(
   command: string,
   args: readonly string[],
-  options: StartOptions & { timeoutMs?: number; mayFail?: boolean } = {},
+  options: StartOptions & { timeoutMs?: number; mayFail?: boolean; input?: string } = {},
 ): Promise<RunResult> {
   const [file = command, ...rest] = inNamespace(options.namespace, [command, ...args]);
   const child = spawn(file, rest, {
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     timeout: options.timeoutMs ?? 120_000,
     killSignal: 'SIGKILL',
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.env === undefined ? {} : { env: options.env }),
   });
+  child.stdin?.on('error', () => {});
+  child.stdin?.end(options.input);
   const output = { stdout: '', stderr: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (output.stdout += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (output.stderr += text));
   const code = await new Promise<number>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (status) => resolve(status ?? -1));

@@ -72,8 +72,21 @@ export class SmallNode {
 
   /** Runs `mailtwin` with this node's configuration to its end. A stack trace in what it prints is an error. */
   async cli(...args: string[]): Promise<RunResult> {
+    return this.#run(args);
+  }
+
+  /** Joins the primary at an address by a code, as `mailtwin pair HOST:PORT` does when the code comes on standard input. */
+  async pair(address: string, code: string, ...args: string[]): Promise<RunResult> {
+    return this.#run(['pair', address, ...args], `${code}\n`);
+  }
+
+  async #run(args: readonly string[], input?: string): Promise<RunResult> {
     const words = [...(this.#isSeenInside ? this.wrap : []), process.execPath, mailtwin, ...args, '--config', this.configFile];
-    const result = await run(words[0] ?? '', words.slice(1), { mayFail: true, timeoutMs: 120_000 });
+    const result = await run(words[0] ?? '', words.slice(1), {
+      mayFail: true,
+      timeoutMs: 120_000,
+      ...(input === undefined ? {} : { input }),
+    });
     if (stackLine.test(result.stdout + result.stderr))
       throw new Error(`mailtwin ${args.join(' ')} printed a stack trace:\n${result.stdout}${result.stderr}`);
     return result;
@@ -270,7 +283,8 @@ export class SmallPair implements AsyncDisposable {
   /** Pairs the nodes by a code; the primary must run. */
   async introduce(): Promise<void> {
     const { code } = await this.primary.client.ask('POST /pair', {});
-    await this.standby.ok('pair', `127.0.0.1:${this.primary.port}`, code, '--yes');
+    const joined = await this.standby.pair(`127.0.0.1:${this.primary.port}`, code, '--yes');
+    if (joined.code !== 0) throw new Error(`the standby did not pair: ${joined.stderr}`);
   }
 
   /** Both are connected, everything is durable on the standby, and the standby knows that its copy is complete. */

@@ -126,7 +126,7 @@ class Proof {
     await waitFor('the agent of mail-a', waitMs, async () => (await a.run(['mailtwin', 'status', '--json'], { mayFail: true })).code === 0);
     for (const host of [a, b]) await host.run(['mailtwin', 'nics', 'assign', 'lan', 'eth0'], { mayFail: true });
     const { code } = JSON.parse((await a.run(['mailtwin', 'pair', '--json'])).stdout.split('\n')[0] ?? '') as { code: string };
-    await b.run(['mailtwin', 'pair', '10.77.0.1:7420', code, '--yes']);
+    await b.run(['mailtwin', 'pair', '10.77.0.1:7420', '--yes'], { input: code });
     await this.lab.becomes('a', { role: 'primary', active: true, phase: 'streaming' });
     for (const user of users) await this.lab.deliver(user, 3);
     await a.run(['mailtwin', 'wait', '--timeout', '120'], { timeoutMs: 150_000 });

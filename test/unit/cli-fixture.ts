@@ -26,6 +26,7 @@ export function recordingTerminal(change: Partial<Terminal> = {}): Terminal & { 
     columns: () => 100,
     paint: paintFor(false, {}),
     ask: async () => null,
+    tell: async () => null,
     interrupted: () => controller.signal,
     ...change,
   };

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AgentApi } from '../../agent/control/api.ts';
 import { startControlServer, type ControlServer } from '../../agent/control/server.ts';
@@ -9,6 +10,7 @@ import { OperatorError } from '../../agent/platform/errors.ts';
 import { silentLog } from '../../agent/platform/log.ts';
 import type { AgentEntry, DoctorFinding, InitOptions, JoinOptions, Status } from '../../protocol/control.ts';
 import { fakeAgent, sampleStatus } from './control-fixture.ts';
+import { firstLine } from '../../tools/cli/terminal.ts';
 import { recordingTerminal, runCli } from './cli-fixture.ts';
 
 let dir: string;
@@ -46,7 +48,7 @@ describe('usage', () => {
     [['wait', '--timeout', 'soon']],
     [['wait', '--timeout', '-1']],
     [['init', '--role', 'primary']],
-    [['pair', '10.0.0.1:7420']],
+    [['pair', '10.0.0.1:7420', 'ABCD', 'more']],
     [['status', 'more']],
     [['demo', '--messages', '0']],
     [[]],
@@ -202,29 +204,62 @@ describe('pair', () => {
     expect(terminal.out.join('')).toContain('stays valid until');
   });
 
-  const join = (seen: { asked?: boolean } = {}) => ({
+  const join = (seen: { asked?: boolean; code?: string } = {}) => ({
     joinPair: async (options: JoinOptions) => {
+      seen.code = options.code;
       seen.asked = await options.confirm({ own: 'aa:own', peer: 'bb:peer', peerNode: 'mail-a' });
       if (!seen.asked) throw new OperatorError('not-confirmed', 'the pairing was declined', 'nothing was changed', 3);
       return { pair: 'p', peerNode: 'mail-a', ownFingerprint: 'aa:own', peerFingerprint: 'bb:peer' };
     },
   });
+  /** Somebody at a terminal, or a file on standard input, that tells the code. */
+  const told = { tell: async () => 'ABCD' };
 
-  it('joins when the person confirms both fingerprints', async () => {
+  it('asks for the code, and joins when the person confirms both fingerprints', async () => {
     const seen = {};
-    const ran = await runCli(['pair', '10.0.0.1:7420', 'ABCD'], join(seen), { ask: async () => 'yes' });
-    expect(ran.code).toBe(0);
+    const questions: string[] = [];
+    const ran = await runCli(['pair', '10.0.0.1:7420'], join(seen), {
+      tell: async (question) => (questions.push(question), 'ABCD'),
+      ask: async () => 'yes',
+    });
+    expect([ran.code, ran.err, seen]).toEqual([0, '', { asked: true, code: 'ABCD' }]);
+    expect(questions).toEqual([expect.stringMatching(/^Code that .* shows on the primary: $/)]);
     expect(ran.out).toMatch(/aa:own[^]*bb:peer[^]*Paired with mail-a/);
   });
 
+  it('takes a code on the command line with a word of warning, and none is a usage error', async () => {
+    const seen = {};
+    const tell = vi.fn(async () => null);
+    const ran = await runCli(['pair', '10.0.0.1:7420', 'ABCD', '--yes'], join(seen), { tell });
+    expect([ran.code, seen, tell.mock.calls.length]).toEqual([0, { asked: true, code: 'ABCD' }, 0]);
+    expect(ran.err).toContain('every user of this host could read the code from the command line');
+    const joined = vi.fn(join().joinPair);
+    expect(await runCli(['pair', '10.0.0.1:7420'], { joinPair: joined }, { tell })).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('no-code'),
+    });
+    expect(joined).not.toHaveBeenCalled();
+  });
+
+  it.each([
+    ['one line', ['ABCD-EFGH\n'], 'ABCD-EFGH'],
+    ['a line in parts, without an end', ['AB', 'CD'], 'ABCD'],
+    ['a line of a file from Windows, and more', ['ABCD\r\nmore\n'], 'ABCD'],
+    ['nothing', [], null],
+    ['an empty line', ['\n', 'ABCD\n'], null],
+    ['a line without an end in sight', ['x'.repeat(5000)], null],
+  ])('reads from standard input %s', async (_, parts, line) => {
+    expect(await firstLine(Readable.from(parts))).toBe(line);
+  });
+
   it.each(['no', '', 'yess'])('does not join on %j', async (answer) => {
-    expect((await runCli(['pair', '10.0.0.1:7420', 'ABCD'], join(), { ask: async () => answer })).code).toBe(3);
+    expect((await runCli(['pair', '10.0.0.1:7420'], join(), { ...told, ask: async () => answer })).code).toBe(3);
   });
 
   it('does not join when nobody can answer, and joins with --yes', async () => {
-    expect(await runCli(['pair', '10.0.0.1:7420', 'ABCD'], join())).toMatchObject({ code: 3, err: expect.stringContaining('--yes') });
-    expect((await runCli(['pair', '10.0.0.1:7420', 'ABCD', '--yes'], join())).code).toBe(0);
-    expect(JSON.parse((await runCli(['pair', '10.0.0.1:7420', 'ABCD', '--yes', '--json'], join())).out)).toMatchObject({
+    expect(await runCli(['pair', '10.0.0.1:7420'], join(), told)).toMatchObject({ code: 3, err: expect.stringContaining('--yes') });
+    expect((await runCli(['pair', '10.0.0.1:7420', '--yes'], join(), told)).code).toBe(0);
+    expect(JSON.parse((await runCli(['pair', '10.0.0.1:7420', '--yes', '--json'], join(), told)).out)).toMatchObject({
       peerNode: 'mail-a',
     });
   });
@@ -232,7 +267,11 @@ describe('pair', () => {
 
 describe('init, run, doctor, allow-delete', () => {
   it('hands init over with its defaults', async () => {
-    const initNode = vi.fn(async (options: InitOptions) => ({ file: options.file, state: options.state, fingerprint: 'aa' }));
+    const initNode = vi.fn(async (options: InitOptions) => ({
+      file: options.file,
+      state: options.state,
+      fingerprint: 'aa'
+    }));
     const ran = await runCli(
       ['init', '--role', 'standby', '--node', 'b', '--root', 'mail=/m:maildir', '--root', 'ctl=/c:plain', '--config', '/x.yaml'],
       { initNode },
@@ -247,7 +286,7 @@ describe('init, run, doctor, allow-delete', () => {
       state: '/var/lib/mailtwin',
       metrics: '127.0.0.1:9720',
     });
-    expect(ran.out).toContain('mailtwin pair HOST:PORT CODE --config /x.yaml');
+    expect(ran.out).toContain('mailtwin pair HOST:PORT --config /x.yaml');
   });
 
   it('run gives the exit code of the agent', async () => {

@@ -109,28 +109,25 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
 
   add(
     'pair',
-    'Introduces the two nodes: without arguments on the primary it makes a one-time code, with them it joins on the standby.',
-    ['mailtwin pair', 'mailtwin pair --json', 'mailtwin pair 192.0.2.1:7420 K7QF-9PXM-2C4T-XW8R', 'mailtwin pair --replace'],
+    'Introduces the two nodes: without an address, on the primary, it makes a one-time code; with one, on the standby, it asks for that code (or reads it from standard input) and joins.',
+    [
+      'mailtwin pair',
+      'mailtwin pair --json',
+      'mailtwin pair 192.0.2.1:7420',
+      'mailtwin pair 192.0.2.1:7420 --yes < code',
+      'mailtwin pair --replace',
+    ],
     { json: true },
   )
     .argument('[host:port]', 'address of the primary')
-    .argument('[code]', 'the code that the primary shows')
+    .argument('[code]', 'the code, where it cannot be asked for: other users of the host can read it here')
     .option('--yes', 'do not ask whether the fingerprints are right', false)
     .option('--replace', 'pair although this node is paired already: the other one was set up anew', false)
     .action(
-      ends(
-        async (
-          address: string | undefined,
-          code: string | undefined,
-          flags: CommonOptions & { yes: boolean; replace: boolean },
-          command: Command,
-        ) => {
-          if (address === undefined) return offerPair(context, flags);
-          if (code === undefined)
-            return command.error(`error: the code is missing: mailtwin pair ${address} CODE`, { exitCode: exitCodes.usage });
-          return joinPair(context, address, code, flags);
-        },
-      ),
+      ends(async (address: string | undefined, code: string | undefined, flags: CommonOptions & { yes: boolean; replace: boolean }) => {
+        if (address === undefined) return offerPair(context, flags);
+        return joinPair(context, address, code, flags);
+      }),
     );
 
   add(

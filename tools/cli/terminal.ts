@@ -15,9 +15,14 @@ export interface Terminal {
   paint: Paint;
   /** Asks the person; null when there is nobody to ask. */
   ask(question: string): Promise<string | null>;
+  /** What is told in one line: asked for on a terminal, else the first line of standard input; null when there is none. */
+  tell(question: string): Promise<string | null>;
   /** Fires when the person wants to stop (Ctrl-C, SIGTERM). From the first call on these no longer end the process at once. */
   interrupted(): AbortSignal;
 }
+
+/** More of a line is not read. */
+const lineBytesMax = 4096;
 
 /** The terminal of this process. */
 export function processTerminal(): Terminal {
@@ -26,7 +31,7 @@ export function processTerminal(): Terminal {
   // A terminal that nobody told its size says 0.
   const columns = () => process.stdout.columns || 80;
   const lines = (text: string, stream: NodeJS.WriteStream) => `${stream.isTTY ? fold(text, columns()) : text}\n`;
-  return {
+  const terminal: Terminal = {
     print: (text) => void process.stdout.write(lines(text, process.stdout)),
     complain: (text) => void process.stderr.write(lines(text, process.stderr)),
     write: (text) => void process.stdout.write(text),
@@ -46,6 +51,7 @@ export function processTerminal(): Terminal {
         reader.close();
       }
     },
+    tell: (question) => (process.stdin.isTTY ? terminal.ask(question) : firstLine(process.stdin)),
     interrupted() {
       if (!interrupt) {
         const controller = (interrupt = new AbortController());
@@ -54,4 +60,16 @@ export function processTerminal(): Terminal {
       return interrupt.signal;
     },
   };
+  return terminal;
+}
+
+/** The first line of a stream, without its end; null when there is nothing, or no end within the bound. */
+export async function firstLine(stream: AsyncIterable<Buffer | string>): Promise<string | null> {
+  let text = '';
+  for await (const part of stream) {
+    text += part.toString();
+    if (text.includes('\n') || text.length > lineBytesMax) break;
+  }
+  const [line = ''] = text.split(/\r?\n/, 1);
+  return line.trim() === '' || line.length > lineBytesMax ? null : line;
 }

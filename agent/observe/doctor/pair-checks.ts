@@ -87,7 +87,7 @@ export const pairChecks: Check[] = [
             'peer',
             'no address of the peer is known',
             '`peer.addresses` is empty',
-            'pair the nodes: `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT CODE` on the standby',
+            'pair the nodes: `mailtwin pair` on the primary, then `mailtwin pair HOST:PORT` on the standby',
           ),
         ];
       const results = await Promise.all(

@@ -329,8 +329,13 @@ async function keyProblem(world: World): Promise<void> {
     await text.run('mailtwin status');
     await text.run('mailtwin pair --replace', {
       meanwhile: async (offered) => {
-        book.values['CODE'] = (await offered.see(/code +(\S+)/))[1] ?? '';
-        await text.run('mailtwin pair 10.77.0.1:7420 CODE --replace', { answers: [[/Pair\? \[yes\/no\] /, 'yes']] });
+        const [, code = ''] = await offered.see(/code +(\S+)/);
+        await text.run('mailtwin pair 10.77.0.1:7420 --replace', {
+          answers: [
+            [/Code that .*: /, code],
+            [/Pair\? \[yes\/no\] /, 'yes'],
+          ],
+        });
       },
     });
     await text.run('systemctl restart mailtwin');

@@ -48,8 +48,13 @@ async function dayOne(world: World, text: Section): Promise<void> {
   await text.run('systemctl restart mailtwin');
   await text.run('mailtwin pair --replace', {
     meanwhile: async (offered) => {
-      book.values['CODE'] = (await offered.see(/code +(\S+)/))[1] ?? '';
-      await text.run('mailtwin pair 10.77.0.1:7420 CODE', { answers: [[/Pair\? \[yes\/no\] /, 'yes']] });
+      const [, code = ''] = await offered.see(/code +(\S+)/);
+      await text.run('mailtwin pair 10.77.0.1:7420', {
+        answers: [
+          [/Code that .*: /, code],
+          [/Pair\? \[yes\/no\] /, 'yes'],
+        ],
+      });
     },
   });
   await text.run('systemctl start mailtwin');
@@ -112,8 +117,13 @@ async function retire(world: World, text: Section): Promise<void> {
   await text.run('systemctl restart mailtwin');
   await text.run('mailtwin pair --replace', {
     meanwhile: async (offered) => {
-      book.values['CODE'] = (await offered.see(/code +(\S+)/))[1] ?? '';
-      await text.run('mailtwin pair 10.77.0.3:7420 CODE --replace', { answers: [[/Pair\? \[yes\/no\] /, 'yes']] });
+      const [, code = ''] = await offered.see(/code +(\S+)/);
+      await text.run('mailtwin pair 10.77.0.3:7420 --replace', {
+        answers: [
+          [/Code that .*: /, code],
+          [/Pair\? \[yes\/no\] /, 'yes'],
+        ],
+      });
     },
   });
   await text.run('systemctl start mailtwin');

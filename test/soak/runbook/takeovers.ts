@@ -38,9 +38,14 @@ export async function setUp(world: World): Promise<void> {
     await text.run('mailtwin nics assign lan eth0');
     await text.run('mailtwin pair', {
       meanwhile: async (offered) => {
-        book.values['CODE'] = (await offered.see(/code +(\S+)/))[1] ?? '';
+        const [, code = ''] = await offered.see(/code +(\S+)/);
         const [, shown = ''] = await offered.see(/fingerprint +([0-9A-F ]+\w)/);
-        const [joined] = await text.run('mailtwin pair 10.77.0.1:7420 CODE', { answers: [[/Pair\? \[yes\/no\] /, 'yes']] });
+        const [joined] = await text.run('mailtwin pair 10.77.0.1:7420', {
+          answers: [
+            [/Code that .*: /, code],
+            [/Pair\? \[yes\/no\] /, 'yes'],
+          ],
+        });
         step('both show the same fingerprint of mail-a', joined?.output.includes(shown) === true);
       },
     });

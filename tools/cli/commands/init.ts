@@ -25,7 +25,7 @@ export async function init(context: Context, flags: InitFlags): Promise<number> 
     terminal.print(
       role === 'primary'
         ? `Next: look at the configuration, start the agent (mailtwin run${option}), then make a pairing code with: mailtwin pair${option}`
-        : `Next: look at the configuration, pair with the code of the primary (mailtwin pair HOST:PORT CODE${option}), then start the agent: mailtwin run${option}`,
+        : `Next: look at the configuration, pair with the code of the primary (mailtwin pair HOST:PORT${option}), then start the agent: mailtwin run${option}`,
     );
   }
   return 0;

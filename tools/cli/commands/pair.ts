@@ -16,7 +16,7 @@ export async function offerPair(context: Context, flags: CommonOptions & { repla
   const life = showSeconds((Date.parse(offer.expiresAt) - context.wallMs()) / 1000);
   terminal.print(`code         ${terminal.paint.bold(offer.code)}   (once, within ${life})`);
   terminal.print(`fingerprint  ${offer.fingerprint}   (of this node; the standby shows it too)`);
-  terminal.print('On the standby: mailtwin pair HOST:PORT CODE, with an address of this node and the code above.');
+  terminal.print('On the standby: mailtwin pair HOST:PORT, with an address of this node; it asks for the code.');
   terminal.print('Waiting for the standby; Ctrl-C ends the waiting and leaves the code valid.');
   const interrupted = terminal.interrupted();
   try {
@@ -30,15 +30,30 @@ export async function offerPair(context: Context, flags: CommonOptions & { repla
   }
 }
 
-/** `mailtwin pair HOST:PORT CODE`: joins on the standby. */
+/**
+ * `mailtwin pair HOST:PORT`: joins on the standby. The code is asked for, or read from standard input: the command lines of
+ * all processes can be read by every user of a host.
+ */
 export async function joinPair(
   context: Context,
   address: string,
-  code: string,
+  given: string | undefined,
   flags: CommonOptions & { yes?: boolean; replace?: boolean },
 ): Promise<number> {
   const { terminal } = context;
+  if (given !== undefined)
+    terminal.complain(
+      `mailtwin: every user of this host could read the code from the command line: leave it out next time, \`mailtwin pair ${address}\` asks for it`,
+    );
   const agent = await context.loadAgent();
+  const code = given ?? (await terminal.tell('Code that `mailtwin pair` shows on the primary: '));
+  if (code === null)
+    throw new CommandError({
+      code: 'no-code',
+      message: 'no code was given; nothing was changed',
+      remedy: `run \`mailtwin pair ${address}\` on a terminal, or give the code on standard input`,
+      exitCode: exitCodes.usage,
+    });
   const joined = await agent.joinPair({
     configFile: flags.config,
     address,
