@@ -13,6 +13,8 @@ export interface MetricsConfig {
   tls: { cert: string; key: string } | null;
   /** Null asks nobody for a password. */
   auth: { user: string; passwordFile: string } | null;
+  /** Names and addresses by which it may be asked, beside those that it knows by itself. */
+  names: string[];
 }
 
 export interface Config {

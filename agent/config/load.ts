@@ -197,7 +197,12 @@ function toConfig(file: string, form: z.output<typeof fileSchema>, real: (path: 
     },
     scrub: { days: form.scrub.days, bytesPerSecondMax: form.scrub.maxRate },
     history: { days: form.history.keep, bytesMax: form.history.max },
-    metrics: form.metrics && { ...form.metrics.listen, tls: form.metrics.tls ?? null, auth: form.metrics.auth ?? null },
+    metrics: form.metrics && {
+      ...form.metrics.listen,
+      tls: form.metrics.tls ?? null,
+      auth: form.metrics.auth ?? null,
+      names: form.metrics.names ?? [],
+    },
     log: form.log,
     fencing: toFencingConfig(form.fencing),
     services: form.services ? toServicesConfig(form.services) : null,

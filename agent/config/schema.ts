@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { limits } from '../../protocol/limits.ts';
+import { parseIp } from '../platform/ip-address.ts';
 import { noticesKeys, noticesSection } from './notices.ts';
 import { absolutePath, list, name, oneOf, section, shown, unit, whole } from './schema-parts.ts';
 import { fencingKeys, fencingSection } from './takeover-sections/fencing.ts';
@@ -98,6 +99,11 @@ const scrub = z.strictObject(
   section,
 );
 
+const hostName = z
+  .string({ error: (issue) => `${shown(issue.input)} is not the name of a host` })
+  .regex(/^(?=.{1,253}$)[\w.:-]+$/, { error: (issue) => `${shown(issue.input)} is not the name or address of a host, without a port` })
+  .refine((text) => !text.includes(':') || parseIp(text) !== null, { error: (issue) => `${shown(issue.input)} has a port: leave it out` });
+
 const metricsForm = z.strictObject(
   {
     listen: hostPort(0).default({ host: '127.0.0.1', port: 9720 }),
@@ -113,6 +119,7 @@ const metricsForm = z.strictObject(
         section,
       )
       .optional(),
+    names: z.array(hostName, list('a list of names')).max(32, 'at most 32 names').optional(),
   },
   section,
 );

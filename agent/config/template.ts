@@ -149,7 +149,8 @@ scrub:
 #   digest: "07:00"                      # local time of the daily digest, or off
 #   graceSeconds: 60                     # a condition lasts this long before it is told
 
-# Prometheus metrics and health, as HOST:PORT, or off; over a LAN: { listen: HOST:PORT, tls: { cert, key }, auth: { user, passwordFile } }.
+# Prometheus metrics and health, as HOST:PORT, or off; over a LAN: { listen: HOST:PORT, tls: { cert, key }, auth: { user, passwordFile } }; asked by a name
+# of DNS: names: [mail-a.example.org].
 metrics: ${values.metrics === null ? 'off' : scalar(showHostPort(values.metrics))}
 
 log:

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import type { Status } from '../../protocol/control.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Log } from '../platform/log.ts';
+import { KnownHosts } from './known-host.ts';
 import type { Metrics } from './metrics.ts';
 import { readiness } from './readiness.ts';
 
@@ -25,6 +26,8 @@ export interface ObserveOptions {
   auth?: { user: string; password: string } | null;
   metrics: Metrics;
   status: () => Status;
+  /** What this server is called, beside the address that it listens on; who asks by another name gets no answer. Default none. */
+  names?: readonly string[];
   /** More paths. */
   routes?: Readonly<Record<string, Route>>;
   log: Log;
@@ -34,18 +37,21 @@ const connectionsMax = 32;
 
 /**
  * Serves /metrics (Prometheus text), /healthz (200 while the process works), /readyz (200 or 503 with reasons as JSON)
- * and the given routes. Reads only, and tells no content of mail.
+ * and the given routes. Reads only, tells no content of mail, and answers only who asks by a name of this server.
  *
  * @throws OperatorError `metrics-address` when the address cannot be bound, `metrics-tls` when key and certificate do not fit.
  */
 export async function startObserveServer(options: ObserveOptions): Promise<ObserveServer> {
   const { listen, tls = null, auth = null, metrics, status, log } = options;
+  const known = new KnownHosts([listen.host, ...(options.names ?? [])]);
   const routes: Record<string, Route> = {
     ...options.routes,
     '/readyz': (_, response) => sendReadiness(response, status, log),
     '/metrics': async (_, response) => send(response, 200, metrics.contentType, await metrics.render()),
   };
   const handle: RequestListener = (request, response) => {
+    const host = request.headers.host ?? null;
+    if (!known.has(host, request.socket.localAddress)) return send(response, 421, 'text/plain', strangeHost(host));
     // A body is never read: what arrives after the headers is thrown away with the connection.
     if (request.method !== 'GET' && request.method !== 'HEAD') return send(response, 405, 'text/plain', 'only GET\n');
     const path = (request.url ?? '').split('?')[0] ?? '';
@@ -113,6 +119,11 @@ function isAuthorized(header: string | undefined, { user, password }: { user: st
   if (given === undefined) return false;
   const digest = (text: string) => createHash('sha256').update(text, 'utf8').digest();
   return timingSafeEqual(digest(Buffer.from(given, 'base64').toString('utf8')), digest(`${user}:${password}`));
+}
+
+function strangeHost(host: string | null): string {
+  const name = /^[\w.:[\]-]{1,255}$/.exec(host ?? '')?.[0].replace(/:\d+$/, '') ?? 'what you asked for';
+  return `${name} is no name of this node: write it into \`metrics.names\` of its configuration, and restart its agent\n`;
 }
 
 function sendReadiness(response: ServerResponse, status: () => Status, log: Log): void {

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import { randomUUID } from 'node:crypto';
 import type { Status } from '../../protocol/control.ts';
 import type { TakeoverReport } from '../../protocol/takeover.ts';
@@ -417,7 +418,8 @@ export class Agent {
           })
         : {};
     if (config.metrics) {
-      const observe = { listen: config.metrics, ...metricsSecrets(config.metrics), metrics, status, routes: page(), log };
+      const names = [config.node, hostname(), ...config.metrics.names];
+      const observe = { listen: config.metrics, names, ...metricsSecrets(config.metrics), metrics, status, routes: page(), log };
       await this.#open(
         'the address of the metrics',
         'metrics-address',

@@ -26,6 +26,7 @@ const served = {
   port: 9720,
   tls: { cert: '/etc/mailtwin/cert.pem', key: '/etc/mailtwin/key.pem' },
   auth: { user: 'prometheus', passwordFile: '/etc/mailtwin/metrics.secret' },
+  names: [],
 };
 const notices: NonNullable<Config['notices']> = {
   smtp: {

@@ -32,7 +32,7 @@ it('refuses a key of the metrics that others can read, and takes any certificate
   for (const path of [cert, key]) writeFileSync(path, 'pem\n');
   chmodSync(cert, 0o644);
   chmodSync(key, 0o604);
-  const metrics = { host: '127.0.0.1', port: 9720, tls: { cert, key }, auth: null };
+  const metrics = { host: '127.0.0.1', port: 9720, tls: { cert, key }, auth: null, names: [] };
   expect(() => metricsSecrets(metrics)).toThrow('open to every user');
   chmodSync(key, 0o600);
   expect(metricsSecrets(metrics).tls).toEqual({ cert: 'pem\n', key: 'pem\n' });

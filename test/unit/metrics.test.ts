@@ -1,3 +1,5 @@
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, it } from 'vitest';
 import { safeFacts } from '../../agent/observe/facts.ts';
 import { startObserveServer, type ObserveServer } from '../../agent/observe/http.ts';
@@ -154,6 +156,57 @@ describe('observe server', () => {
     expect((await fetch(`${url}/healthz`)).status).toBe(200);
     expect((await fetch(`${url}/else`)).status).toBe(404);
     expect((await fetch(`${url}/metrics`, { method: 'POST', body: 'x' })).status).toBe(405);
+  });
+
+  /** Asks with this Host header; null sends none, as HTTP/1.0 may. */
+  const asked = async (host: string | null, path = '/') => {
+    const socket = connect({ host: '127.0.0.1', port: server?.port ?? 0 });
+    socket.end(`GET ${path} HTTP/1.${host === null ? 0 : 1}\r\n${host === null ? '' : `Host: ${host}\r\n`}Connection: close\r\n\r\n`);
+    const answer = await text(socket);
+    return { status: Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]), body: answer.split('\r\n\r\n')[1] ?? '' };
+  };
+
+  it('answers only who asks by a name of it: a page of somebody else’s does not, whatever its name leads to', async () => {
+    server = await startObserveServer({
+      listen: { host: '0.0.0.0', port: 0 },
+      names: ['mail-a', 'Mail-A.Example.ORG', '2001:DB8::0:1'],
+      metrics: metricsOf(() => sampleStatus()),
+      status: () => sampleStatus(),
+      routes: { '/': (_, response) => void response.end('the page') },
+      log: silentLog,
+    });
+    for (const known of [
+      '127.0.0.1',
+      '127.0.0.1:9720',
+      'localhost:9999',
+      'LOCALHOST.',
+      '[::1]:9720',
+      'mail-a',
+      'mail-a.example.org:9720',
+      '[2001:db8::1]',
+      null,
+    ])
+      expect([known, (await asked(known)).body]).toEqual([known, 'the page']);
+    for (const strange of [
+      'evil.example',
+      'evil.example:9720',
+      'mail-a.evil.example',
+      '127.0.0.1.evil.example',
+      'localhost.evil.example',
+      '192.0.2.7',
+      '[2001:db8::2]:9720',
+      'a@localhost',
+      'localhost:9720:1',
+      'localhost/x',
+      '',
+    ])
+      for (const path of ['/', '/metrics', '/healthz', '/readyz', '/status.json']) {
+        const { status, body } = await asked(strange, path);
+        expect([strange, path, status]).toEqual([strange, path, 421]);
+        expect(body).toMatch(/is no name of this node: write it into `metrics\.names`/);
+      }
+    expect((await asked('evil.example:9720')).body).toMatch(/^evil\.example is no name/m);
+    expect((await asked('<script>')).body).not.toContain('<');
   });
 
   it('explains an address that is taken', async () => {
