@@ -9,13 +9,16 @@ import type {
   RepairOptions,
   RepairResult,
   Status,
+  UnitSandbox,
 } from '../protocol/control.ts';
 import type { NicsReport } from '../protocol/nics.ts';
+import type { Config } from './config/config.ts';
 import { loadConfig } from './config/load.ts';
 import { parseHostPort } from './config/values.ts';
 import { pinFile } from './link/pins.ts';
 import { systemClock } from './platform/clock.ts';
 import { OperatorError } from './platform/errors.ts';
+import { unitConfigFile } from './platform/own-unit.ts';
 import { withDurableRole } from './wiring/node-state.ts';
 import type { RunOptions } from './wiring/agent.ts';
 
@@ -37,6 +40,8 @@ export async function runAgent(configFile: string, options: RunOptions = { forei
       'run `mailtwin init`, or correct `state` in the configuration',
       2,
     );
+  const { checkStateDir } = await import('./wiring/read-only-here.ts');
+  checkStateDir(config.state);
   const [{ exitNow }, { Agent }, { createLog }, { boundMemory }] = await Promise.all([
     import('./platform/native.ts'),
     import('./wiring/agent.ts'),
@@ -66,7 +71,19 @@ export async function runAgent(configFile: string, options: RunOptions = { forei
 export async function initNode(options: InitOptions): Promise<InitResult> {
   const [init, { makeIdentity }] = await Promise.all([import('./config/init.ts'), import('./link/identity.ts')]);
   const { config, fingerprint } = init.initNode(options, makeIdentity);
-  return { file: config.file, state: config.state, fingerprint };
+  return { file: config.file, state: config.state, fingerprint, sandbox: await sandboxOf(config) };
+}
+
+/** Opens the unit's sandbox for a new configuration, where the unit is this one's; what cannot be written is told as it stands. */
+async function sandboxOf(config: Config): Promise<UnitSandbox | null> {
+  const [{ unitSandbox: make }, { exec }] = await Promise.all([import('./wiring/unit-sandbox.ts'), import('./platform/exec.ts')]);
+  if (config.file !== unitConfigFile || !existsSync('/run/systemd/system')) return null;
+  try {
+    return await make(config, 'install', exec);
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    return make(config, 'show', exec);
+  }
 }
 
 export async function joinPair(options: JoinOptions): Promise<JoinResult> {
@@ -126,6 +143,11 @@ export async function* doctor(
 export async function gateUnits(configFile: string, action: 'show' | 'install' | 'remove'): Promise<GatedUnit[]> {
   const [units, { exec }] = await Promise.all([import('./wiring/gate-units.ts'), import('./platform/exec.ts')]);
   return units.gateUnits(loadConfig(configFile), action, exec);
+}
+
+export async function unitSandbox(configFile: string, action: 'show' | 'install'): Promise<UnitSandbox> {
+  const [sandbox, { exec }] = await Promise.all([import('./wiring/unit-sandbox.ts'), import('./platform/exec.ts')]);
+  return sandbox.unitSandbox(loadConfig(configFile), action, exec);
 }
 
 export async function supportFiles(configFile: string): Promise<{ name: string; text: string }[]> {

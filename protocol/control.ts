@@ -393,6 +393,8 @@ export interface InitResult {
   file: string;
   state: string;
   fingerprint: string;
+  /** How the sandbox of the agent's unit stands; null where this is not the unit's configuration, or no systemd runs. */
+  sandbox: UnitSandbox | null;
 }
 
 /** `mailtwin pair HOST:PORT CODE` on the standby. */
@@ -444,6 +446,8 @@ export interface AgentEntry {
   supportFiles(configFile: string): Promise<{ name: string; text: string }[]>;
   /** The gate of the mail units: shows it, installs it, removes it; then how each unit stands. */
   gateUnits(configFile: string, action: 'show' | 'install' | 'remove'): Promise<GatedUnit[]>;
+  /** What the sandbox of the agent's unit leaves open for this configuration: shows it, or writes it. */
+  unitSandbox(configFile: string, action: 'show' | 'install'): Promise<UnitSandbox>;
 }
 
 /** Whether systemd starts a unit on the active node alone. */
@@ -453,6 +457,18 @@ export interface GatedUnit {
   file: string;
   /** `other`: a drop-in of that name is there, and it is not this release's. */
   state: 'gated' | 'open' | 'other';
+}
+
+/** Whether the sandbox of the agent's unit is open for what the configuration writes, and for no more. */
+export interface UnitSandbox {
+  /** The drop-in of mailtwin.service. */
+  file: string;
+  /** What it has to say; empty where the unit fits as it is, and then there must be no file. */
+  lines: string[];
+  /** `other`: it says something else. `written`: just now; systemd has read it, and the next start of the agent follows it. */
+  state: 'fits' | 'missing' | 'needless' | 'other' | 'written';
+  /** The configuration that the file was written from; null when there is none, or somebody else wrote it. */
+  of: string | null;
 }
 
 /** Exit codes of the command line. */

@@ -12,6 +12,11 @@ export interface Mount {
   /** For example `/dev/sda1`, `server:/export` or `tmpfs`. */
   source: BytePath;
   writable: boolean;
+  /**
+   * The file system can be written, but not by way of this mount: what a sandbox of systemd makes of a mount, or a bind mount
+   * that was made so.
+   */
+  readOnlyHere: boolean;
 }
 
 /**
@@ -30,8 +35,16 @@ export function parseMountInfo(text: string): Mount[] {
     const [id, , device, , at, options] = fields;
     const [type, source, superOptions] = hyphen < 0 ? [] : fields.slice(hyphen + 1);
     if (id === undefined || device === undefined || at === undefined || options === undefined || type === undefined) continue;
-    const isReadOnly = [options, superOptions ?? ''].some((list) => list.split(',').includes('ro'));
-    mounts.push({ id: Number(id), device, at: unescaped(at), type, source: unescaped(source ?? ''), writable: !isReadOnly });
+    const [here, everywhere] = [options, superOptions ?? ''].map((list) => list.split(',').includes('ro'));
+    mounts.push({
+      id: Number(id),
+      device,
+      at: unescaped(at),
+      type,
+      source: unescaped(source ?? ''),
+      writable: here !== true && everywhere !== true,
+      readOnlyHere: here === true && everywhere !== true,
+    });
   }
   return mounts.toReversed();
 }

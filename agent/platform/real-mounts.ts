@@ -147,6 +147,13 @@ export function mountId(beneath: Beneath, dir: BytePath): string | null {
   );
 }
 
+/** Whether a directory cannot be written by this process alone, because of the mount by which it sees it; false when it is missing. */
+export function isReadOnlyHere(dir: BytePath): boolean {
+  const stat = statx(native.AT_FDCWD, native.cPath(`${dir}/.`));
+  const id = stat?.readBigUInt64LE(144);
+  return currentMounts().some((mount) => mount.readOnlyHere && BigInt(mount.id) === id);
+}
+
 export function renameRegion(beneath: Beneath, dir: BytePath): string | null {
   const fd = openDirectory(beneath, dir, 'renameRegion');
   if (fd === null) return null;

@@ -30,21 +30,31 @@ export function withoutOwnNames<F extends MailstoreFormat>(format: F): F {
  * Finds a directory on the same file system as a root, from which a rename leads into it, and makes `stage/` and
  * `history/` there: the state directory when it can be, else a directory beside the root, else one inside it.
  *
+ * @param readOnlyHere what keeps this process alone from writing there, if anything does.
  * @throws OperatorError `staging` when there is none; RootAway when the file system is read-only for now, as a disk with errors is.
  */
-export function chooseStaging(files: Files, root: { name: string; path: BytePath }, stateDir: string, wanted: string | null): BytePath {
+export function chooseStaging(
+  files: Files,
+  root: { name: string; path: BytePath },
+  stateDir: string,
+  wanted: string | null,
+  readOnlyHere: (path: BytePath) => { code: string; text: string; remedy: string } | null = () => null,
+): BytePath {
   const failures: string[] = [];
   for (const dir of stagingPlaces(root, stateDir, wanted)) {
     const failure = tryStaging(files, root.path, dir);
     if (failure === null) return dir;
     failures.push(`${displayPath(dir)}: ${failure}`);
   }
-  if (failures.some((failure) => failure.endsWith(': EROFS')))
+  if (failures.some((failure) => failure.endsWith(': EROFS'))) {
+    const here = readOnlyHere(root.path);
+    if (here) throw new RootAway({ ...here, detail: here.text });
     throw new RootAway({
       code: 'root-read-only',
       detail: `the file system of root ${root.name} is read-only: nothing can be written to ${displayPath(root.path)}`,
       remedy: 'look at the disk (`dmesg`, `fsck`) and mount it writable; replication then goes on by itself',
     });
+  }
   throw new OperatorError(
     'staging',
     `no directory for staging on the file system of root ${root.name}: ${failures.join('; ')}`,

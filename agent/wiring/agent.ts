@@ -45,6 +45,7 @@ import { settleRole, toldRole } from './node-state.ts';
 import { notifierOf } from './notices.ts';
 import { mailServerVersion } from './mail-server-version.ts';
 import { filesOf, openStore } from './parts.ts';
+import { sandboxTroubles } from './read-only-here.ts';
 import { Resting } from './resting.ts';
 import { enterRole, waitingRole, type RoleParts } from './roles.ts';
 import { salvageAnswers } from './salvage/answers.ts';
@@ -261,7 +262,7 @@ export class Agent {
       standby: here.running.standby,
       peer: here.running.peer,
       active: () => here.serving,
-      notices: () => [...here.notices, ...resting.notices()],
+      notices: () => [...here.notices, ...resting.notices(), ...sandboxTroubles(config)],
       capture: () => here.running.capture(),
       disks: () => here.running.disks.troubles(),
       fileSystems: () => here.running.fileSystems(),

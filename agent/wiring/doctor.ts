@@ -26,6 +26,7 @@ import { gateUnits } from './gate-units.ts';
 import { networkOf } from './network.ts';
 import { withDurableRole } from './node-state.ts';
 import { copiedInbox } from './served-copy.ts';
+import { unitSandbox } from './unit-sandbox.ts';
 
 /** Who does not answer a login by then serves nobody. */
 const loginMs = 10_000;
@@ -101,9 +102,10 @@ export async function doctorInAgent(
 function readingsOf(
   config: Config,
   services: Services,
-): Pick<NodeReadings, 'gate' | 'services' | 'unitFaults' | 'mailConfig' | 'login' | 'queue' | 'certificates' | 'historyDirs'> {
+): Pick<NodeReadings, 'gate' | 'sandbox' | 'services' | 'unitFaults' | 'mailConfig' | 'login' | 'queue' | 'certificates' | 'historyDirs'> {
   return {
     gate: () => gateUnits(config, 'show', exec),
+    sandbox: () => unitSandbox(config, 'show', exec),
     services: () => services.state(),
     unitFaults: () => services.judgeUnits(),
     mailConfig: () => services.checkConfig(),

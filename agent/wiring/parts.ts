@@ -15,6 +15,7 @@ import { filesBelow } from '../platform/real-files.ts';
 import type { Root } from '../replicate/root.ts';
 import { chooseStaging, stagingPlaces, withoutOwnNames } from '../replicate/staging.ts';
 import { decodeSteps } from '../replicate/standby/steps.ts';
+import { readOnlyHere } from './read-only-here.ts';
 
 /** Opens the agent's store in the state directory; what is kept there is made anew only on a new node. */
 export async function openStore(config: Config, options: OpenOptions): Promise<Kv> {
@@ -93,7 +94,10 @@ function wantedStaging(config: Config, root: string): BytePath | null {
 
 /** Gives each root of a standby its place for staging; only when the right file system stands there, or it would be made on another one. */
 export function stageRoots(files: Files, config: Config, roots: readonly Root[]): void {
-  for (const root of roots) root.staging = chooseStaging(files, root, config.state, wantedStaging(config, root.name));
+  for (const root of roots) {
+    const wanted = wantedStaging(config, root.name);
+    root.staging = chooseStaging(files, root, config.state, wanted, (path) => readOnlyHere(`root ${root.name}`, path));
+  }
 }
 
 /** The mail server on this host, for example `dovecot 2.3.19.1`; null when none answers. */

@@ -81,6 +81,11 @@ test('a switchover there and back: roles turn, epochs rise, nothing is lost, and
   expect([(await a.status()).epoch, (await b.status()).epoch]).toEqual([2, 2]);
   expect([(await a.status()).active, (await b.status()).active]).toEqual([false, true]);
   const page = join(dir, 'report.html');
+  const none = await run(b, 'migrate', 'report', join(dir, 'none.json'));
+  expect([none.code, none.stderr]).toEqual([2, expect.stringContaining(`${join(dir, 'none.json')} cannot be read`)]);
+  writeFileSync(join(dir, 'empty.json'), '{}');
+  const empty = await run(b, 'migrate', 'report', join(dir, 'empty.json'));
+  expect([empty.code, empty.stderr]).toEqual([2, expect.stringContaining(`${join(dir, 'empty.json')} is no snapshot`)]);
   const report = await run(b, 'migrate', 'report', snapshot, '--html', page);
   expect([report.code, report.stdout]).toEqual([0, expect.stringContaining('accepted: 1 mailboxes, 1 the same')]);
   expect(readFileSync(page, 'utf8')).toContain('<!doctype html>');

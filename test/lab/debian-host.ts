@@ -47,6 +47,11 @@ export class DebianHost {
     writeFileSync(join(this.tree, 'etc/hostname'), `${this.name}\n`);
   }
 
+  /** Its init, seen from here. */
+  get leader(): number {
+    return this.#leader;
+  }
+
   get isRunning(): boolean {
     return this.#nspawn !== null;
   }

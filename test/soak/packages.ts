@@ -6,13 +6,20 @@ import { DebianLab, mainPid, makePackages, service, status, waitMs } from '../la
 import { step } from '../lab/step.ts';
 import { password, users } from '../lab/debian-mail.ts';
 import { ownerMark, removeAbandoned } from '../lab/ownership.ts';
+import { hostReleases, type Release } from '../lab/release.ts';
 import { waitFor } from '../lab/waiting.ts';
+import { hook, hookLeft, proveSandbox } from './sandbox.ts';
 import type { Soak } from './options.ts';
 
-const gatedUnits = ['dovecot.service', 'postfix@-.service'];
+const names = ['a', 'b'] as const;
+/** What serves mail: Debian 13 runs Postfix by its plain unit. */
+const mailUnits: Record<Release, readonly string[]> = {
+  bookworm: ['dovecot.service', 'postfix@-.service', 'postfix.service'],
+  trixie: ['dovecot.service', 'postfix.service'],
+};
 
 /**
- * The Debian package as its users have it: two booted Debian 12 with systemd, Dovecot and Postfix of Debian install it,
+ * The Debian package as its users have it: two booted Debians (12, or MAILTWIN_LAB_RELEASE) with systemd, Dovecot and Postfix of Debian install it,
  * are paired, upgraded one after the other while they serve, switched, rebooted, and one loses its power.
  */
 export const run: Soak = async () => {
@@ -41,7 +48,11 @@ class Proof {
 
   constructor(dir: string) {
     this.#dir = dir;
-    this.lab = new DebianLab(dir, [{ name: 'a' }, { name: 'b' }]);
+    const releases = hostReleases(names);
+    this.lab = new DebianLab(
+      dir,
+      names.map((name) => ({ name, release: releases[name] })),
+    );
   }
 
   /** Packages, a Debian for each host, and the two booted on one LAN. */
@@ -54,11 +65,14 @@ class Proof {
     this.lab.give(out, 'packages');
     for (const name of ['a', 'b'] as const) await this.lab.host(name).boot();
     await this.lab.enter();
+    // Before the first start of Postfix there is no place for the socket of Dovecot's LMTP.
+    for (const name of names) await this.lab.host(name).run(['systemctl', 'restart', 'dovecot.service']);
   }
 
   async prove(): Promise<void> {
     await this.#install();
     await this.#pair();
+    await proveSandbox(this.lab, this.#dir);
     await this.#upgrade();
     await this.#switchover('b', 'a');
     await this.#reboot();
@@ -112,9 +126,12 @@ class Proof {
       const bmc = this.lab.bmc(other);
       host.write('/etc/mailtwin/bmc.secret', `${bmc.password}\n`, 0o600);
       host.write('/etc/mailtwin/probe.secret', `${password}\n`, 0o600);
-      host.write('/etc/mailtwin/mailtwin.yaml', `${host.read('/etc/mailtwin/mailtwin.yaml')}${takeoverSections(bmc.fenceOptions)}`);
+      host.write(
+        '/etc/mailtwin/mailtwin.yaml',
+        `${host.read('/etc/mailtwin/mailtwin.yaml')}${takeoverSections(bmc.fenceOptions, mailUnits[this.lab.release(name)])}`,
+      );
       if (role === 'standby') {
-        await host.run(['systemctl', 'stop', ...gatedUnits, 'postfix.service']);
+        await host.run(['systemctl', 'stop', ...mailUnits[this.lab.release(name)]]);
         await host.run(['rm', '-rf', '/var/vmail']);
         await host.run(['install', '-d', '-o', 'vmail', '-g', 'vmail', '/var/vmail']);
       }
@@ -157,6 +174,7 @@ class Proof {
     const done = await next.run(['mailtwin', 'switchover', '--confirm', old.name], { mayFail: true, timeoutMs: 300_000 });
     if (done.code !== 0) console.log(done.stdout + done.stderr);
     step(`switchover to ${next.name}`, done.code === 0);
+    step('its hook ran outside the sandbox, as the documents say', existsSync(join(next.tree, hookLeft)));
     await this.lab.becomes(to, { role: 'primary', active: true, phase: 'streaming' });
     step('every UID is what it was', (await this.lab.uids('anna')) === seen);
     step(`${old.name} holds no service address and runs no mail server`, !this.lab.holds(from) && !(await old.isActive('dovecot.service')));
@@ -243,7 +261,7 @@ async function enabled(host: DebianHost): Promise<string> {
   return (await host.run(['systemctl', 'is-enabled', 'mailtwin.service'], { mayFail: true })).stdout.trim();
 }
 
-function takeoverSections(fence: Record<string, string>): string {
+function takeoverSections(fence: Record<string, string>, units: readonly string[]): string {
   const options = Object.entries(fence).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
   return `
 network:
@@ -258,10 +276,11 @@ fencing:
     timeoutSeconds: 60
   - { type: cooperative, timeoutSeconds: 5 }
 services:
-  units: [mailtwin-active.target, dovecot.service, postfix@-.service, postfix.service]
+  units: [mailtwin-active.target, ${units.join(', ')}]
   configCheck: [doveconf, -n]
   imap: { host: 127.0.0.1, port: 143, user: probe, passwordFile: /etc/mailtwin/probe.secret, tls: none }
 takeover:
   startAloneSeconds: 15
+  hooks: { after-check: ${JSON.stringify(hook)} }
 `;
 }

@@ -270,7 +270,8 @@ describe('init, run, doctor, allow-delete', () => {
     const initNode = vi.fn(async (options: InitOptions) => ({
       file: options.file,
       state: options.state,
-      fingerprint: 'aa'
+      fingerprint: 'aa',
+      sandbox: null,
     }));
     const ran = await runCli(
       ['init', '--role', 'standby', '--node', 'b', '--root', 'mail=/m:maildir', '--root', 'ctl=/c:plain', '--config', '/x.yaml'],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { toServicesConfig } from '../../agent/config/takeover-sections/services.ts';
 import type { DoctorProbe, NodeReadings } from '../../agent/observe/doctor/probe.ts';
-import type { LevelReading, Status } from '../../protocol/control.ts';
+import type { LevelReading, Status, UnitSandbox } from '../../protocol/control.ts';
 import {
   applianceStatus,
   applianceTroubles,
@@ -13,6 +13,7 @@ import {
   onLan,
   pdu,
   sampleCertificate,
+  sandboxFile,
   serviceOnLan,
   services,
   showUnits,
@@ -174,6 +175,9 @@ describe('mail services', () => {
   const gate = (state: 'open' | 'other'): Partial<NodeReadings> => ({
     gate: async () => [{ unit: 'dovecot.service', file: '/etc/systemd/system/dovecot.service.d/10-mailtwin.conf', state }],
   });
+  const sandbox = (state: UnitSandbox['state'], lines: string[]): Partial<NodeReadings> => ({
+    sandbox: async () => ({ file: sandboxFile, lines, state, of: null }),
+  });
   const onDovecot = (facts: Parameters<typeof showUnits>[0][number]) => ({
     run: systemctl((unit) => (unit === 'dovecot.service' ? facts : undefined)),
   });
@@ -223,6 +227,37 @@ describe('mail services', () => {
     },
     { what: 'a gate of another release', node: gate('other'), finds: [['warn gate', /differs/, /mailtwin gate install/]] },
     {
+      what: 'a sandbox that keeps the agent from a root',
+      node: sandbox('missing', ['ProtectHome=no']),
+      finds: [['fail sandbox', /20-sandbox\.conf is missing: ProtectHome=no/, /^mailtwin sandbox install && systemctl restart mailtwin$/]],
+    },
+    {
+      what: 'a sandbox that is open for what was a root once',
+      node: sandbox('needless', []),
+      finds: [['fail sandbox', /is not needed/, /^mailtwin sandbox install/]],
+    },
+    {
+      what: 'a sandbox that is open for another root',
+      node: sandbox('other', ['ReadWritePaths="-/etc/dovecot"']),
+      finds: [['fail sandbox', /does not say: ReadWritePaths="-\/etc\/dovecot"/, /^mailtwin sandbox install/]],
+    },
+    {
+      what: 'a unit of an older release, without a sandbox',
+      probe: { run: systemctl((unit) => (unit === 'mailtwin.service' ? { file: 'enabled', sandbox: 'no' } : undefined)) },
+      finds: [['warn sandbox', /NoNewPrivileges=no/, /copy deploy\/systemd\/mailtwin\.service/]],
+    },
+    {
+      what: 'a configuration that no unit runs, on a host with another one',
+      node: sandbox('missing', ['ProtectHome=no']),
+      config: { file: '/opt/second/mailtwin.yaml' },
+      finds: [],
+    },
+    {
+      what: 'a mail server that the agent would start in its sandbox',
+      config: { services: { ...services, commands: { start: ['/etc/init.d/cyrus', 'start'], stop: ['x'], status: ['x'] } } },
+      finds: [['warn sandbox', /\/etc\/init\.d\/cyrus is started by the agent/, /systemd-run/]],
+    },
+    {
       what: 'a socket that starts the server beside its unit',
       probe: { run: systemctl((unit) => (unit === 'dovecot.socket' ? { file: 'enabled', active: 'active' } : undefined)) },
       finds: [['warn second-server', /active, enabled/, /systemctl disable --now dovecot\.socket/]],
@@ -260,7 +295,10 @@ describe('mail services', () => {
         }),
       },
       node: stopped,
-      finds: [['fail services', /inactive/, /\/etc\/init\.d\/mail 'start all'$/]],
+      finds: [
+        ['fail services', /inactive/, /\/etc\/init\.d\/mail 'start all'$/],
+        ['warn sandbox', /\/etc\/init\.d\/mail is started by the agent/, /systemd-run/],
+      ],
     },
     {
       what: 'services whose state cannot be read',

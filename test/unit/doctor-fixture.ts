@@ -97,11 +97,13 @@ function healthyAnswer(command: string, args: readonly string[]): string {
 }
 
 /** What `systemctl show` prints of units, in their order. */
-export function showUnits(units: { load?: string; active?: string; file?: string; reload?: string; dropIns?: string }[]): string {
+export function showUnits(
+  units: { load?: string; active?: string; file?: string; reload?: string; dropIns?: string; sandbox?: string }[],
+): string {
   return units
     .map(
-      ({ load = 'loaded', active = 'inactive', file = 'disabled', reload = 'no', dropIns = '' }) =>
-        `LoadState=${load}\nActiveState=${active}\nUnitFileState=${file}\nNeedDaemonReload=${reload}\nDropInPaths=${dropIns}\n`,
+      ({ load = 'loaded', active = 'inactive', file = 'disabled', reload = 'no', dropIns = '', sandbox = 'yes' }) =>
+        `LoadState=${load}\nActiveState=${active}\nUnitFileState=${file}\nNeedDaemonReload=${reload}\nDropInPaths=${dropIns}\nNoNewPrivileges=${sandbox}\n`,
     )
     .join('\n');
 }
@@ -118,12 +120,15 @@ export function sampleCertificate(change: Partial<CertificateStatus> = {}): Cert
   };
 }
 
+export const sandboxFile = '/etc/systemd/system/mailtwin.service.d/20-sandbox.conf';
+
 /** A node whose rooms have nothing to complain of. */
 export function healthyNode(change: Partial<NodeReadings> = {}): NodeReadings {
   return {
     fencing: async (levels) =>
       levels.map((level) => ({ level, type: 'command', name: 'pdu', state: 'on', evidence: 'pdu reads on', at, ms: 20, error: null })),
     gate: async () => [{ unit: 'dovecot.service', file: '/etc/systemd/system/dovecot.service.d/10-mailtwin.conf', state: 'gated' }],
+    sandbox: async () => ({ file: sandboxFile, lines: [], state: 'fits', of: null }),
     unitFaults: async () => [],
     services: async () => ({ state: 'running', units: [{ name: 'dovecot.service', state: 'running', detail: 'active (running)' }] }),
     mailConfig: async () => ({ ok: true, evidence: 'doveconf ended with 0' }),

@@ -19,6 +19,7 @@ const topLevel = {
     'CHANGELOG.md',
     'LICENSE',
     'README.md',
+    'SECURITY.md',
     'package-lock.json',
     'package.json',
     'tsconfig.json',

@@ -16,6 +16,7 @@ import { joinPair, offerPair } from './commands/pair.ts';
 import { keepThisStore, type KeepFlags } from './commands/keep-this-store.ts';
 import { repairStore } from './commands/repair-store.ts';
 import { rejoin, salvage, type RejoinFlags } from './commands/salvage.ts';
+import { sandbox } from './commands/sandbox.ts';
 import { scrubRestore, scrubShow, scrubStart } from './commands/scrub.ts';
 import { status } from './commands/status.ts';
 import { showPlan, takeover, type TakeoverFlags } from './commands/takeover.ts';
@@ -233,6 +234,22 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
           gate(context, action, { ...(command.parent?.opts<CommonOptions>() ?? { config: defaultConfig }), ...flags }),
         ),
       );
+
+  add(
+    'sandbox',
+    'Shows what the sandbox of mailtwin.service must leave open for this configuration, and whether its drop-in does; exit 1 if not.',
+    ['mailtwin sandbox', 'mailtwin sandbox install'],
+    { json: true },
+  )
+    .action(ends((flags: CommonOptions) => sandbox(context, 'show', flags)))
+    .command('install')
+    .description('Writes the drop-in, or removes it where the unit fits as it is: after a change of roots, staging, state or gate.')
+    .addHelpText('after', '\nExamples:\n  mailtwin sandbox install')
+    .action(
+      ends((flags: object, command: Command) =>
+        sandbox(context, 'install', { ...(command.parent?.opts<CommonOptions>() ?? { config: defaultConfig }), ...flags }),
+      ),
+    );
 
   const nics = add(
     'nics',

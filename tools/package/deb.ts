@@ -28,7 +28,14 @@ export interface DebOptions {
   isQuick: boolean;
 }
 
-const documents = ['README.md', 'deploy/RUNBOOK.md', 'deploy/RUNBOOK.de.md', 'agent/ARCHITECTURE.md', 'protocol/PROTOCOL.md'];
+const documents = [
+  'README.md',
+  'SECURITY.md',
+  'deploy/RUNBOOK.md',
+  'deploy/RUNBOOK.de.md',
+  'agent/ARCHITECTURE.md',
+  'protocol/PROTOCOL.md',
+];
 
 /** Makes the Debian package (deb(5)) of an architecture; needs dpkg-deb. @returns its path. */
 export function makeDeb(options: DebOptions): string {

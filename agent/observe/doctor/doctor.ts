@@ -10,6 +10,7 @@ import { pairChecks } from './pair-checks.ts';
 import { certificateChecks } from './certificate-checks.ts';
 import { queueChecks } from './queue-checks.ts';
 import type { DoctorProbe } from './probe.ts';
+import { sandboxChecks } from './sandbox-check.ts';
 import { secretChecks } from './secret-checks.ts';
 import { serviceChecks } from './service-checks.ts';
 import { setupChecks } from './setup-checks.ts';
@@ -30,6 +31,7 @@ const checks: readonly Check[] = [
   ...networkChecks,
   ...fencingChecks,
   ...serviceChecks,
+  ...sandboxChecks,
   ...certificateChecks,
   ...queueChecks,
   ...tellingChecks,

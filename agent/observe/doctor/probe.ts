@@ -1,4 +1,4 @@
-import type { GatedUnit, LevelReading } from '../../../protocol/control.ts';
+import type { GatedUnit, LevelReading, UnitSandbox } from '../../../protocol/control.ts';
 import type { CertificateStatus } from '../../../protocol/certificate.ts';
 import type { QueueReading } from '../../../protocol/queue.ts';
 import type { QueueConfig } from '../../config/takeover-sections/services.ts';
@@ -57,6 +57,8 @@ export interface NodeReadings {
   fencing(levels: readonly number[]): Promise<LevelReading[]>;
   /** How the units of `services.units` are gated. @throws OperatorError when there are none to gate. */
   gate(): Promise<GatedUnit[]>;
+  /** Whether the agent's unit lets it write what the configuration names. */
+  sandbox(): Promise<UnitSandbox>;
   services(): Promise<ServicesState>;
   /** What would keep the units from starting here; null when systemd does not answer. */
   unitFaults(): Promise<UnitFault[] | null>;

@@ -12,6 +12,8 @@ export interface UnitFacts {
   file: string;
   needsReload: boolean;
   dropIns: string;
+  /** Whether it may gain no privileges: the sign of a unit that has a sandbox. */
+  noNewPrivileges: boolean;
 }
 
 /** Whether systemd runs this host; units mean nothing otherwise. */
@@ -21,7 +23,7 @@ export function hasSystemd(probe: DoctorProbe): boolean {
 
 /** Null when systemd does not answer for all of them. */
 export async function readUnits(probe: DoctorProbe, names: readonly string[]): Promise<UnitFacts[] | null> {
-  const properties = 'Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,DropInPaths';
+  const properties = 'Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,DropInPaths,NoNewPrivileges';
   const shown = await probe.run('systemctl', ['show', `--property=${properties}`, '--', ...names]);
   const units = shown?.exitCode === 0 ? unitProperties(shown.out) : [];
   if (units.length !== names.length) return null;
@@ -34,6 +36,7 @@ export async function readUnits(probe: DoctorProbe, names: readonly string[]): P
       file: value('UnitFileState'),
       needsReload: value('NeedDaemonReload') === 'yes',
       dropIns: value('DropInPaths'),
+      noNewPrivileges: value('NoNewPrivileges') === 'yes',
     };
   });
 }

@@ -1,12 +1,9 @@
 import type { DoctorFinding } from '../../../protocol/control.ts';
 import type { NoticesConfig } from '../../config/notices.ts';
 import { isLoopback } from '../../platform/ip-address.ts';
+import { ownUnit as unit, unitConfigFile } from '../../platform/own-unit.ts';
 import { fail, pass, warn, type Check, type Facts } from './finding.ts';
 import { hasSystemd, readUnits } from './systemd-units.ts';
-
-/** The configuration that the unit of the package runs. */
-const unitConfig = '/etc/mailtwin/mailtwin.yaml';
-const unit = 'mailtwin.service';
 
 /** What the node tells others, and that it is there to tell it: metrics, page, notices, start at boot. */
 export const tellingChecks: Check[] = [
@@ -51,7 +48,7 @@ export const tellingChecks: Check[] = [
   {
     id: 'boot',
     async run({ config, probe }) {
-      if (config.file !== unitConfig || !hasSystemd(probe)) return [];
+      if (config.file !== unitConfigFile || !hasSystemd(probe)) return [];
       const [own] = (await readUnits(probe, [unit])) ?? [];
       if (own?.load === 'masked')
         return [

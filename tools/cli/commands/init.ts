@@ -1,4 +1,5 @@
 import type { Context } from '../context.ts';
+import { sandboxText } from './sandbox.ts';
 
 export interface InitFlags {
   config: string;
@@ -21,6 +22,7 @@ export async function init(context: Context, flags: InitFlags): Promise<number> 
     terminal.print(`configuration  ${made.file}`);
     terminal.print(`state          ${made.state}`);
     terminal.print(`fingerprint    ${made.fingerprint}`);
+    if (made.sandbox !== null && made.sandbox.lines.length > 0) terminal.print(`sandbox        ${sandboxText(made.sandbox)}`);
     const option = flags.config === '/etc/mailtwin/mailtwin.yaml' ? '' : ` --config ${flags.config}`;
     terminal.print(
       role === 'primary'
