@@ -147,7 +147,7 @@ export const planSchema = z.strictObject({
 });
 export type Plan = z.infer<typeof planSchema>;
 
-/** Who gives the command, as the command line knows it; for the audit log, not for permission. */
+/** Who gives the command, as the command line says it; the agent takes only `sudoUser` from it, and asks the kernel for the rest. */
 export const operatorSchema = z.strictObject({
   uid: count,
   user: text,
@@ -156,7 +156,13 @@ export const operatorSchema = z.strictObject({
   /** SUDO_USER; null when it is not set. */
   sudoUser: text.nullable(),
 });
-export type Operator = z.infer<typeof operatorSchema>;
+/** Who gave a command, for the audit log and not for permission. */
+export type Operator = z.infer<typeof operatorSchema> & {
+  /** The process that asked, as the kernel noted it. */
+  pid?: number;
+  /** Who logged in to its session, whatever it became by su or sudo; null when the system notes no logins. */
+  login?: { uid: number; user: string } | null;
+};
 
 /** A person's word that the old primary is off, for the last fencing level. */
 export const manualFenceSchema = z.strictObject({

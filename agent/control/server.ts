@@ -4,10 +4,18 @@ import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { z } from 'zod';
 import { controlLimits, controlSocketName, exitCodes, type ControlError, type StreamLine } from '../../protocol/control.ts';
-import { operatorSchema, planRequestSchema, runRequestSchema, type PlanRequest, type RunRequest } from '../../protocol/takeover.ts';
+import {
+  operatorSchema,
+  planRequestSchema,
+  runRequestSchema,
+  type Operator,
+  type PlanRequest,
+  type RunRequest,
+} from '../../protocol/takeover.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Log } from '../platform/log.ts';
 import type { AgentApi } from './api.ts';
+import { callerOf, nameOf, signedBy } from './caller.ts';
 import { claimStateDir, unusable } from './claim.ts';
 import { shortSocketPath } from './socket-path.ts';
 
@@ -27,9 +35,9 @@ class BadRequest extends OperatorError {
   }
 }
 
-/** A route either gives one answer or a stream of lines. */
+/** A route either gives one answer or a stream of lines. `tells`: it changes something that has no audit entry, and the log says who asked. */
 type Route =
-  | { schema: z.ZodType<unknown>; answer(api: AgentApi, body: never): unknown }
+  | { schema: z.ZodType<unknown>; answer(api: AgentApi, body: never): unknown; tells?: true }
   | { schema: z.ZodType<unknown>; stream(api: AgentApi, body: never, signal: AbortSignal): AsyncIterable<StreamLine> };
 
 const nothing = z.strictObject({});
@@ -75,7 +83,7 @@ const routes: Record<string, Route> = {
     schema: scrubRestoreBody,
     stream: (api, body: z.infer<typeof scrubRestoreBody>, signal) => api.restoreDamaged(body, signal),
   },
-  'POST /pair': { schema: pairBody, answer: (api, body: z.infer<typeof pairBody>) => api.offerPairing(body.replace) },
+  'POST /pair': { schema: pairBody, answer: (api, body: z.infer<typeof pairBody>) => api.offerPairing(body.replace), tells: true },
   'POST /pair/result': { schema: nothing, stream: (api, _body, signal) => api.pairingResult(signal) },
   'POST /allow-delete': { schema: allowDeleteBody, answer: (api, body: z.infer<typeof allowDeleteBody>) => api.allowDelete(body) },
   'POST /accept-root': { schema: acceptRootBody, answer: (api, body: z.infer<typeof acceptRootBody>) => api.acceptRoots(body) },
@@ -84,10 +92,12 @@ const routes: Record<string, Route> = {
   'POST /nics/assign': {
     schema: assignBody,
     answer: (api, body: z.infer<typeof assignBody>) => api.assignNic(body.role, body.port, body.unproven),
+    tells: true,
   },
   'POST /nics/swap': {
     schema: swapBody,
     answer: (api, body: z.infer<typeof swapBody>) => api.swapNics(body.first, body.second, body.unproven),
+    tells: true,
   },
   'POST /nics/identify': {
     schema: identifyBody,
@@ -114,6 +124,7 @@ const routes: Record<string, Route> = {
       setImmediate(() => api.stop());
       return {};
     },
+    tells: true,
   },
 };
 
@@ -175,7 +186,14 @@ async function handle(api: AgentApi, log: Log, request: IncomingMessage, respons
   try {
     const route = routes[`${request.method} ${request.url}`];
     if (!route) throw new BadRequest(404, `unknown request: ${request.method} ${String(request.url).slice(0, 100)}`);
-    const body = parseBody(await readBody(request), route.schema);
+    const parsed = parseBody(await readBody(request), route.schema) as object;
+    const caller = request.method === 'GET' ? null : await callerOf(request.socket, 'by' in parsed ? (parsed.by as Operator) : null);
+    const body = caller === null ? parsed : signedBy(parsed, caller);
+    if (caller !== null && 'tells' in route)
+      log.info(
+        { request: request.url, uid: caller.uid, pid: caller.pid, login: caller.login, tty: caller.tty },
+        `asked by ${nameOf(caller)}`,
+      );
     if ('answer' in route) return sendJson(response, 200, await route.answer(api, body as never));
     await sendStream(response, route.stream(api, body as never, gone.signal), gone.signal, log);
   } catch (error) {

@@ -257,6 +257,16 @@ export function exitNow(exitCode: number): never {
   throw new Error('_exit returned');
 }
 
+const getsockoptFunc = libc.func('int getsockopt(int fd, int level, int name, void *value, void *length)');
+
+/** getsockopt(2) with SO_PEERCRED: fills `into` with pid, uid and gid of who connected. False when the socket has no such thing. */
+export function peerOf(fd: number, into: Uint8Array): boolean {
+  const [SOL_SOCKET, SO_PEERCRED] = [1, 17];
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(into.length);
+  return getsockoptFunc(fd, SOL_SOCKET, SO_PEERCRED, into, length) === 0 && length.readUInt32LE() === into.length;
+}
+
 const flockFunc = libc.func('int flock(int fd, int operation)');
 
 /** flock(2) for writing, without waiting: false when somebody else has it. It ends with the descriptor or the process. */
