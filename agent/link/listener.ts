@@ -1,5 +1,5 @@
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
 import { limits } from '../../protocol/limits.ts';
@@ -7,8 +7,10 @@ import { pairingProtocol } from '../../protocol/pairing.ts';
 import type { Config } from '../config/config.ts';
 import type { Clock, Timer } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
+import { errnoCode } from '../platform/files.ts';
 import type { Log } from '../platform/log.ts';
 import type { Channel, ChannelEnd } from './channel.ts';
+import { Doorkeeper, doorLimits } from './doorkeeper.ts';
 import { makeHello, shakeHands, type Hello, type HelloFields } from './handshake.ts';
 import { fingerprintOf, shortFingerprint, type Identity } from './identity.ts';
 import { PeerChannel } from './peer-channel.ts';
@@ -16,6 +18,7 @@ import { judgeKey, readRefusal, refusalBody } from './pin-check.ts';
 import type { PinnedPeer, Pins } from './pins.ts';
 import { allowanceAt, minuteOfDay } from './rate-limit.ts';
 import { peerSpki, remoteAddress, serverTls } from './tls.ts';
+import { TurnedAway, type TurnedAwayReason } from './turned-away.ts';
 
 /** What both ends of the link are given. */
 export interface LinkOptions {
@@ -28,6 +31,8 @@ export interface LinkOptions {
   hello: () => HelloFields;
   /** A connection stands: the key was the pinned one and the first messages agreed. Set the handler before returning. */
   onChannel: (channel: Channel, peerHello: Hello, address: string) => void;
+  /** A connection was ended that was not the peer's, or not known to be. */
+  onTurnedAway?: (reason: TurnedAwayReason) => void;
 }
 
 export interface Listener {
@@ -39,8 +44,9 @@ export interface Listener {
   stop(): Promise<void>;
 }
 
-/** Connections at one time, of whomever. */
-const connectionsMax = 64;
+/** Connections at one time that have shown the pinned key, and such that pair: all of them have bounds in time. */
+const peersMax = 16;
+const pairingMax = 16;
 /** Path of the upgrade, and where a standby that refuses this node's key tells so. */
 export const linkPath = '/link';
 export const refusedPath = '/refused';
@@ -55,13 +61,20 @@ export function bulkAllowance(config: Config, clock: Clock): () => number | null
  * Accepts the pair's connection (on the primary).
  *
  * A connection whose key is not the pinned one gets an answer that says why, and nothing that it sends is read (I13);
- * only pairing, which TLS itself announces (ALPN), is handed to `pairing`. A new connection of the peer replaces the old.
+ * only pairing, which TLS itself announces (ALPN), is handed to `pairing`. A new connection of the peer replaces the old. Those that
+ * have shown no key yet are bounded in number and time, and keep nobody out (doorkeeper.ts).
  *
  * @throws OperatorError `listen` when the address cannot be had.
  */
-export async function startListener(options: LinkOptions & { pairing?: (socket: TLSSocket, address: string) => void }): Promise<Listener> {
+export async function startListener(
+  options: LinkOptions & {
+    pairing?: (socket: TLSSocket, address: string) => void;
+    /** Addresses where the peer was met, beside those of the configuration and of the pin. */
+    learned?: () => readonly { host: string }[];
+  },
+): Promise<Listener> {
   const { config, identity, pins, clock, log } = options;
-  let current: { channel: PeerChannel; pin: PinnedPeer } | null = null;
+  let current: { channel: PeerChannel; pin: PinnedPeer; tls: TLSSocket } | null = null;
   let state: Listener['state'] = 'listening';
   let lastError: ChannelEnd | null = null;
   /** Open sockets, with the timer that cuts those that do not get on. */
@@ -75,11 +88,15 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
     }
   };
 
-  const refuse = (end: ChannelEnd, facts: object) => {
+  const turnedAway = new TurnedAway(clock, log, (reason) => options.onTurnedAway?.(reason));
+  const refuse = (end: ChannelEnd, facts: object, from?: { reason: TurnedAwayReason; address: string }) => {
     // A stranger who knocks again and again gets one line.
     const repeated = lastError?.code === end.code && lastError.detail === end.detail;
     lastError = end;
-    log[repeated ? 'debug' : 'warn']({ code: end.code, ...facts }, `connection refused: ${end.detail}`);
+    const line = { facts: { code: end.code, ...facts }, text: `connection refused: ${end.detail}` };
+    if (repeated) log.debug(line.facts, line.text);
+    else if (!from) log.warn(line.facts, line.text);
+    if (from) turnedAway.note(from.reason, from.address, repeated ? null : line);
   };
 
   const web = new WebSocketServer({
@@ -116,7 +133,7 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
         if (state === 'stopped') return ws.terminate();
         const channel = new PeerChannel(ws, tls, { clock, bulkAllowance: bulkAllowance(config, clock) });
         const old = current;
-        current = { channel, pin };
+        current = { channel, pin, tls };
         state = 'connected';
         lastError = null;
         old?.channel.close({ code: 'replaced', detail: `a newer connection of ${result.hello.node} from ${address} took its place` });
@@ -136,14 +153,46 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
     });
   });
 
+  /** Who has not shown the pinned key yet, by address and port. */
+  const strangers = new Map<string, { socket: Socket; late: Timer }>();
+  const door = new Doorkeeper(() => {
+    const pin = readPin();
+    const pinned = pin === null || 'code' in pin ? [] : pin.addresses;
+    return new Set([...config.peer.addresses, ...pinned, ...(options.learned?.() ?? [])].map(({ host }) => host));
+  });
+  const isKnown = (key: string) => {
+    strangers.get(key)?.late.cancel();
+    strangers.delete(key);
+    door.leave(key);
+  };
+  const turnAway = (key: string, reason: TurnedAwayReason) => {
+    const stranger = strangers.get(key);
+    isKnown(key);
+    if (!stranger) return;
+    turnedAway.note(reason, hostAddress(stranger.socket));
+    stranger.socket.destroy();
+  };
+  /** Those that have shown the pinned key. */
+  const peers = new Set<TLSSocket>();
+  let pairing = 0;
+
   const server = createTlsServer(serverTls(identity));
-  server.maxConnections = connectionsMax;
+  server.on('connection', (socket: Socket) => {
+    const key = endOf(socket);
+    socket.on('close', () => isKnown(key));
+    strangers.set(key, { socket, late: clock.after(doorLimits.strangerMs, () => turnAway(key, 'late')) });
+    const goes = door.enter({ key, address: hostAddress(socket) });
+    if (goes !== null) turnAway(goes, 'crowded');
+  });
   server.on('secureConnection', (socket) => {
     const late = clock.after(limits.handshakeMs, () => socket.destroy());
     sockets.set(socket, late);
+    const key = endOf(socket);
     socket.on('close', () => {
       late.cancel();
       sockets.delete(socket);
+      peers.delete(socket);
+      isKnown(key);
     });
     socket.on('error', (error) => log.debug({ error: error.message }, 'a socket failed'));
     socket.setNoDelay(true);
@@ -151,6 +200,10 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
     if (socket.alpnProtocol === pairingProtocol && options.pairing) {
       // A person takes part in pairing; it has bounds of its own.
       late.cancel();
+      if (pairing >= pairingMax) return turnAway(key, 'crowded');
+      isKnown(key);
+      pairing++;
+      socket.on('close', () => pairing--);
       return options.pairing(socket, address);
     }
     const spki = peerSpki(socket);
@@ -161,13 +214,20 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
       refuse(
         { ...wrong, detail: wrong.detail.replaceAll(address, socket.remoteAddress ?? address) },
         { mine: shortFingerprint(identity.fingerprint), theirs: spki ? shortFingerprint(fingerprintOf(spki)) : 'none' },
+        { reason: 'key', address: hostAddress(socket) },
       );
       return answerUnread(socket, wrong, clock);
     }
+    isKnown(key);
+    peers.add(socket);
+    if (peers.size > peersMax) [...peers].find((each) => each !== current?.tls)?.destroy();
     http.emit('connection', socket);
   });
   server.on('tlsClientError', (error, socket) => {
-    refuse({ code: 'tls', detail: `TLS with ${socket.remoteAddress ?? 'an unknown address'} failed: ${error.message}` }, {});
+    // It went by itself, or was turned away, which has been counted.
+    if (errnoCode(error) === 'ECONNRESET') return void socket.destroy();
+    const address = hostAddress(socket);
+    refuse({ code: 'tls', detail: `TLS with ${address} failed: ${error.message}` }, {}, { reason: 'tls', address });
     socket.destroy();
   });
 
@@ -193,6 +253,8 @@ export async function startListener(options: LinkOptions & { pairing?: (socket: 
     async stop() {
       if (state === 'stopped') return;
       state = 'stopped';
+      turnedAway.stop();
+      for (const { socket } of strangers.values()) socket.destroy();
       current?.channel.close({ code: 'stopping', detail: `${config.node} is being stopped` });
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       // A moment for the peer to take the reason; then nothing is waited for.
@@ -214,6 +276,16 @@ function answerUnread(socket: TLSSocket, end: ChannelEnd, clock: Clock): void {
   );
   const cut = clock.after(2000, () => socket.destroy());
   socket.once('close', () => cut.cancel());
+}
+
+/** The other end of a connection, by which the kernel tells it from all others that are open. */
+function endOf(socket: Socket): string {
+  return `${socket.remoteAddress ?? ''} ${socket.remotePort ?? 0}`;
+}
+
+/** Its address alone; one of IPv4 as such where the listening socket takes both. */
+function hostAddress(socket: Socket): string {
+  return (socket.remoteAddress ?? 'unknown').replace(/^::ffff:(?=[\d.]+$)/, '');
 }
 
 function listenError(config: Config, error: NodeJS.ErrnoException): OperatorError {

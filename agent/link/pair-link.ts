@@ -63,6 +63,7 @@ export async function startPairLink(options: PairLinkOptions): Promise<PairLink>
   const listener = await startListener({
     ...rest,
     onChannel: (channel, hello, address) => onChannel(channel, hello, address, false),
+    learned: options.learned,
     ...(pairing ? { pairing } : {}),
   });
   const connector = startConnector({

@@ -19,6 +19,8 @@ export interface Meter {
   rescanned(reason: string): void;
   /** Service addresses or routes that others removed from the active node were set again. */
   setAgain(what: 'address' | 'route', count: number): void;
+  /** A connection at the pair's port was ended before it was the peer's. */
+  turnedAway(reason: 'late' | 'crowded' | 'key' | 'tls'): void;
 }
 
 export const silentMeter: Meter = {
@@ -30,4 +32,5 @@ export const silentMeter: Meter = {
   hints() {},
   rescanned() {},
   setAgain() {},
+  turnedAway() {},
 };

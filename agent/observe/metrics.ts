@@ -85,6 +85,12 @@ function createMeter(registry: Registry): Meter {
     ['what'],
   );
   for (const what of ['address', 'route'] as const) setAgain.inc({ what }, 0);
+  const turnedAway = counter(
+    'connections_turned_away_total',
+    'Connections at the port of the pair that were ended before they were the peer’s: no key in time, too many at once, a wrong key, no TLS',
+    ['reason'],
+  );
+  for (const reason of ['late', 'crowded', 'key', 'tls'] as const) turnedAway.inc({ reason }, 0);
 
   const reasons = new Set<string>();
   return {
@@ -105,6 +111,7 @@ function createMeter(registry: Registry): Meter {
     hints: (count) => hints.inc(count),
     rescanned: (reason) => rescans.inc({ reason: bounded(reasons, reason) }),
     setAgain: (what, count) => setAgain.inc({ what }, count),
+    turnedAway: (reason) => turnedAway.inc({ reason }),
   };
 }
 

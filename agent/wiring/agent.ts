@@ -316,6 +316,7 @@ export class Agent {
       pairing: (socket, address) => pairing.handle(socket, address),
       learned: () => met.addresses(),
       met: (address) => met.remember(address),
+      onTurnedAway: (reason) => metrics.meter.turnedAway(reason),
     };
     await this.#open(
       'the pair link',

@@ -121,8 +121,11 @@ export class TestNode {
     };
   }
 
-  async listen(pairing?: (socket: TLSSocket, address: string) => void): Promise<number> {
-    this.listener = await startListener({ ...this.options, ...(pairing ? { pairing } : {}) });
+  async listen(
+    pairing?: (socket: TLSSocket, address: string) => void,
+    onTurnedAway: LinkOptions['onTurnedAway'] = () => {},
+  ): Promise<number> {
+    this.listener = await startListener({ ...this.options, onTurnedAway, ...(pairing ? { pairing } : {}) });
     return this.listener.port;
   }
 
