@@ -70,7 +70,7 @@ it('a flood is a few lines in the log at once, and one a minute for each kind; t
   let minute = () => {};
   const clock = { after: (_: number, fn: () => void) => ((minute = fn), { cancel() {} }) };
   const log = { debug() {}, info() {}, error() {}, warn: (facts: object, text: string) => void lines.push([facts, text]) };
-  const away = new TurnedAway(clock as never, log as never, (reason) => counted.push(reason));
+  const away = new TurnedAway(clock as never, log, (reason) => counted.push(reason));
   for (let i = 0; i < 1000; i++) away.note('late', `192.0.2.${i % 5}`);
   for (let i = 0; i < 7; i++) away.note('crowded', '192.0.2.7');
   away.note('key', '192.0.2.8', null);

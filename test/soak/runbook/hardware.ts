@@ -107,7 +107,7 @@ async function dayTwo({ lab }: World, text: Section): Promise<void> {
 }
 
 async function retire(world: World, text: Section): Promise<void> {
-  const { lab, book, takeoverConfig } = world;
+  const { lab, takeoverConfig } = world;
   const a = lab.host('a');
   await text.run('systemctl disable --now mailtwin');
   await text.run('systemctl disable dovecot postfix');
