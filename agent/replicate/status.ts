@@ -453,7 +453,7 @@ function warningsOf(p: StatusParts, status: Omit<Status, 'verdict'>, fresh: Peer
     if (path !== '' || !warnings.some((told) => told.code === code))
       warnings.push({ code, text: `${path === '' ? root : `${root}/${path}`}: ${detail}`, remedy });
   warnings.push(...leftOutWarnings(p));
-  warnings.push(...damageWarnings(p, status));
+  warnings.push(...damageWarnings(p, status, p.clock.wallMs()));
   const lagging = replication.lagging.filter(({ seconds, reason }) => seconds > laggingWarnSeconds && reason !== noRoomReason);
   const [oldest] = lagging;
   if (oldest)

@@ -24,7 +24,7 @@ async function pairOnDisks(days: string) {
     pair,
     at,
     /** Flips a bit of a file on the disk: nothing that the file system shows of it changes, and what is cached stays as it was. */
-    flip(node: SmallNode, name: string) {
+    flip: (node: SmallNode, name: string): Buffer => {
       const content = readFileSync(at(node, name));
       room.run('sync', '-f', node.root);
       const disk = readFileSync(image(node));
@@ -41,7 +41,7 @@ async function pairOnDisks(days: string) {
       return content;
     },
     /** What the disk has, and not the cache. */
-    onDisk(node: SmallNode, name: string): Buffer {
+    onDisk: (node: SmallNode, name: string): Buffer => {
       room.run('dd', `if=${node.root}/${name}`, 'iflag=nocache', 'count=0', 'status=none');
       return readFileSync(at(node, name));
     },

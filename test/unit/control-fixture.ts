@@ -57,9 +57,9 @@ export function sampleStatus(change: Partial<Status> = {}): Status {
     certificates: [],
     scrub: {
       days: 14,
-      pass: { startedAt: '2026-03-01T00:00:00.000Z', share: 0.25, files: 100, bytes: 1e6, hurried: false },
+      pass: { startedAt: '2025-12-30T03:04:05.000Z', share: 0.25, files: 100, bytes: 1e6, hurried: false },
       lastPass: null,
-      oldestUnprovedAt: '2026-03-01T00:00:00.000Z',
+      oldestUnprovedAt: '2025-12-30T03:04:05.000Z',
       readBytes: 1e6,
       damaged: [],
       damagedCount: 0,

@@ -40,6 +40,7 @@ export function statusText(status: Status, paint: Paint, nowMs: number, columns:
   lines.push(...queueLines(status, paint, nowMs));
   lines.push(...unprovenLines(status, paint), ...doubtLines(status, paint, nowMs));
   lines.push(row('last verify', verifyText(status, paint, nowMs)));
+  lines.push(...scrubLines(status, paint, nowMs));
   lines.push(
     row(
       'watcher',
@@ -200,6 +201,16 @@ function verifyText({ lastVerify }: Status, paint: Paint, nowMs: number): string
     return `${paint.warn(`no difference, except ${plural(lastVerify.leftOut, 'place')} that ${lastVerify.leftOut === 1 ? 'was' : 'were'} left out`)}, ${when}`;
   if (lastVerify.result === 'clean') return `${paint.good('clean')}, ${when}`;
   return `${paint.bad(lastVerify.result === 'different' ? plural(lastVerify.differences, 'difference') : 'failed')}, ${when}`;
+}
+
+/** How the reading again of all content stands. */
+function scrubLines({ scrub }: Status, paint: Paint, nowMs: number): string[] {
+  if (!scrub) return [];
+  const { pass, damagedCount, oldestUnprovedAt } = scrub;
+  const found = damagedCount === 0 ? 'nothing damaged' : paint.bad(`${plural(damagedCount, 'damaged file')}`);
+  const done = pass ? `, ${Math.floor(pass.share * 100)} % of a pass` : '';
+  const oldest = oldestUnprovedAt === null ? '' : `, oldest content read ${showAge(oldestUnprovedAt, nowMs)}`;
+  return [row('scrub', `${found}${done}${oldest}`)];
 }
 
 function overflowText({ capture }: Status): string {

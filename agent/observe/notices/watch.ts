@@ -54,6 +54,8 @@ const diskTimes = 2;
 /** What the peer warns of is told by the peer. */
 const notOurs = new Set(['peer']);
 const worst = new Set([
+  'damaged-here',
+  'damaged-copy',
   'mass-delete',
   'put-back',
   'no-space',

@@ -40,6 +40,21 @@ function facts(pairs) {
   return list;
 }
 
+/** How far the reading again of all content is, and what it found. */
+function scrubCards({ scrub }) {
+  if (!scrub) return [];
+  return [
+    card(
+      w('scrub'),
+      facts([
+        [w('damaged'), `${number(scrub.damagedCount)} ${w('files')}`, scrub.damagedCount === 0 ? 'good' : 'bad'],
+        ...(scrub.pass ? [[w('scrubPass'), `${number(Math.floor(scrub.pass.share * 100))} %`]] : []),
+        [w('oldestRead'), time(scrub.oldestUnprovedAt)],
+      ]),
+    ),
+  ];
+}
+
 const time = (iso) => (iso === null ? w('never') : new Date(iso).toLocaleString(language, { dateStyle: 'medium', timeStyle: 'medium' }));
 const number = (value) => value.toLocaleString(language, { maximumFractionDigits: 1 });
 const seconds = (value) => (value === null ? w('unknown') : `${number(value)} ${w('seconds')}`);
@@ -188,6 +203,7 @@ function showState(s) {
           ])
         : el('p', w('never')),
     ),
+    ...scrubCards(s),
     card(
       w('events'),
       events.length === 0

@@ -10,6 +10,9 @@ interface Roles {
 }
 
 const shownMax = 200;
+const dayMs = 86_400_000;
+/** A pass that began late ends late; this much more is a reason to say so. */
+const lateTimes = 2.5;
 const iso = (wallMs: number): string => new Date(Math.min(wallMs, 8.64e15)).toISOString();
 
 /** How far the reading again is, and what it found. */
@@ -54,9 +57,20 @@ const offers = {
 } as const;
 
 /** What a person has to know of damaged files. Those of a copy are brought again by themselves. */
-export function damageWarnings({ primary, standby }: Roles, { scrub: state, peer }: Pick<Status, 'scrub' | 'peer'>): Status['warnings'] {
+export function damageWarnings(
+  { primary, standby }: Roles,
+  { scrub: state, peer }: Pick<Status, 'scrub' | 'peer'>,
+  nowMs: number,
+): Status['warnings'] {
   const warnings: Status['warnings'] = [];
   if (!state) return warnings;
+  const days = state.oldestUnprovedAt === null ? 0 : (nowMs - Date.parse(state.oldestUnprovedAt)) / dayMs;
+  if (days > lateTimes * state.days)
+    warnings.push({
+      code: 'scrub-late',
+      text: `content of this node was not read again for ${Math.floor(days)} days, and should be within ${state.days}`,
+      remedy: 'let the agent run, raise `scrub.maxRate`, or allow more `scrub.days`',
+    });
   const [first] = state.damaged;
   const many = state.damagedCount === 1 ? 'one file of this node is' : `${state.damagedCount} files of this node are`;
   if (first && primary)

@@ -17,6 +17,7 @@ import { editConfig, type World } from './world.ts';
  * | all | the time that a rule waits (`for`) is not waited for, and three windows are shortened (`rule-watch.ts`) |
  * | MailtwinClockSkew | the clock of one agent is false (libfaketime); a container cannot set the machine's clock, and systemd-timesyncd does not run in one: taking libfaketime away stands for it |
  * | MailtwinVerifyOld | a verification of nine days ago is made by an agent with a false clock |
+ * | MailtwinDamagedFiles | the file is written to with its times put back; no bit is flipped below the file system |
  * | MailtwinPositionStuck | the cause is a full disk; a hanging disk of the standby cannot be made |
  */
 export const alerts: Record<string, (world: World) => Promise<void>> = {
@@ -24,6 +25,7 @@ export const alerts: Record<string, (world: World) => Promise<void>> = {
   scrapeStale,
   servicesDown,
   foreignWrites,
+  damagedFiles,
   leftOut,
   fileSystemMissing,
   verifyDifferent,
@@ -95,6 +97,29 @@ async function foreignWrites({ lab, book, watch }: World): Promise<void> {
   });
   await watch.gone('MailtwinForeignWrites', 'b');
   step('the strange file is gone', (await lab.host('b').run(['ls', '/var/vmail/anna/cur'])).stdout.includes('strange') === false);
+}
+
+/** A message of the copy is another one than was put there, and nothing shows it; the primary is not there to bring it again. */
+async function damagedFiles(world: World): Promise<void> {
+  const { lab, book, watch } = world;
+  const [a, b] = [lab.host('a'), lab.host('b')];
+  await a.run(['systemctl', 'stop', 'mailtwin']);
+  const damage = [
+    'file=$(find /var/vmail/anna/cur /var/vmail/anna/new -type f | head -n 1)',
+    'cp -p "$file" /root/kept',
+    'printf "\\001" | dd of="$file" bs=1 seek=20 conv=notrunc,fsync status=none',
+    'touch -r /root/kept "$file"',
+  ];
+  await b.run(['sh', '-ec', damage.join('; ')]);
+  await b.run(['mailtwin', 'scrub', 'start']);
+  await watch.shows('MailtwinDamagedFiles', 'b');
+  await book.follow('MailtwinDamagedFiles', async (text) => {
+    const [seen] = await text.run('mailtwin scrub', { codes: [1] });
+    step('it names the message', seen?.output.includes('mail/anna/') === true);
+  });
+  await a.run(['systemctl', 'start', 'mailtwin']);
+  await watch.gone('MailtwinDamagedFiles', 'b');
+  await streaming(world);
 }
 
 /** A mailbox is moved to another disk, and a link left in its place. */
