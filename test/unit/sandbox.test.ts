@@ -44,6 +44,21 @@ describe('the unit', () => {
     expect(settings('MountFlags')).toEqual([]);
   });
 
+  it('is explained in SECURITY.md: each capability, and each setting that is there or left out', () => {
+    const text = readFileSync(new URL('../../SECURITY.md', import.meta.url), 'utf8');
+    const rows = [...text.matchAll(/^\| (`CAP_[^|]*) \|/gm)].flatMap(([, cell = '']) =>
+      [...cell.matchAll(/CAP_\w+/g)].map(([name]) => name),
+    );
+    const granted = settings('CapabilityBoundingSet').flatMap((line = '') => line.split(' '));
+    expect(rows.toSorted()).toEqual(granted.toSorted());
+    const sandbox = unit.slice(unit.indexOf('UMask='), unit.indexOf('[Install]'));
+    const names = [...sandbox.matchAll(/^(\w+)=/gm)].map(([, name = '']) => name);
+    expect(names.length).toBeGreaterThan(15);
+    // `ProtectKernel*` stands for those that begin so.
+    const isNamed = (name: string) => text.includes(`\`${name}`) || (name.startsWith('ProtectKernel') && text.includes('`ProtectKernel*`'));
+    expect(names.filter((name) => !isNamed(name))).toEqual([]);
+  });
+
   it('keeps setgid bits of directories, which shared mailboxes have, and what V8 needs', () => {
     expect(settings('RestrictSUIDSGID')).toEqual([]);
     expect(settings('MemoryDenyWriteExecute')).toEqual([]);
