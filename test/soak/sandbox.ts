@@ -159,6 +159,14 @@ async function diskOverRoot(lab: DebianLab, disk: Disk): Promise<void> {
 async function closedRoot(lab: DebianLab): Promise<void> {
   const b = lab.host('b');
   const dropIn = '/etc/systemd/system/mailtwin.service.d/99-closed.conf';
+  b.write(dropIn, '[Service]\nReadWritePaths=/var/vmail\n');
+  await b.run(['systemctl', 'daemon-reload']);
+  const [found] = (await doctor(b))('sandbox');
+  step(
+    'doctor finds a drop-in that makes a mount of its own of a root',
+    found?.level === 'warn' && found.evidence.includes('/var/vmail'),
+    found,
+  );
   b.write(dropIn, '[Service]\nReadOnlyPaths=/var/vmail\n');
   await b.run(['systemctl', 'daemon-reload']);
   await b.run(['systemctl', 'restart', 'mailtwin.service']);

@@ -246,6 +246,27 @@ describe('mail services', () => {
       probe: { run: systemctl((unit) => (unit === 'mailtwin.service' ? { file: 'enabled', sandbox: 'no' } : undefined)) },
       finds: [['warn sandbox', /NoNewPrivileges=no/, /copy deploy\/systemd\/mailtwin\.service/]],
     },
+    ...[
+      ['ReadWritePaths=-/var/vmail', /\/var\/vmail in ReadWritePaths/],
+      ['ReadWritePaths=/srv /var', /\/var in/],
+      ['ReadWritePaths=/var/vmail/users', /\/var\/vmail\/users/],
+      ['BindPaths=/mnt/a:/var/vmail:rbind', /\/var\/vmail in/],
+      ['StateDirectory=mailtwin', /\/var\/lib\/mailtwin/],
+    ].map(([more, evidence]) => ({
+      what: `a sandbox with ${String(more)}`,
+      probe: { run: systemctl((unit) => (unit === 'mailtwin.service' ? { file: 'enabled', more: `${String(more)}\n` } : undefined)) },
+      finds: [['warn sandbox', evidence as RegExp, /take that out of the drop-ins/]] as [string, RegExp, RegExp][],
+    })),
+    {
+      what: 'a sandbox that is open for what has to be, and for what is nobody’s here',
+      node: { sandbox: async () => ({ file: sandboxFile, lines: ['ReadWritePaths="-/etc/dovecot"'], state: 'fits', of: null }) },
+      probe: {
+        run: systemctl((unit) =>
+          unit === 'mailtwin.service' ? { file: 'enabled', more: 'ReadWritePaths=-/etc/dovecot /etc/mine /var/vmail2\n' } : undefined,
+        ),
+      },
+      finds: [],
+    },
     {
       what: 'a configuration that no unit runs, on a host with another one',
       node: sandbox('missing', ['ProtectHome=no']),

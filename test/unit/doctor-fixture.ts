@@ -98,12 +98,12 @@ function healthyAnswer(command: string, args: readonly string[]): string {
 
 /** What `systemctl show` prints of units, in their order. */
 export function showUnits(
-  units: { load?: string; active?: string; file?: string; reload?: string; dropIns?: string; sandbox?: string }[],
+  units: { load?: string; active?: string; file?: string; reload?: string; dropIns?: string; sandbox?: string; more?: string }[],
 ): string {
   return units
     .map(
-      ({ load = 'loaded', active = 'inactive', file = 'disabled', reload = 'no', dropIns = '', sandbox = 'yes' }) =>
-        `LoadState=${load}\nActiveState=${active}\nUnitFileState=${file}\nNeedDaemonReload=${reload}\nDropInPaths=${dropIns}\nNoNewPrivileges=${sandbox}\n`,
+      ({ load = 'loaded', active = 'inactive', file = 'disabled', reload = 'no', dropIns = '', sandbox = 'yes', more = '' }) =>
+        `LoadState=${load}\nActiveState=${active}\nUnitFileState=${file}\nNeedDaemonReload=${reload}\nDropInPaths=${dropIns}\nNoNewPrivileges=${sandbox}\n${more}`,
     )
     .join('\n');
 }

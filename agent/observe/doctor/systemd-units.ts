@@ -14,6 +14,8 @@ export interface UnitFacts {
   dropIns: string;
   /** Whether it may gain no privileges: the sign of a unit that has a sandbox. */
   noNewPrivileges: boolean;
+  /** Directories of which its sandbox makes mounts of their own (`ReadWritePaths=`, `BindPaths=`, `StateDirectory=`). */
+  ownMounts: string[];
 }
 
 /** Whether systemd runs this host; units mean nothing otherwise. */
@@ -23,7 +25,8 @@ export function hasSystemd(probe: DoctorProbe): boolean {
 
 /** Null when systemd does not answer for all of them. */
 export async function readUnits(probe: DoctorProbe, names: readonly string[]): Promise<UnitFacts[] | null> {
-  const properties = 'Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,DropInPaths,NoNewPrivileges';
+  const properties =
+    'Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,DropInPaths,NoNewPrivileges,ReadWritePaths,BindPaths,StateDirectory';
   const shown = await probe.run('systemctl', ['show', `--property=${properties}`, '--', ...names]);
   const units = shown?.exitCode === 0 ? unitProperties(shown.out) : [];
   if (units.length !== names.length) return null;
@@ -37,8 +40,18 @@ export async function readUnits(probe: DoctorProbe, names: readonly string[]): P
       needsReload: value('NeedDaemonReload') === 'yes',
       dropIns: value('DropInPaths'),
       noNewPrivileges: value('NoNewPrivileges') === 'yes',
+      ownMounts: [
+        ...words(value('ReadWritePaths')).map((path) => path.replace(/^[-+]+/, '')),
+        // FROM:TO:OPTIONS
+        ...words(value('BindPaths')).map((bind) => bind.replace(/^-/, '').split(':')[1] ?? bind),
+        ...words(value('StateDirectory')).map((name) => `/var/lib/${name}`),
+      ],
     };
   });
+}
+
+function words(text: string): string[] {
+  return text.split(' ').filter((word) => word !== '');
 }
 
 export function isUp({ active }: UnitFacts): boolean {
