@@ -3,6 +3,7 @@ import { metaKey, numberKey, tables } from '../journal/keys.ts';
 import { packNumber, readNumber } from '../journal/replica-index.ts';
 import { errnoCode, type BytePath, type Files } from '../platform/files.ts';
 import type { Kv, KvWrite } from '../platform/kv.ts';
+import { removeTreeInSlices } from '../platform/remove-tree.ts';
 
 /** What was replaced or removed, and where it is now. */
 export interface KeptVersion {
@@ -50,6 +51,10 @@ const controlPathsMax = 20_000;
 const dayMs = 86_400_000;
 const protectedMax = 2000;
 const versionsBetweenPauses = 512;
+/** Versions that are looked at, and records that are written, at a time when the history is pruned. */
+const portionMax = 64;
+/** Versions that one pruning removes at most; the next one goes on. */
+const prunedMax = 10_000;
 
 const undoingKey = metaKey('undoing');
 
@@ -66,6 +71,11 @@ export class HistoryKeeper {
   readonly #lastControl = new Map<string, number>();
   readonly #protected = new Map<string, Protection>();
   #full: HistoryFull | null = null;
+  /** Of all versions up to a number. */
+  #bytes = 0;
+  #countedTo = -1;
+  /** All versions up to this number stay for their whole time, whatever the size. */
+  #staysTo = -1;
   #undoing: boolean;
 
   constructor(kv: Kv, limits: KeeperLimits) {
@@ -111,29 +121,20 @@ export class HistoryKeeper {
   }
 
   /** Kept versions, oldest first. */
-  *versions(): Generator<KeptVersion & { number: number }> {
-    let from = numberKey(tables.history, 0);
-    const end = numberKey(tables.history + 1, 0);
-    for (;;) {
-      const portion = [...this.#kv.range(from, end, { limit: 256 })];
-      for (const [key, value] of portion) {
-        const [root, path, atMs, files, bytes, file, foreign, massDeleted = false, undone = false] = packr.unpack(value) as [
-          string,
-          Buffer,
-          number,
-          number,
-          number,
-          string,
-          boolean,
-          boolean?,
-          boolean?,
-        ];
-        yield { number: key.readUIntBE(1, 6), root, path: path.toString('latin1'), atMs, files, bytes, file, foreign, massDeleted, undone };
-      }
+  *versions(): Generator<NumberedVersion> {
+    for (let from = 0; ;) {
+      const portion = this.#portion(from, 256);
+      yield* portion;
       const last = portion.at(-1);
       if (portion.length < 256 || !last) return;
-      from = Buffer.concat([last[0], Buffer.from([0])]);
+      from = last.number + 1;
     }
+  }
+
+  /** The first of the versions from a number on. */
+  #portion(from: number, most: number): NumberedVersion[] {
+    const range = this.#kv.range(numberKey(tables.history, from), numberKey(tables.history + 1, 0), { limit: most });
+    return [...range].map(([key, value]) => versionOf(key, value));
   }
 
   /**
@@ -175,40 +176,130 @@ export class HistoryKeeper {
   /**
    * Removes what is older than the window, and the oldest while all of it is larger than allowed, but nothing of a mass
    * deletion before its time; at most `most` at a call. Returns how many versions went.
+   *
+   * It looks at what has come since the last time, and at what goes, and not at all that stays. In slices: `pause` is called
+   * often, and may throw, which ends it. A version has its record until all of it is gone, so the next pruning goes on.
    */
-  prune(files: Files, historyDirs: (root: string) => readonly BytePath[], nowMs: number, most = 500): number {
-    const all = [...this.versions()];
-    let bytes = all.reduce((sum, version) => sum + version.bytes, 0);
-    const writes: KvWrite[] = [];
-    let firstKept: KeptVersion | null = null;
-    for (const version of all) {
-      const tooOld = nowMs - version.atMs > this.#limits.days * dayMs;
-      if ((!tooOld && bytes <= this.#limits.bytesMax) || writes.length >= most) break;
-      if (!tooOld && version.massDeleted) {
-        firstKept ??= version;
-        continue;
-      }
-      // What cannot be removed costs no newer version its place.
-      bytes -= version.bytes;
-      if (!this.#removeVersion(files, () => historyDirs(version.root), version.file)) continue;
-      writes.push([numberKey(tables.history, version.number), null]);
-    }
-    if (writes.length > 0) this.#kv.commit(writes);
-    const isFull = firstKept !== null && bytes > this.#limits.bytesMax && writes.length < most;
-    this.#full = isFull ? { bytes, bytesMax: this.#limits.bytesMax, untilMs: (firstKept?.atMs ?? 0) + this.#limits.days * dayMs } : null;
-    return writes.length;
+  async prune(
+    files: Files,
+    historyDirs: (root: string) => readonly BytePath[],
+    nowMs: number,
+    pause: () => Promise<void>,
+    most = prunedMax,
+  ): Promise<number> {
+    await this.#count(pause);
+    const dirsOf = ({ root }: KeptVersion) => historyDirs(root);
+    const tooOld = ({ atMs }: KeptVersion) => nowMs - atMs > this.#limits.days * dayMs;
+    const { bytesMax } = this.#limits;
+    let left = most;
+    const pruning: Pruning = { files, dirsOf, pause, stuckBytes: 0 };
+    const isFull = () => this.#bytes - pruning.stuckBytes > bytesMax;
+    left -= await this.#removeWhile(0, left, (version) => (tooOld(version) ? 'remove' : 'end'), pruning);
+    // What must stay stands at the beginning, and is not looked at each time.
+    let isFirst = true;
+    if (isFull())
+      left -= await this.#removeWhile(
+        this.#staysTo + 1,
+        left,
+        (version) => {
+          if (!isFull()) return 'end';
+          if (!version.massDeleted) isFirst = false;
+          else if (isFirst) this.#staysTo = version.number;
+          return version.massDeleted ? 'stay' : 'remove';
+        },
+        pruning,
+      );
+    const [oldest] = isFull() && left > 0 ? this.#portion(0, 1) : [];
+    this.#full = oldest ? { bytes: this.#bytes, bytesMax, untilMs: oldest.atMs + this.#limits.days * dayMs } : null;
+    return most - left;
   }
 
-  /** False when it cannot be removed now: it is tried again with the next pruning, and keeps nobody. */
-  #removeVersion(files: Files, dirs: () => readonly BytePath[], file: string): boolean {
-    try {
-      for (const dir of dirs()) removeTree(files, `${dir}/${file}`);
-      return true;
-    } catch (error) {
-      if (errnoCode(error) === undefined) throw error;
-      return false;
+  /** Adds up what has been kept since the last time; the first time all of it. */
+  async #count(pause: () => Promise<void>): Promise<void> {
+    for (;;) {
+      const portion = this.#portion(this.#countedTo + 1, portionMax);
+      const last = portion.at(-1);
+      if (!last) return;
+      for (const { bytes } of portion) this.#bytes += bytes;
+      this.#countedTo = last.number;
+      await pause();
     }
   }
+
+  /** Goes through the versions from a number on until `judge` says that it is over. Returns how many went, `most` at most. */
+  async #removeWhile(
+    from: number,
+    most: number,
+    judge: (version: NumberedVersion) => 'remove' | 'stay' | 'end',
+    pruning: Pruning,
+  ): Promise<number> {
+    const { files, dirsOf, pause } = pruning;
+    let removed = 0;
+    for (;;) {
+      const writes: KvWrite[] = [];
+      let isOver = true;
+      let isStale = false;
+      for (const version of this.#portion(from, portionMax)) {
+        const verdict = removed < most ? judge(version) : 'end';
+        isOver = verdict === 'end';
+        if (isOver) break;
+        from = version.number + 1;
+        if (verdict === 'stay') continue;
+        const remembers = async () => {
+          isStale = true;
+          await pause();
+        };
+        // What cannot be removed costs no newer version its place.
+        const isGone = await removeVersion(files, () => dirsOf(version), version.file, remembers);
+        if (isGone) {
+          removed++;
+          this.#bytes -= version.bytes;
+          writes.push([numberKey(tables.history, version.number), null]);
+        } else pruning.stuckBytes += version.bytes;
+        // Somebody may have changed what was read before.
+        if (isStale) break;
+      }
+      if (writes.length > 0) this.#kv.commit(writes);
+      if (isOver) return removed;
+      await pause();
+    }
+  }
+}
+
+interface Pruning {
+  files: Files;
+  dirsOf: (version: KeptVersion) => readonly BytePath[];
+  pause: () => Promise<void>;
+  /** Of what cannot be removed now. */
+  stuckBytes: number;
+}
+
+/** False when it cannot be removed now: it is tried again with the next pruning, and keeps nobody. */
+async function removeVersion(files: Files, dirs: () => readonly BytePath[], file: string, pause: () => Promise<void>): Promise<boolean> {
+  try {
+    for (const dir of dirs()) await removeTreeInSlices(files, `${dir}/${file}`, pause);
+    return true;
+  } catch (error) {
+    if (errnoCode(error) === undefined) throw error;
+    return false;
+  }
+}
+
+type NumberedVersion = KeptVersion & { number: number };
+
+function versionOf(key: Buffer, value: Buffer): NumberedVersion {
+  const [root, path, atMs, files, bytes, file, foreign, massDeleted = false, undone = false] = packr.unpack(value) as [
+    string,
+    Buffer,
+    number,
+    number,
+    number,
+    string,
+    boolean,
+    boolean?,
+    boolean?,
+  ];
+  return { number: key.readUIntBE(1, 6), root, path: path.toString('latin1'), atMs, files, bytes, file, foreign, massDeleted, undone };
 }
 
 function recordOf(number: number, version: KeptVersion): KvWrite {
@@ -221,17 +312,4 @@ function recordOf(number: number, version: KeptVersion): KvWrite {
 
 function isAt(what: { root: string; path: BytePath }, { root, path }: Protection): boolean {
   return what.root === root && (path === '' || what.path === path || what.path.startsWith(`${path}/`));
-}
-
-/** Removes a path and all below it; missing is fine. */
-export function removeTree(files: Files, path: BytePath): void {
-  const stat = files.lstat(path);
-  if (!stat) return;
-  try {
-    if (stat.kind !== 'dir') return files.unlink(path);
-    for (const entry of files.readdir(path) ?? []) removeTree(files, `${path}/${entry.name}`);
-    files.rmdir(path);
-  } catch (error) {
-    if (errnoCode(error) !== 'ENOENT') throw error;
-  }
 }

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Status } from '../../protocol/control.ts';
 import type { Meter } from './meter.ts';
 import { statusGauges } from './status-gauges.ts';
@@ -23,8 +23,19 @@ const misnamed = ['nodejs_active_handles_total', 'nodejs_active_requests_total',
  * What replication does is counted as it happens; how things stand is taken from `status` at each scrape, so that
  * nothing stale is repeated (I18): a value that is not known then is absent.
  */
-export function createMetrics(options: { status: () => Status; wallMs: () => number; processMetrics?: boolean }): Metrics {
+export function createMetrics(options: {
+  status: () => Status;
+  wallMs: () => number;
+  /** The longest time of late for which this thread stood still. */
+  standstillMs?: () => number;
+  processMetrics?: boolean;
+}): Metrics {
   const registry = new Registry();
+  const standstill = new Gauge({
+    name: 'mailtwin_standstill_seconds',
+    help: 'Longest time in the last minute or two for which the thread that answers the peer stood still',
+    registers: [registry],
+  });
   // The default of 10 ms wakes an idle agent a hundred times a second.
   if (options.processMetrics ?? true) {
     collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 200 });
@@ -36,6 +47,7 @@ export function createMetrics(options: { status: () => Status; wallMs: () => num
     contentType: registry.contentType,
     async render() {
       gauges.set(freshStatus(options.status, options.wallMs()));
+      standstill.set((options.standstillMs?.() ?? 0) / 1000);
       return registry.metrics();
     },
   };

@@ -82,6 +82,11 @@ export interface Files {
   lstat(path: BytePath): Stat | null;
   /** Entries in no particular order, without `.` and `..`; null when the directory is missing. */
   readdir(path: BytePath): DirEntry[] | null;
+  /**
+   * The same in portions, each read when it is asked for: of a directory with a million names no call takes long. The caller goes
+   * through all of it at once, or leaves the loop. What comes or goes meanwhile may be among it or not.
+   */
+  list(path: BytePath): Iterable<DirEntry[]> | null;
   /** Whole content, stat and attributes of one open file; null when missing or not a regular file. Error E2BIG above `limit` bytes. */
   readFile(path: BytePath, limit: number): FileRead | null;
   /** Opens a regular file for reading; null when missing or not a regular file. */

@@ -15,6 +15,8 @@ export interface StoreTrouble {
  * `commit` is visible at once and atomic, also after a crash, but durable only when a `flushed()` that was called
  * after it has resolved: nothing is acknowledged before that (I1).
  *
+ * No call waits for the disk: what was committed waits in memory until it has been written.
+ *
  * A disk that takes nothing, because it is full or fails, makes no commit fail: what was committed stays visible and waits
  * in memory, in its order, and `flushed()` resolves when the disk has taken it. `trouble` says so; whoever brings more
  * than a small record stops meanwhile, so that what waits stays small (I12).
@@ -30,5 +32,9 @@ export interface Kv {
   flushed(): Promise<void>;
   /** Null while the disk takes what is written. */
   readonly trouble: StoreTrouble | null;
+  /** So much waits for the disk that nothing should be added that can wait itself (I12). */
+  readonly isBehind: boolean;
+  /** How long the write that is under way has taken so far, in milliseconds; 0 while none is. */
+  readonly writingMs: number;
   close(): Promise<void>;
 }

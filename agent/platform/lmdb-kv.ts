@@ -1,21 +1,22 @@
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { open, type RangeOptions, type RootDatabase, type RootDatabaseOptions } from 'lmdb';
+import type { RangeOptions, RootDatabase } from 'lmdb';
 import type { Clock } from './clock.ts';
 import { systemClock } from './clock.ts';
 import { OperatorError } from './errors.ts';
 import { errnoCode } from './files.ts';
 import type { Kv, KvWrite } from './kv.ts';
-import { checkLmdbFile, usedOf } from './lmdb-check.ts';
+import { checkLmdbFile } from './lmdb-check.ts';
+import { openBesideMemory } from './lmdb-open.ts';
 import { silentLog, type Log } from './log.ts';
 import { walkLmdbFile } from './lmdb-walk.ts';
 import { mappableBytes, MappedMemory } from './mapped-memory.ts';
 import { tryLock } from './native.ts';
 import { damagedStore, readFailure, unwritableStore, writeFailure } from './store-errors.ts';
-import { overwriteInPlace, StoreBlocks } from './store-blocks.ts';
+import { overwriteInPlace } from './store-blocks.ts';
 import { breakSeal, seal, wasClosed } from './store-seal.ts';
 import { storeRoom } from './store-room.ts';
+import { StoreWriter } from './store-writer.ts';
 import { WaitingKv, WriteFailed, type PlainStore, type StoreRoom } from './waiting-kv.ts';
 
 /** Longest key in bytes (LMDB with pages of 4096 bytes). */
@@ -35,17 +36,6 @@ const RESIDENT_BYTES_MAX = 24 * 1024 ** 2;
 /** Entries that one read of a range fetches: few at first, because many callers want only the first ones. */
 const CHUNK_FIRST = 16;
 const CHUNK_MAX = 256;
-
-const openOptions: RootDatabaseOptions & { permissionsMode: number; noReadAhead: boolean } = {
-  noSubdir: true,
-  encoding: 'binary',
-  keyEncoding: 'binary',
-  maxDbs: 1,
-  noReadAhead: true,
-  // A commit that returns is on disk, by LMDB's own two meta pages. `flushed` of lmdb-js does not cover transactionSync.
-  overlappingSync: false,
-  permissionsMode: 0o600,
-};
 
 export interface OpenOptions {
   clock?: Clock;
@@ -102,39 +92,16 @@ function openLocked(dir: string, lock: number, { clock = systemClock, log = sile
     breakSeal(dir);
     if (!fs.existsSync(file)) overwriteInPlace(dir);
     const room = storeRoom(dir, file);
-    return new WaitingKv(new LmdbStore(file, lock, room, onDamage), room, { clock, log });
+    return new WaitingKv(new LmdbStore(file, lock, room, onDamage), room, {
+      clock,
+      log,
+      onFailure: (error) => onDamage(storeFailure(file, error)),
+    });
   } catch (error) {
     fs.closeSync(lock);
     if (error instanceof OperatorError) throw error;
     throw openError(file, error);
   }
-}
-
-/** Where file systems of memory are found; the first that can be written is taken. */
-const memoryDirs = ['/dev/shm', '/run', os.tmpdir()];
-
-/**
- * Opens the file by a link in a directory of its own in memory, because LMDB puts its table of readers beside the name by
- * which it is told of the file, and maps that for writing: on a disk that is full, touching such a page ends the process (SIGBUS).
- * Only this process opens the store, so the table need not be found by others, nor outlive it.
- */
-function openBesideMemory(file: string): RootDatabase<Buffer, Buffer> {
-  const options = { ...openOptions, mapSize: mapSizeOf(file) };
-  for (const parent of memoryDirs) {
-    let dir: string;
-    try {
-      dir = fs.mkdtempSync(path.join(parent, 'mailtwin-store-'));
-    } catch {
-      continue;
-    }
-    try {
-      fs.symlinkSync(path.resolve(file), path.join(dir, 'data.mdb'));
-      return open<Buffer, Buffer>(path.join(dir, 'data.mdb'), options);
-    } finally {
-      fs.rmSync(dir, { recursive: true, force: true });
-    }
-  }
-  return open<Buffer, Buffer>(file, options);
 }
 
 function mapSizeOf(file: string): number {
@@ -174,14 +141,24 @@ function openError(file: string, error: unknown): OperatorError {
   return isSystems ? unwritableStore(file, error) : damagedStore(file, error instanceof Error ? error.message : String(error));
 }
 
-/** LMDB itself. A commit that returned is on disk. */
+/** For whoever must end because of it. */
+function storeFailure(file: string, error: unknown): OperatorError {
+  if (error instanceof OperatorError) return error;
+  return new OperatorError(
+    'store-failed',
+    `the agent's store ${file} cannot be written: ${error instanceof Error ? error.message : String(error)}`,
+    'look at the disk of the state directory and the log of the agent',
+  );
+}
+
+/** LMDB itself: read here, written by a thread that alone waits for the disk. */
 class LmdbStore implements PlainStore {
+  readonly keyBytesMax = KEY_BYTES_MAX;
   readonly #file: string;
   readonly #lock: number;
   readonly #room: StoreRoom;
   readonly #onDamage: (error: OperatorError) => void;
-  readonly #fd: number;
-  readonly #blocks: StoreBlocks;
+  readonly #writer: StoreWriter;
   #db: RootDatabase<Buffer, Buffer>;
   #memory: MappedMemory;
   /** A page of meta could not be written: LMDB takes nothing more before it is opened again. */
@@ -192,15 +169,10 @@ class LmdbStore implements PlainStore {
     this.#lock = lock;
     this.#room = room;
     this.#onDamage = onDamage;
-    this.#fd = fs.openSync(file, 'a+', 0o600);
-    try {
-      this.#blocks = new StoreBlocks(this.#fd, path.dirname(file));
-      this.#db = openBesideMemory(file);
-      this.#memory = new MappedMemory(file, RESIDENT_BYTES_MAX);
-    } catch (error) {
-      fs.closeSync(this.#fd);
-      throw error;
-    }
+    const mapSize = mapSizeOf(file);
+    this.#db = openBesideMemory(file, mapSize);
+    this.#memory = new MappedMemory(file, RESIDENT_BYTES_MAX);
+    this.#writer = new StoreWriter({ file, mapSize });
   }
 
   get(key: Buffer): Buffer | undefined {
@@ -246,20 +218,14 @@ class LmdbStore implements PlainStore {
     }
   }
 
-  /** @throws WriteFailed when the disk does not take it: then nothing is written. */
-  commit(writes: readonly KvWrite[]): void {
+  /** Resolves when it is on disk, and read here. @throws WriteFailed when the disk does not take it: then nothing is written. */
+  async write(writes: readonly KvWrite[]): Promise<void> {
     this.#memory.touched(writes.length);
     try {
-      this.#reserveBlocks(writes);
-      if (this.#mustReopen) this.#reopen();
-      const db = this.#db;
-      // The callback gives nothing back: given a promise, and put returns one, lmdb would keep the transaction open.
-      db.transactionSync(() => {
-        for (const [key, value] of writes) {
-          if (value === null) void db.remove(key);
-          else void db.put(key, value);
-        }
-      });
+      if (this.#mustReopen) await this.#reopen();
+      await this.#writer.write(writes);
+      // What is read from here on is no older than this: without it a view that was begun before would be used a little longer.
+      this.#db.resetReadTxn();
     } catch (error) {
       const failure = writeFailure(this.#file, error, this.#room.freeBytes());
       if (failure instanceof OperatorError) this.#onDamage(failure);
@@ -269,23 +235,21 @@ class LmdbStore implements PlainStore {
     }
   }
 
-  #reserveBlocks(writes: readonly KvWrite[]): void {
-    const { usedBytes, pageSize } = usedOf(this.#fd);
-    let bytes = 0;
-    for (const [key, value] of writes) bytes += key.length + (value?.length ?? 0) + 16;
-    if (!this.#blocks.reserve(usedBytes, pageSize, { keys: writes.length, bytes })) throw new WriteFailed('the disk is full', true);
-  }
-
-  #reopen(): void {
+  /** The environment ends with the last one that has it, and the next one to open it begins a new one. */
+  async #reopen(): Promise<void> {
+    await this.#writer.release();
+    // Nobody reads in between: this ends before it first waits.
     void this.#db.close();
-    this.#db = openBesideMemory(this.#file);
+    const mapSize = mapSizeOf(this.#file);
+    this.#db = openBesideMemory(this.#file, mapSize);
     this.#memory = new MappedMemory(this.#file, RESIDENT_BYTES_MAX);
+    await this.#writer.take(mapSize);
     this.#mustReopen = false;
   }
 
   async close(): Promise<void> {
+    await this.#writer.end();
     await this.#db.close();
-    fs.closeSync(this.#fd);
     seal(path.dirname(this.#file), this.#file);
     fs.closeSync(this.#lock);
   }

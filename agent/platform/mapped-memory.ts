@@ -59,8 +59,9 @@ function sharedBytes(): number {
 export function mappableBytes(file: string, bytesMax: number, bytesMin: number): number | null {
   const fd = fs.openSync(file, 'a+', 0o600);
   try {
-    for (let bytes = bytesMax; bytes >= bytesMin; bytes /= 2) if (canMap(fd, bytes)) return bytes;
-    return null;
+    // As much again is left for the process: each of its threads sets address space aside as well.
+    for (let bytes = bytesMax; bytes >= bytesMin; bytes /= 2) if (canMap(fd, 2 * bytes)) return bytes;
+    return canMap(fd, bytesMin) ? bytesMin : null;
   } finally {
     fs.closeSync(fd);
   }

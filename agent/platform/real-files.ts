@@ -41,11 +41,37 @@ function listOpenDirectory(fd: number): DirEntry[] {
     });
   }
   const entries = new Array<DirEntry>(dirents.length);
-  for (let i = 0; i < dirents.length; i++) {
-    const d = dirents[i] as fs.Dirent;
-    entries[i] = { name: d.name, kind: d.isFile() ? 'file' : d.isDirectory() ? 'dir' : d.isSymbolicLink() ? 'symlink' : 'other' };
-  }
+  for (let i = 0; i < dirents.length; i++) entries[i] = entryOf(dirents[i] as fs.Dirent);
   return entries;
+}
+
+function entryOf(dirent: fs.Dirent): DirEntry {
+  const kind = dirent.isFile() ? 'file' : dirent.isDirectory() ? 'dir' : dirent.isSymbolicLink() ? 'symlink' : 'other';
+  return { name: dirent.name, kind };
+}
+
+/** Names that are read at a time. */
+const portionMax = 256;
+
+/** `fd` is closed with the first portion: the listing has a descriptor of its own. */
+function* portionsOf(fd: number): Generator<DirEntry[]> {
+  let dir: fs.Dir;
+  try {
+    dir = fs.opendirSync(`/proc/self/fd/${fd}`, { encoding: 'latin1' as BufferEncoding, bufferSize: portionMax });
+  } finally {
+    fs.closeSync(fd);
+  }
+  try {
+    for (let portion: DirEntry[] = []; ; portion = []) {
+      let dirent: fs.Dirent | null = null;
+      while (portion.length < portionMax && (dirent = dir.readSync())) portion.push(entryOf(dirent));
+      // As readdir gives them, as far as a portion goes: what is done with them is the same from one time to the next.
+      if (portion.length > 0) yield portion.sort((a, b) => (a.name < b.name ? -1 : 1));
+      if (dirent === null) return;
+    }
+  } finally {
+    dir.closeSync();
+  }
 }
 
 /** Bits that the process would take away from a new directory's mode. */
@@ -118,6 +144,19 @@ export function filesBelow(places: () => readonly BytePath[], open?: OpenWithout
     return null;
   }
 
+  /** Null when there is no directory. Opened by itself, because readdir would follow a symbolic link. */
+  function openDirectory(path: BytePath, operation: string): number | null {
+    return orNull(() =>
+      beneath.use(path, operation, (dir, name) => {
+        const opened = native.openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+        if (opened >= 0) return opened;
+        const code = native.lastErrno();
+        if (isMissing(code) || code === 'ELOOP') return null;
+        throw native.errnoError(code, operation, path);
+      }),
+    );
+  }
+
   function create(path: BytePath): number {
     return call(path, 'open', (dir, name) => native.openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600));
   }
@@ -135,22 +174,17 @@ export function filesBelow(places: () => readonly BytePath[], open?: OpenWithout
   return {
     lstat,
     readdir(path) {
-      // Opened by itself, because readdir would follow a symbolic link.
-      const fd = orNull(() =>
-        beneath.use(path, 'readdir', (dir, name) => {
-          const opened = native.openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-          if (opened >= 0) return opened;
-          const code = native.lastErrno();
-          if (isMissing(code) || code === 'ELOOP') return null;
-          throw native.errnoError(code, 'readdir', path);
-        }),
-      );
+      const fd = openDirectory(path, 'readdir');
       if (fd === null) return null;
       try {
         return listOpenDirectory(fd);
       } finally {
         fs.closeSync(fd);
       }
+    },
+    list(path) {
+      const fd = openDirectory(path, 'readdir');
+      return fd === null ? null : portionsOf(fd);
     },
     readFile(path, limit) {
       const opened = openRegular(path);

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from './clock.ts';
 import type { Kv, KvWrite, StoreTrouble } from './kv.ts';
 import type { Log } from './log.ts';
+import { merged, PendingWrites } from './pending-writes.ts';
 
 /** The disk did not take a commit; nothing of it was written. The same commit may succeed later. */
 export class WriteFailed extends Error {
@@ -15,8 +16,15 @@ export class WriteFailed extends Error {
   }
 }
 
-/** A store that knows only yes and no: `commit` is durable when it returns, and throws WriteFailed when the disk takes nothing. */
-export type PlainStore = Pick<Kv, 'get' | 'range' | 'commit' | 'close'>;
+/** A store that knows only yes and no. */
+export interface PlainStore extends Pick<Kv, 'get' | 'range' | 'close'> {
+  readonly keyBytesMax: number;
+  /**
+   * Writes all of it or nothing. Resolves when it is on disk and `get` and `range` show it; the caller waits for that before it
+   * writes again. Rejects with WriteFailed when the disk takes nothing.
+   */
+  write(writes: readonly KvWrite[]): Promise<void>;
+}
 
 /** The room that a store has on its disk. A part of it is kept back for the records that matter most. */
 export interface StoreRoom {
@@ -38,28 +46,40 @@ export interface StoreRoom {
 export interface WaitingParts {
   clock: Clock;
   log: Log;
+  /** A write failed, and not for the disk: nothing more is written. */
+  onFailure?: (error: Error) => void;
 }
 
+/** More than this of keys and values waits for the disk: nothing is added that can wait itself. */
+const behindBytes = 16 * 1024 ** 2;
 const lookEveryMs = 1000;
 /** While a commit waits the disk is tried this often at most. */
 const tryEveryMsMax = 5000;
 
 /**
- * A store over a disk that may be full or fail.
+ * A store over a disk that takes its time, may be full, or fails.
  *
- * What the disk does not take waits here, merged by key: it is what every reader sees, and it is written as one commit,
- * so that the disk never holds a later change without an earlier one. Losing it in a crash is what losing a commit that
- * was not flushed always was.
+ * A commit is taken here, merged by key, and is what every reader sees from then on. What was committed while the last write was under
+ * way is written as one, so that the disk never holds a later change without an earlier one. Losing it in a crash is what losing
+ * a commit that was not flushed always was.
  */
 export class WaitingKv implements Kv {
   readonly #store: PlainStore;
   readonly #room: StoreRoom;
   readonly #p: WaitingParts;
-  /** By key as a byte string. */
-  #waiting = new Map<string, Buffer | null>();
-  /** Keys of `#waiting` in order; null when they have to be sorted again. */
-  #sorted: string[] | null = null;
-  #flushes: (() => void)[] = [];
+  #waiting = new PendingWrites();
+  /** What the disk has been given; nothing while no write is under way. */
+  #writing = new PendingWrites();
+  #isWriting = false;
+  #beganMs = 0;
+  #isWoken = false;
+  /** The disk did not take the last write: it is tried again by the clock. */
+  #isRefused = false;
+  /** Who waits for `#writing`, and for `#waiting`. */
+  #flushes: Flush[] = [];
+  #nextFlushes: Flush[] = [];
+  #failure: Error | null = null;
+  #written: (() => void) | null = null;
   #trouble: StoreTrouble | null = null;
   #timer: Timer | null = null;
   #waitMs = lookEveryMs;
@@ -76,61 +96,111 @@ export class WaitingKv implements Kv {
     return this.#trouble;
   }
 
+  get isBehind(): boolean {
+    return this.#waiting.bytes + this.#writing.bytes > behindBytes;
+  }
+
+  get writingMs(): number {
+    return this.#isWriting ? this.#p.clock.monotonicMs() - this.#beganMs : 0;
+  }
+
   get(key: Buffer): Buffer | undefined {
-    if (this.#waiting.size > 0) {
-      const value = this.#waiting.get(key.toString('latin1'));
+    if (this.#waiting.size + this.#writing.size > 0) {
+      const value = this.#pendingOf(key.toString('latin1'));
       if (value !== undefined) return value ?? undefined;
     }
     return this.#store.get(key);
   }
 
   range(start: Buffer, end: Buffer, options: { limit?: number; reverse?: boolean } = {}): Iterable<[Buffer, Buffer]> {
-    return this.#waiting.size === 0 ? this.#store.range(start, end, options) : this.#merged(start, end, options);
+    if (this.#waiting.size + this.#writing.size > 0) {
+      const [from, to] = [start.toString('latin1'), end.toString('latin1')];
+      const mine = merged(this.#writing.keys(from, to), this.#waiting.keys(from, to));
+      if (mine.length > 0) return this.#merged(start, end, mine, options);
+    }
+    return this.#store.range(start, end, options);
   }
 
   commit(writes: readonly KvWrite[]): void {
+    if (this.#failure) throw this.#failure;
     if (writes.length === 0) return;
-    if (this.#waiting.size === 0 && this.#wrote(writes)) return;
-    for (const [key, value] of writes) this.#waiting.set(key.toString('latin1'), value && Buffer.from(value));
-    this.#sorted = null;
+    for (const [key] of writes) {
+      if (key.length > 0 && key.length <= this.#store.keyBytesMax) continue;
+      throw new Error(`a key of ${key.length} bytes cannot be stored; 1 to ${this.#store.keyBytesMax} are possible`);
+    }
+    this.#waiting.add(writes);
+    if (this.#isWoken) return;
+    this.#isWoken = true;
+    // Commits of one turn are one write.
+    queueMicrotask(() => {
+      this.#isWoken = false;
+      if (!this.#isRefused) this.#write();
+    });
   }
 
   flushed(): Promise<void> {
-    if (this.#waiting.size === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#flushes.push(resolve));
+    if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#waiting.size + this.#writing.size === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => (this.#waiting.size > 0 ? this.#nextFlushes : this.#flushes).push({ resolve, reject }));
   }
 
   async close(): Promise<void> {
     this.#timer?.cancel();
-    this.#drain();
+    // The disk is tried once more with what it did not take.
+    for (let tried = false; this.#isWriting || (this.#waiting.size > 0 && !this.#failure && !(tried && this.#isRefused)); tried = true) {
+      this.#write();
+      if (this.#isWriting) await new Promise<void>((resolve) => (this.#written = resolve));
+    }
     await this.#store.close();
   }
 
-  /** False when the disk takes it neither with nor without the reserve. */
-  #wrote(writes: readonly KvWrite[]): boolean {
-    for (;;) {
-      if (!this.#room.isInPlace()) {
-        this.#say(this.#gone());
-        return false;
-      }
-      try {
-        this.#store.commit(writes);
-        return true;
-      } catch (error) {
-        if (!(error instanceof WriteFailed)) throw error;
-        this.#say(error.isFull ? this.#full() : this.#unwritable(error.message));
-        if (!error.isFull || !this.#room.spendReserve()) return false;
-      }
+  /** Gives the disk what waits, unless it has something already. */
+  #write(): void {
+    if (this.#isWriting || this.#waiting.size === 0 || this.#failure) return;
+    if (!this.#room.isInPlace()) {
+      this.#isRefused = true;
+      return this.#say(this.#gone());
     }
+    [this.#writing, this.#waiting] = [this.#waiting, new PendingWrites()];
+    [this.#flushes, this.#nextFlushes] = [this.#nextFlushes, []];
+    this.#isWriting = true;
+    this.#beganMs = this.#p.clock.monotonicMs();
+    this.#store.write(this.#writing.writes()).then(
+      () => this.#took(),
+      (error: unknown) => this.#refused(error),
+    );
   }
 
-  #drain(): void {
-    if (this.#waiting.size === 0) return;
-    const writes = [...this.#waiting].map(([key, value]): KvWrite => [Buffer.from(key, 'latin1'), value]);
-    if (!this.#wrote(writes)) return;
-    this.#waiting = new Map();
-    this.#sorted = null;
-    for (const resolve of this.#flushes.splice(0)) resolve();
+  #took(): void {
+    const wasRefused = this.#isRefused;
+    this.#isWriting = this.#isRefused = false;
+    this.#writing = new PendingWrites();
+    if (wasRefused) this.#judgeRoom();
+    for (const { resolve } of this.#flushes.splice(0)) resolve();
+    this.#write();
+    this.#tellWritten();
+  }
+
+  #refused(error: unknown): void {
+    this.#isWriting = false;
+    this.#waiting.addOlder(this.#writing);
+    this.#writing = new PendingWrites();
+    this.#nextFlushes = [...this.#flushes.splice(0), ...this.#nextFlushes];
+    if (error instanceof WriteFailed) {
+      this.#say(error.isFull ? this.#full() : this.#unwritable(error.message));
+      this.#isRefused = !error.isFull || !this.#room.spendReserve();
+      if (!this.#isRefused) this.#write();
+    } else {
+      this.#failure = error instanceof Error ? error : new Error(String(error));
+      for (const { reject } of this.#nextFlushes.splice(0)) reject(this.#failure);
+      this.#p.onFailure?.(this.#failure);
+    }
+    this.#tellWritten();
+  }
+
+  #tellWritten(): void {
+    this.#written?.();
+    this.#written = null;
   }
 
   /** Tries again what waits, and looks whether there is room. */
@@ -138,12 +208,12 @@ export class WaitingKv implements Kv {
     const { clock } = this.#p;
     const now = clock.monotonicMs();
     const hasRoom = (this.#room.freeBytes() ?? 0) >= this.#room.lowBytes;
-    if (this.#waiting.size > 0 && (now - this.#triedMs >= this.#waitMs || (hasRoom && this.#trouble?.code === 'state-full'))) {
+    if (this.#isRefused && (now - this.#triedMs >= this.#waitMs || (hasRoom && this.#trouble?.code === 'state-full'))) {
       this.#triedMs = now;
-      this.#drain();
+      this.#write();
       this.#waitMs = Math.min(tryEveryMsMax, this.#waitMs * 2);
     }
-    if (this.#waiting.size === 0) {
+    if (!this.#isRefused) {
       this.#waitMs = lookEveryMs;
       this.#judgeRoom();
     }
@@ -196,37 +266,48 @@ export class WaitingKv implements Kv {
     this.#trouble = trouble;
   }
 
+  /** What is on disk, and `mine` (keys in order) of what is not yet. */
   *#merged(
     start: Buffer,
     end: Buffer,
+    mine: string[],
     { limit = Infinity, reverse = false }: { limit?: number; reverse?: boolean },
   ): Iterable<[Buffer, Buffer]> {
-    this.#sorted ??= [...this.#waiting.keys()].sort();
-    const [from, to] = [start.toString('latin1'), end.toString('latin1')];
-    const mine = this.#sorted.filter((key) => key >= from && key < to);
     if (reverse) mine.reverse();
-    const isBefore = (a: string, b: string) => (reverse ? a > b : a < b);
+    // As they are now: when the disk has them meanwhile, they come all the same, and once.
+    const own = mine.map((key): [string, Buffer | null | undefined] => [key, this.#pendingOf(key)]);
     let left = limit;
     let next = 0;
-    const ownUpTo = function* (this: WaitingKv, key: string | null): Generator<[Buffer, Buffer]> {
-      for (let own = mine[next]; own !== undefined && (key === null || isBefore(own, key)) && left > 0; own = mine[++next]) {
-        const value = this.#waiting.get(own);
+    const isBefore = (a: string, b: string) => (reverse ? a > b : a < b);
+    const ownUpTo = function* (key: string | null): Generator<[Buffer, Buffer]> {
+      for (let each = own[next]; each && left > 0 && (key === null || isBefore(each[0], key)); each = own[++next]) {
+        const [name, value] = each;
         if (!value) continue;
         left--;
-        yield [Buffer.from(own, 'latin1'), value];
+        yield [Buffer.from(name, 'latin1'), value];
       }
-    }.bind(this);
+    };
     if (left <= 0) return;
     for (const [key, value] of this.#store.range(start, end, { reverse })) {
       const name = key.toString('latin1');
       yield* ownUpTo(name);
       if (left <= 0) return;
       // What waits stands for what is on disk; it comes by itself.
-      if (this.#waiting.has(name)) continue;
+      if (own[next]?.[0] === name) continue;
       left--;
       yield [key, value];
       if (left <= 0) return;
     }
     yield* ownUpTo(null);
   }
+
+  #pendingOf(key: string): Buffer | null | undefined {
+    const value = this.#waiting.get(key);
+    return value === undefined ? this.#writing.get(key) : value;
+  }
+}
+
+interface Flush {
+  resolve: () => void;
+  reject: (error: Error) => void;
 }

@@ -1,6 +1,6 @@
 import type { NodeAbilities, OwnerName, RootAbilities } from '../../protocol/abilities.ts';
-import { removeTree } from '../history/keeper.ts';
 import { errnoCode, joinPath, mtimeNsMax, type BytePath, type Files } from '../platform/files.ts';
+import { removeTree } from '../platform/remove-tree.ts';
 
 /** Something that the standby's file systems cannot keep as the primary's do, for people. */
 export interface AbilityFinding {

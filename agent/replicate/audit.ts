@@ -3,17 +3,8 @@ import { lacks } from '../../protocol/shortfall.ts';
 import { contentBytes, replicatedMode, xattrsDigest, type Entry } from '../journal/entry.ts';
 import type { ReplicaIndex } from '../journal/replica-index.ts';
 import type { Clock } from '../platform/clock.ts';
-import {
-  baseName,
-  errnoCode,
-  joinPath,
-  parentPath,
-  type BytePath,
-  type DirEntry,
-  type FileKind,
-  type Files,
-  type Stat,
-} from '../platform/files.ts';
+import { baseName, errnoCode, joinPath, parentPath, type BytePath, type FileKind, type Files, type Stat } from '../platform/files.ts';
+import { Pacer } from '../platform/pacer.ts';
 import { canonicalTarget } from './links.ts';
 import { isNamed } from './one-name.ts';
 import { sameAttributes } from './primary/context.ts';
@@ -67,7 +58,6 @@ export const attributesAlone: ReadonlySet<string> = new Set([
 ]);
 
 const readBytes = 1024 * 1024;
-const sliceMs = 10;
 
 /**
  * Compares the disk with the index, name by name; `deep` re-reads all content and compares its SHA-256.
@@ -148,12 +138,11 @@ async function* auditDir(
 ): AsyncGenerator<AuditDifference> {
   const { index } = parts;
   if (parts.skips?.(root.name, path)) return;
-  const names = readdir(parts, root, path);
-  if (names === null) {
+  const here = await namesIn(parts, root, path, pacer);
+  if (here === null) {
     yield { root: root.name, path, what: 'cannot be read', stat: null };
     return;
   }
-  const here = new Map(names.map((entry) => [entry.name, entry.kind]));
   const subdirs: { path: BytePath; number: number }[] = [];
   if (number !== null) {
     for (const [name, entry] of index.entries(number)) {
@@ -181,6 +170,7 @@ async function* auditDir(
     if (isLeftOut(parts, root, child, kind) || parts.skips?.(root.name, child)) continue;
     const stat = lstat(parts, root, child);
     yield { root: root.name, path: child, what: 'is not in the index', stat: stat === 'unreadable' ? null : stat };
+    await pacer.pause();
   }
   for (const dir of subdirs) yield* auditDir(parts, root, dir.path, dir.number, deep, progress, signal, pacer);
 }
@@ -237,9 +227,14 @@ function lstatOf(parts: AuditParts, root: Root, path: BytePath): Stat | null {
 }
 
 /** Null when the directory cannot be read; empty when it is not there. */
-function readdir(parts: AuditParts, root: Root, path: BytePath): DirEntry[] | null {
+async function namesIn(parts: AuditParts, root: Root, path: BytePath, pacer: Pacer): Promise<Map<BytePath, FileKind> | null> {
+  const names = new Map<BytePath, FileKind>();
   try {
-    return parts.files.readdir(absolute(root, path)) ?? [];
+    for (const portion of parts.files.list(absolute(root, path)) ?? []) {
+      for (const { name, kind } of portion) names.set(name, kind);
+      await pacer.pause();
+    }
+    return names;
   } catch (error) {
     if (errnoCode(error) === undefined) throw error;
     return null;
@@ -314,21 +309,5 @@ async function contentDigest(files: Files, path: BytePath, progress: AuditProgre
   } catch (error) {
     if (errnoCode(error) === undefined) throw error;
     return null;
-  }
-}
-
-class Pacer {
-  readonly #clock: Clock;
-  #last: number;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-    this.#last = clock.monotonicMs();
-  }
-
-  async pause(): Promise<void> {
-    if (this.#clock.monotonicMs() - this.#last < sliceMs) return;
-    await this.#clock.yield();
-    this.#last = this.#clock.monotonicMs();
   }
 }

@@ -40,6 +40,7 @@ export class TaggedInodes {
         files.close(fd);
       },
       readdir: (path) => files.readdir(path),
+      list: (path) => files.list(path),
       read: (fd, into, offset, length, position) => files.read(fd, into, offset, length, position),
       write: (fd, data, position) => files.write(fd, data, position),
       truncate: (fd, size) => files.truncate(fd, size),

@@ -14,6 +14,7 @@ import { pinFile, type PinnedPeer, type Pins } from '../link/pins.ts';
 import { startObserveServer } from '../observe/http.ts';
 import { pageRoutes } from '../observe/page.ts';
 import { createMetrics } from '../observe/metrics.ts';
+import { Standstill } from '../observe/standstill.ts';
 import { sleep, systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Kv } from '../platform/kv.ts';
@@ -184,7 +185,9 @@ export class Agent {
     const durable = settleRole(kv, config, log);
     const boot = randomUUID();
     const met = metPeers(kv);
-    const metrics = createMetrics({ status: () => status(), wallMs: () => systemClock.wallMs() });
+    const standstill = new Standstill(systemClock);
+    this.#closing.first(() => standstill.stop());
+    const metrics = createMetrics({ status: () => status(), wallMs: () => systemClock.wallMs(), standstillMs: () => standstill.longestMs });
     const appliance = makeAppliance(config, identity, kv, services, metrics.meter, log);
     if (durable.role !== 'primary' && told !== durable.role) await stopServices(services, log, resting);
     const mailServer = await mailServerVersion();

@@ -52,6 +52,7 @@ type Call = (files: Files) => unknown;
 const calls: Record<Exclude<keyof Files, 'fstat' | 'read' | 'write' | 'truncate' | 'fdatasync' | 'close' | 'setMetaOpen'>, Call[]> = {
   lstat: [(files) => files.lstat(at('dir/file'))?.size, (files) => files.lstat(at('dir/sub/file'))?.size],
   readdir: [(files) => files.readdir(at('dir/sub'))],
+  list: [(files) => [...(files.list(at('dir/sub')) ?? [])]],
   readFile: [(files) => files.readFile(at('dir/file'), 100)?.data.toString()],
   openRead: [(files) => readAndClose(files, files.openRead(at('dir/file')))],
   openSnapshot: [(files) => readAndClose(files, files.openSnapshot(at('dir/file')))],

@@ -285,7 +285,7 @@ const scenarios: Record<string, Scenario> = {
   'a directory in the history that is removed for good': {
     dir: 'staging/history/1/dir',
     names: ['file', 'sub/', 'sub/deep', 'sub/deeper/', 'sub/deeper/file'],
-    run(files) {
+    async run(files) {
       const kv = memoryKv();
       const keeper = new HistoryKeeper(kv, { days: 1, bytesMax: 1e9 });
       keeper.keep({ root: 'mail', path: 'x', atMs: 0, files: 1, bytes: 1, foreign: false }, true, []);
@@ -296,7 +296,12 @@ const scenarios: Record<string, Scenario> = {
         writes,
       );
       kv.commit(writes);
-      keeper.prune(files, () => [`${top}/staging/history`], 1e12);
+      await keeper.prune(
+        files,
+        () => [`${top}/staging/history`],
+        1e12,
+        async () => {},
+      );
     },
     isDone: () => !has('staging/history/1'),
   },

@@ -117,6 +117,7 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
     for (const missing of ['none', 'f/below', 'none/below']) {
       expect(files.lstat(at(missing))).toBeNull();
       expect(files.readdir(at(missing))).toBeNull();
+      expect(files.list(at(missing))).toBeNull();
       expect(files.readFile(at(missing), 10)).toBeNull();
       expect(files.openRead(at(missing))).toBeNull();
     }
@@ -125,6 +126,22 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
     expect(codeOf(() => files.setMeta(at('none'), { mode: 0o600 }))).toBe('ENOENT');
     expect(codeOf(() => files.setMeta(at('none'), { mtimeNs: 1n }))).toBe('ENOENT');
     expect(codeOf(() => files.copyFile(at('none'), at('x')))).toBe('ENOENT');
+  });
+
+  it('lists a large directory in portions, the same as at once, and keeps nothing open afterwards', async () => {
+    const count = () => fs.readdirSync('/proc/self/fd').length;
+    await Promise.resolve();
+    const before = count();
+    for (let i = 0; i < 1000; i++) write(`f${i}\xff`, '');
+    files.mkdir(at('d'), 0o700);
+    files.symlink('d', at('link'));
+    const portions = [...(files.list(dir) ?? [])];
+    expect(Math.max(...portions.map(({ length }) => length))).toBeLessThan(300);
+    const order = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
+    expect(portions.flat().toSorted(order)).toEqual(files.readdir(dir)?.toSorted(order));
+    for (const portion of files.list(dir) ?? []) if (portion.length > 0) break;
+    await Promise.resolve();
+    expect(count()).toBe(before);
   });
 
   it('never goes through a symbolic link at the end of a path, and never waits for a fifo', () => {
@@ -139,6 +156,7 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
       expect(files.readFile(at(name), 100)).toBeNull();
     }
     expect(files.readdir(at('dirlink'))).toBeNull();
+    expect(files.list(at('dirlink'))).toBeNull();
     expect(codeOf(() => files.create(at('link')))).toBe('EEXIST');
     files.setMeta(at('link'), { mode: 0o777, mtimeNs: 9n });
     expect(files.lstat(at('target'))).toMatchObject({ mode: 0o600, mtimeNs: 7n });

@@ -11,7 +11,10 @@ it('keeps little of a large file resident, whatever is read', async () => {
   const kv = openLmdbKv(dir);
   try {
     const key = (i: number) => b(`k${String(i).padStart(7, '0')}`);
-    for (let i = 0; i < 600_000; i += 2000) kv.commit(Array.from({ length: 2000 }, (_, k) => [key(i + k), Buffer.alloc(200, i)] as const));
+    for (let i = 0; i < 600_000; i += 2000) {
+      kv.commit(Array.from({ length: 2000 }, (_, k) => [key(i + k), Buffer.alloc(200, i)] as const));
+      await kv.flushed();
+    }
     const shared = () => Number(fs.readFileSync('/proc/self/statm', 'latin1').split(' ')[2]) * 4096;
     let most = 0;
     const before = shared();

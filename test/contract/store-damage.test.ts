@@ -32,7 +32,9 @@ async function fill(random: SimRandom, keys = 4000): Promise<void> {
     kv.commit(
       Array.from({ length: 400 }, () => [meta(`k${random.int(keys)}`), random.chance(0.3) ? null : random.bytes(random.int(120))] as const),
     );
+    await kv.flushed();
     kv.commit([[meta(`big${i}`), random.bytes(random.int(30_000))]]);
+    await kv.flushed();
   }
   kv.commit(roleWrites({ role: 'standby', epoch: 3, seenEpoch: 3 }));
   await kv.close();

@@ -51,7 +51,7 @@ const fromStart = process.env['SIM_BROKEN'] !== undefined;
 const breakages: { what: string; seed: number; sign: RegExp; breakage: Breakage }[] = [
   {
     what: 'the acknowledgement goes out before the commit is durable (I1)',
-    seed: 8,
+    seed: 24,
     sign: /I1|trees at rest/,
     breakage: { standbyKv: acknowledgesEarly },
   },

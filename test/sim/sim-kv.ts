@@ -32,6 +32,9 @@ class Table {
   }
 }
 
+/** A commit is on its way to the disk for this long at most, when nobody waits for it. */
+const writeMsMax = 20;
+
 /**
  * A key-value store on a simulated disk. What was committed is visible at once and durable after a `flushed`; a power
  * cut keeps a random number of the first commits since then, each whole.
@@ -39,7 +42,7 @@ class Table {
 export class SimKvStore {
   #durable = new Map<string, Buffer>();
   /** Commits not yet durable, oldest first. */
-  #pending: { number: number; writes: KvWrite[] }[] = [];
+  #pending: { number: number; atMs: number; writes: KvWrite[] }[] = [];
   #commits = 0;
   /** The disk takes nothing. */
   #full = false;
@@ -47,6 +50,8 @@ export class SimKvStore {
   #written = 0;
   /** Flushes that wait for room. */
   #waiting: (() => void)[] = [];
+  /** Of the process that has it. */
+  #clock: HostClock | null = null;
   #table = new Table(new Map());
   readonly #flushMs: () => number;
 
@@ -58,6 +63,7 @@ export class SimKvStore {
   open(clock: HostClock): Kv {
     const table = new Table(new Map(this.#table.values));
     this.#table = table;
+    this.#clock = clock;
     const isMine = () => this.#table === table;
     const isFull = () => this.#full;
     return {
@@ -66,7 +72,7 @@ export class SimKvStore {
       commit: (writes) => {
         const copied = writes.map(([key, value]): KvWrite => [Buffer.from(key), value && Buffer.from(value)]);
         table.apply(copied);
-        if (isMine()) this.#pending.push({ number: ++this.#commits, writes: copied });
+        if (isMine()) this.#pending.push({ number: ++this.#commits, atMs: clock.monotonicMs(), writes: copied });
       },
       flushed: () =>
         new Promise((resolve) => {
@@ -82,6 +88,8 @@ export class SimKvStore {
       get trouble() {
         return isFull() && isMine() ? { code: 'state-full' as const, detail: 'the disk of the store is full', remedy: 'make room' } : null;
       },
+      isBehind: false,
+      writingMs: 0,
       close: async () => {},
     };
   }
@@ -106,14 +114,22 @@ export class SimKvStore {
     for (const flush of this.#waiting.splice(0)) flush();
   }
 
-  /** The process is killed, the host lives on: every commit that the disk took is still there. */
+  /**
+   * The process is killed, the host lives on: what the disk took is still there. The last commits may not have been written yet; how
+   * many of them varies, and costs no random number.
+   */
   kill(): void {
-    if (this.#full) this.#pending = this.#pending.filter(({ number }) => number <= this.#written);
+    const nowMs = this.#clock?.monotonicMs() ?? 0;
+    const young = this.#pending.filter(({ atMs }) => atMs > nowMs - writeMsMax).length;
+    const lost = (this.#commits * 7919) % (young + 1);
+    this.#pending = this.#full
+      ? this.#pending.filter(({ number }) => number <= this.#written)
+      : this.#pending.slice(0, this.#pending.length - lost);
     this.#waiting = [];
-    this.#table = new Table(this.#full ? this.#valuesOf(this.#pending) : new Map(this.#table.values));
+    this.#table = new Table(this.#valuesOf(this.#pending));
   }
 
-  #valuesOf(pending: readonly { writes: KvWrite[] }[]): Map<string, Buffer> {
+  #valuesOf(pending: readonly { writes: readonly KvWrite[] }[]): Map<string, Buffer> {
     const table = new Table(new Map(this.#durable));
     for (const { writes } of pending) table.apply(writes);
     return table.values;

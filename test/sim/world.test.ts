@@ -256,15 +256,29 @@ describe('the simulated key-value store', () => {
     }).toThrow(/walked/);
   });
 
-  it('shows nothing of what a killed process commits', () => {
+  it('shows nothing of what a killed process commits, and may lose its last commits', async () => {
     const store = new SimKvStore(() => 5);
     const clock = new SimClock();
     const old = store.open(clock.host(wall));
     old.commit([[key('a'), key('1')]]);
+    await clock.runFor(1000);
     store.kill();
     old.commit([[key('b'), key('1')]]);
     const next = store.open(clock.host(wall));
     expect([next.get(key('a'))?.toString(), next.get(key('b'))]).toEqual(['1', undefined]);
+    const lost = new Set<number>();
+    for (let n = 0; n < 12; n++) {
+      await clock.runFor(1000);
+      const [kv, commits] = [store.open(clock.host(wall)), 4 + n];
+      for (let i = 0; i < commits; i++) kv.commit([[key(`${n} ${i}`), key('1')]]);
+      store.kill();
+      const after = store.open(clock.host(wall));
+      const there = Array.from({ length: commits }, (_each, i) => after.get(key(`${n} ${i}`)) !== undefined);
+      expect(there.toSorted((one, other) => Number(other) - Number(one))).toEqual(there);
+      lost.add(commits - there.filter(Boolean).length);
+    }
+    expect(lost.size).toBeGreaterThan(2);
+    expect(store.open(clock.host(wall)).get(key('a'))?.toString()).toBe('1');
   });
 });
 

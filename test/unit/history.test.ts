@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { tables } from '../../agent/journal/keys.ts';
 import { HistoryKeeper } from '../../agent/history/keeper.ts';
 import type { Kv, KvWrite } from '../../agent/platform/kv.ts';
 import { openLmdbKv } from '../../agent/platform/lmdb-kv.ts';
@@ -35,21 +36,27 @@ function keep(keeper: HistoryKeeper, at: string, atMs: number, options: { messag
 }
 
 const kept = (keeper: HistoryKeeper) => [...keeper.versions()].map((version) => version.path);
-const prune = (keeper: HistoryKeeper, nowMs: number) => keeper.prune(realFiles, () => [path.join(dir, 'kept')], nowMs);
+const prune = (keeper: HistoryKeeper, nowMs: number) =>
+  keeper.prune(
+    realFiles,
+    () => [path.join(dir, 'kept')],
+    nowMs,
+    async () => {},
+  );
 
-it('keeps every version of a message for the window (I15)', () => {
+it('keeps every version of a message for the window (I15)', async () => {
   const keeper = new HistoryKeeper(kv, { days: 14, bytesMax: 1e9 });
   keep(keeper, 'cur/1', 0);
   keep(keeper, 'cur/1', 1);
   keep(keeper, 'cur/2\xff', 10 * day);
-  expect(prune(keeper, 14 * day)).toBe(0);
+  expect(await prune(keeper, 14 * day)).toBe(0);
   expect(kept(keeper)).toEqual(['cur/1', 'cur/1', 'cur/2\xff']);
-  expect(prune(keeper, 14 * day + 2)).toBe(2);
+  expect(await prune(keeper, 14 * day + 2)).toBe(2);
   expect(kept(keeper)).toEqual(['cur/2\xff']);
   expect(fs.readdirSync(path.join(dir, 'kept'))).toHaveLength(1);
 });
 
-it('keeps nobody for a version that cannot be removed, and tries it again', () => {
+it('keeps nobody for a version that cannot be removed, and tries it again', async () => {
   const keeper = new HistoryKeeper(kv, { days: 14, bytesMax: 1e9 });
   const immutable = keep(keeper, 'cur/1', 0);
   keep(keeper, 'cur/2', 1);
@@ -61,9 +68,16 @@ it('keeps nobody for a version that cannot be removed, and tries it again', () =
       realFiles.unlink(file);
     },
   };
-  expect(keeper.prune(files, () => [path.join(dir, 'kept')], 14 * day + 2)).toBe(1);
+  expect(
+    await keeper.prune(
+      files,
+      () => [path.join(dir, 'kept')],
+      14 * day + 2,
+      async () => {},
+    ),
+  ).toBe(1);
   expect(kept(keeper)).toEqual(['cur/1', 'cur/3']);
-  expect(prune(keeper, 14 * day + 3)).toBe(1);
+  expect(await prune(keeper, 14 * day + 3)).toBe(1);
   expect(kept(keeper)).toEqual(['cur/3']);
 });
 
@@ -79,10 +93,10 @@ it('keeps one version in ten minutes of files that change with every delivery', 
   expect(times.map((atMs) => keep(keeper, 'dovecot-uidlist', atMs, { message: false }) !== null)).toEqual([true, false, false, true]);
 });
 
-it('lets the oldest go when all of it is larger than allowed', () => {
+it('lets the oldest go when all of it is larger than allowed', async () => {
   const keeper = new HistoryKeeper(kv, { days: 14, bytesMax: 250 });
   for (let i = 0; i < 4; i++) keep(keeper, `cur/${i}`, i, { bytes: 100 });
-  expect(prune(keeper, 10)).toBe(2);
+  expect(await prune(keeper, 10)).toBe(2);
   expect(kept(keeper)).toEqual(['cur/2', 'cur/3']);
 });
 
@@ -102,14 +116,14 @@ describe('a mass deletion in the history', () => {
     for (let n = 5; n < 10; n++) keep(keeper, `u1/cur/${n}`, day + 30 + n);
     keep(keeper, 'u1/cur/late', day + 2 * minute);
     keep(keeper, 'u11/cur/1', day + 40);
-    expect(prune(keeper, day + 3 * minute)).toBe(4);
+    expect(await prune(keeper, day + 3 * minute)).toBe(4);
     expect(kept(keeper).sort()).toEqual(Array.from({ length: 10 }, (_, n) => `u1/cur/${n}`));
     expect(keeper.full).toEqual({ bytes: 100, bytesMax: 50, untilMs: 15 * day });
     // Also after a restart.
     const restarted = new HistoryKeeper(kv, { days: 14, bytesMax: 50 });
-    expect(prune(restarted, day + 4 * minute)).toBe(0);
+    expect(await prune(restarted, day + 4 * minute)).toBe(0);
     expect(restarted.full).not.toBeNull();
-    expect(prune(restarted, 15 * day + minute)).toBe(10);
+    expect(await prune(restarted, 15 * day + minute)).toBe(10);
     expect(restarted.full).toBeNull();
   });
 
@@ -125,7 +139,7 @@ describe('a mass deletion in the history', () => {
   });
 });
 
-it('marks what is undone, over a restart and until it is over, and keeps it for its whole time (I21)', () => {
+it('marks what is undone, over a restart and until it is over, and keeps it for its whole time (I21)', async () => {
   const limits = { days: 14, bytesMax: 15 };
   const keeper = new HistoryKeeper(kv, limits);
   keep(keeper, 'cur/before', 0);
@@ -143,7 +157,125 @@ it('marks what is undone, over a restart and until it is over, and keeps it for 
     'dovecot-uidlist',
     'dovecot-uidlist',
   ]);
-  prune(restarted, day);
+  await prune(restarted, day);
   expect(kept(restarted)).toEqual(['cur/1', 'cur/2', 'dovecot-uidlist', 'dovecot-uidlist']);
   expect(restarted.endUndo()).toEqual([]);
+});
+
+describe('a history of very many versions (I24)', () => {
+  /** Records of the history that were read. */
+  let looked = 0;
+  const counting = (): Kv => ({
+    get: (key) => kv.get(key),
+    *range(start, end, options) {
+      for (const entry of kv.range(start, end, options)) {
+        if (entry[0][0] === tables.history) looked++;
+        yield entry;
+      }
+    },
+    commit: (writes) => kv.commit(writes),
+    flushed: () => kv.flushed(),
+    trouble: null,
+    isBehind: false,
+    writingMs: 0,
+    close: async () => {},
+  });
+  const versions = 3000;
+  const fill = (keeper: HistoryKeeper, place: string, from: number, bytes = 10): void => {
+    const writes: KvWrite[] = [];
+    for (let i = 0; i < versions; i++)
+      keeper.keep({ root: 'mail', path: `${place}/${from + i}`, atMs: from + i, files: 1, bytes, foreign: false }, true, writes);
+    kv.commit(writes);
+  };
+
+  beforeEach(() => (looked = 0));
+
+  it('is counted once; then a pruning looks at what has come, and at what is due', async () => {
+    const keeper = new HistoryKeeper(counting(), { days: 14, bytesMax: 1e9 });
+    fill(keeper, 'cur', 0);
+    expect(await prune(keeper, day)).toBe(0);
+    expect(looked).toBeLessThan(versions + 200);
+    for (const nowMs of [day + minute, day + 2 * minute]) {
+      looked = 0;
+      keep(keeper, 'cur/new', nowMs);
+      expect(await prune(keeper, nowMs)).toBe(0);
+      expect(looked).toBeLessThan(100);
+    }
+    looked = 0;
+    expect(await prune(keeper, 14 * day + 100)).toBe(100);
+    expect(looked).toBeLessThan(400);
+  });
+
+  it('is not looked through each time for what must stay although there is no room', async () => {
+    const keeper = new HistoryKeeper(counting(), { days: 14, bytesMax: 1000 });
+    await keeper.protect('mail', 'u1', 0, minute, 0, async () => {});
+    fill(keeper, 'u1', 0);
+    keep(keeper, 'u2/1', day);
+    expect(await prune(keeper, day)).toBe(1);
+    expect(keeper.full).toEqual({ bytes: 10 * versions, bytesMax: 1000, untilMs: 14 * day });
+    looked = 0;
+    keep(keeper, 'u2/2', day + 1);
+    expect(await prune(keeper, day + minute)).toBe(1);
+    expect(looked).toBeLessThan(200);
+    expect(keeper.full).not.toBeNull();
+    // Its time comes all the same.
+    expect(await prune(keeper, 15 * day)).toBe(versions);
+    expect([keeper.full, kept(keeper)]).toEqual([null, []]);
+  });
+
+  it('gives way between a few versions, and between a few files of a tree; whoever ends it finds it begun and goes on', async () => {
+    const keeper = new HistoryKeeper(kv, { days: 14, bytesMax: 1e9 });
+    const tree = keep(keeper, 'gone', 0) ?? '';
+    const at = path.join(dir, 'kept', tree);
+    fs.rmSync(at);
+    for (const sub of ['a', 'b/c']) {
+      fs.mkdirSync(path.join(at, sub), { recursive: true });
+      for (let i = 0; i < 400; i++) fs.writeFileSync(path.join(at, sub, `${i}`), '');
+    }
+    const names = (): number => (fs.existsSync(at) ? fs.readdirSync(at, { recursive: true }).length : 0);
+    let most = 0;
+    let before = names();
+    let pauses = 0;
+    const stop = new Error('the role is left');
+    const ended = keeper.prune(
+      realFiles,
+      () => [path.join(dir, 'kept')],
+      15 * day,
+      async () => {
+        const now = names();
+        most = Math.max(most, before - now);
+        before = now;
+        if (++pauses === 20) throw stop;
+      },
+    );
+    await expect(ended).rejects.toBe(stop);
+    expect(most).toBeLessThan(50);
+    expect(before).toBeGreaterThan(100);
+    // As after a kill: the record is there as long as anything of the tree is.
+    expect(kept(keeper)).toEqual(['gone']);
+    expect(await prune(new HistoryKeeper(kv, { days: 14, bytesMax: 1e9 }), 15 * day)).toBe(1);
+    expect([names(), kept(keeper)]).toEqual([0, []]);
+  });
+
+  it('keeps what is protected while a tree before it is removed', async () => {
+    const keeper = new HistoryKeeper(kv, { days: 14, bytesMax: 15 });
+    const tree = keep(keeper, 'tree', 0) ?? '';
+    fs.rmSync(path.join(dir, 'kept', tree));
+    fs.mkdirSync(path.join(dir, 'kept', tree));
+    for (let i = 0; i < 100; i++) fs.writeFileSync(path.join(dir, 'kept', tree, `${i}`), '');
+    for (let i = 0; i < 3; i++) keep(keeper, `u1/${i}`, day + i);
+    let isProtected = false;
+    await keeper.prune(
+      realFiles,
+      () => [path.join(dir, 'kept')],
+      2 * day,
+      async () => {
+        if (isProtected || fs.readdirSync(path.join(dir, 'kept', tree)).length > 90) return;
+        isProtected = true;
+        await keeper.protect('mail', 'u1', 3 * day, minute, 2 * day, async () => {});
+      },
+    );
+    expect(isProtected).toBe(true);
+    expect(kept(keeper)).toEqual(['u1/0', 'u1/1', 'u1/2']);
+  });
 });

@@ -19,6 +19,8 @@ function memoryKv(): Kv {
       }
     },
     trouble: null,
+    isBehind: false,
+    writingMs: 0,
     flushed: async () => {},
     close: async () => {},
   };

@@ -25,6 +25,8 @@ function memoryKv(): Kv & { gets: number } {
       }
     },
     trouble: null,
+    isBehind: false,
+    writingMs: 0,
     flushed: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };

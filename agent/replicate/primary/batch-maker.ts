@@ -191,7 +191,8 @@ export class BatchMaker {
     const batches = this.#making ? [...sent, this.#making] : sent;
     const open = [...batches.flatMap((batch) => batch.changes), ...this.#scans.map(({ change }) => change)];
     this.#making = null;
-    this.#scans.length = 0;
+    // Each may hold a listing open.
+    for (const { items } of this.#scans.splice(0)) items.return(undefined);
     for (const change of open) changes.giveBack(change);
     for (const { transfers } of batches) this.#p.transfers.giveBack(transfers);
     for (const { losses } of batches) for (const loss of losses) this.#p.guard.forgive(loss);

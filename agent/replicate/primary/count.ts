@@ -1,5 +1,6 @@
 import type { Clock } from '../../platform/clock.ts';
-import { errnoCode, joinPath, type BytePath, type Files } from '../../platform/files.ts';
+import { errnoCode, joinPath, type BytePath, type DirEntry, type Files } from '../../platform/files.ts';
+import { Pacer } from '../../platform/pacer.ts';
 import { absolute, type Root } from '../root.ts';
 
 /** What is below the roots; bytes are an estimate. */
@@ -22,38 +23,40 @@ export async function countFiles(files: Files, clock: Clock, roots: readonly Roo
   const count: StoreCount = { files: 0, messages: 0, mailboxes: 0, bytes: 0 };
   let sampled = 0;
   let sampledBytes = 0;
+  const { pause } = new Pacer(clock);
   for (const root of roots) {
     const dirs: BytePath[] = [''];
     for (let dir = dirs.pop(); dir !== undefined; dir = dirs.pop()) {
       if (signal.aborted) return count;
-      for (const { name, kind } of list(files, absolute(root, dir))) {
-        const path = joinPath(dir, name);
-        const class_ = root.format.classify(path, kind);
-        if (kind === 'other' || class_.ignored) continue;
-        if (kind === 'dir') {
-          dirs.push(path);
-          if (name === 'cur' && root.format.classify(joinPath(path, 'x'), 'file').class === 'message') count.mailboxes++;
-          continue;
+      for (const portion of portionsOf(files, absolute(root, dir))) {
+        for (const { name, kind } of portion) {
+          const path = joinPath(dir, name);
+          const class_ = root.format.classify(path, kind);
+          if (kind === 'other' || class_.ignored) continue;
+          if (kind === 'dir') {
+            dirs.push(path);
+            if (name === 'cur' && root.format.classify(joinPath(path, 'x'), 'file').class === 'message') count.mailboxes++;
+            continue;
+          }
+          if (class_.class === 'message') count.messages++;
+          if (count.files++ % filesPerSample !== 0) continue;
+          sampled++;
+          sampledBytes += sizeOf(files, absolute(root, path));
         }
-        if (class_.class === 'message') count.messages++;
-        if (count.files++ % filesPerSample !== 0) continue;
-        sampled++;
-        sampledBytes += sizeOf(files, absolute(root, path));
+        await pause();
       }
-      await clock.yield();
     }
   }
   count.bytes = Math.round((sampledBytes * count.files) / Math.max(1, sampled));
   return count;
 }
 
-function list(files: Files, path: BytePath) {
+function* portionsOf(files: Files, path: BytePath): Generator<DirEntry[]> {
   try {
-    return files.readdir(path) ?? [];
+    yield* files.list(path) ?? [];
   } catch (error) {
     // What cannot be read is reported where it is compared; for a count it is just not there.
     if (errnoCode(error) === undefined) throw error;
-    return [];
   }
 }
 

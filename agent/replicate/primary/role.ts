@@ -450,12 +450,24 @@ export class PrimaryRole {
     const { stopped } = this.#p.holds;
     if (stopped) throw new OperatorError('held-place', `${placeName(stopped)} is held: ${stopped.detail}`, stopped.remedy);
     const [first] = this.#p.unproven.list();
+    // What this node has come to know meanwhile, such as what is held, is as durable as what it confirms.
+    if (!(await this.#flushedWithin(Math.max(1, left())))) throw this.#late(target);
     if (first)
       throw new OperatorError(
         'unproven',
         `${this.#p.unproven.count} places are in doubt, first ${displayPath(joinPath(first.root, first.path))}: ${first.reason}`,
         'mend what is named there; `mailtwin status` lists all of them',
       );
+  }
+
+  async #flushedWithin(ms: number): Promise<boolean> {
+    const { kv, clock } = this.#p;
+    const over = new AbortController();
+    let isFlushed = false;
+    const flushed = kv.flushed().then(() => void (isFlushed = true));
+    await Promise.race([flushed, sleep(clock, ms, over.signal)]);
+    over.abort();
+    return isFlushed;
   }
 
   /** Whether anything up to a change is open that does not wait for a disk alone. */

@@ -1,6 +1,6 @@
 import { limits } from '../../../protocol/limits.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
-import { errnoCode, joinPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
+import { errnoCode, joinPath, type BytePath, type DirEntry, type Files, type Stat } from '../../platform/files.ts';
 import { whyOf } from '../fault.ts';
 import { absolute, type Root } from '../root.ts';
 import { coarseNs } from '../times.ts';
@@ -97,16 +97,23 @@ function* scanDir(parts: ScanParts, root: Root, path: BytePath): Generator<ScanI
     !parts.relived.has(stat.mtimeNs)
   )
     return;
-  let names;
+  const names: DirEntry[] = [];
+  const here = new Set<BytePath>();
   try {
-    names = files.readdir(dir);
+    const portions = files.list(dir);
+    if (portions === null) return;
+    for (const portion of portions) {
+      for (const entry of portion) {
+        names.push(entry);
+        here.add(entry.name);
+      }
+      yield { pause: true };
+    }
   } catch (error) {
     yield { unreadable: path, reason: unreadable(error) };
     return;
   }
-  if (names === null) return;
   const number = index.dirAt(root.name, path);
-  const here = new Set(names.map(({ name }) => name));
   const subdirs: BytePath[] = [];
   let seal = false;
   let count = 0;
@@ -138,7 +145,7 @@ function* scanDir(parts: ScanParts, root: Root, path: BytePath): Generator<ScanI
   subdirs.sort((a, b) => Number(!isMessageDir(a)) - Number(!isMessageDir(b)) || (a < b ? -1 : 1));
   for (const name of subdirs) yield* scanDir(parts, root, joinPath(path, name));
   if (number !== null) {
-    for (const name of [...index.entries(number)].map(([known]) => known)) {
+    for (const name of yield* namesInIndex(index, number)) {
       if (here.has(name) || parts.stops(joinPath(path, name))) continue;
       const class_ = root.format.classify(joinPath(path, name), null);
       if (class_.mailbox !== null && (class_.class === 'control' || class_.class === 'index')) seal = true;
@@ -147,6 +154,12 @@ function* scanDir(parts: ScanParts, root: Root, path: BytePath): Generator<ScanI
   }
   if (seal) yield { seal: path };
   if (path !== '' && !isRacy(stat.mtimeNs + racyNs + coarseNs(stat), parts.wallMs())) yield { proven: path, mtimeNs: stat.mtimeNs };
+}
+
+function* namesInIndex(index: ReplicaIndex, dir: number): Generator<ScanItem, BytePath[]> {
+  const names: BytePath[] = [];
+  for (const [name] of index.entries(dir)) if (names.push(name) % namesBetweenPauses === 0) yield { pause: true };
+  return names;
 }
 
 /** Most file systems count a directory's own name, its `.` and the `..` of each directory in it; some always say 1. */

@@ -42,6 +42,8 @@ export interface Held {
 
 export type SenderPhase = 'disconnected' | 'comparing' | 'initial' | 'streaming';
 
+/** How soon it is looked again whether the store's disk has caught up. */
+const behindMs = 20;
 const marksSliceMs = 8;
 /** For how long the standby keeps what it loses of a damaged file; told anew each hour. */
 const damagedKeepMs = 7_200_000;
@@ -571,6 +573,8 @@ export class Sender {
     const idleMs = 1000;
     // Nothing is begun that the state directory could not take: what is under way still settles.
     if (this.#paused > 0 || this.#p.kv.trouble) return idleMs;
+    // Nor what its disk does not keep up with: it would wait in memory.
+    if (this.#p.kv.isBehind) return behindMs;
     if (this.#heldUntil > now) return this.#heldUntil - now;
     if (this.#inFlight.length >= limits.batchesInFlightMax) return idleMs;
     if (this.#mustCompare || this.#suspect.length > 0) return this.#inFlight.length > 0 ? idleMs : 0;

@@ -35,6 +35,7 @@ export class ExactFiles {
         return stat && here(path) ? stat : null;
       },
       readdir: (path) => (here(path) ? raw.readdir(path) : null),
+      list: (path) => (here(path) ? raw.list(path) : null),
       readFile: (path, limit) => (here(path) ? raw.readFile(path, limit) : null),
       openRead: (path) => (here(path) ? raw.openRead(path) : null),
       openSnapshot: (path) => (here(path) ? raw.openSnapshot(path) : null),

@@ -7,13 +7,15 @@ import { unknownEntry } from '../../journal/entry.ts';
 import { metaKey, tables } from '../../journal/keys.ts';
 import type { Layer } from '../../journal/layer.ts';
 import { packNumber, readNumber, type ReplicaIndex } from '../../journal/replica-index.ts';
-import { removeTree, type HistoryKeeper } from '../../history/keeper.ts';
+import type { HistoryKeeper } from '../../history/keeper.ts';
 import type { Meter } from '../../observe/meter.ts';
 import { sleep, type Clock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import { baseName, displayPath, errnoCode, joinPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv, KvWrite } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
+import { Pacer } from '../../platform/pacer.ts';
+import { removeTree, removeTreeInSlices } from '../../platform/remove-tree.ts';
 import type { AuditDifference } from '../audit.ts';
 import { faultOf, hasRoom, ifKnown, whyOf } from '../fault.ts';
 import { placeName, RootAway, rootTrouble, type FileSystems } from '../file-systems.ts';
@@ -174,6 +176,9 @@ export class Receiver {
     this.#durable = this.#accepted = readPosition(this.#p.kv);
   }
 
+  #syncingSinceMs: number | null = null;
+  #discarding: Promise<void> = Promise.resolve();
+
   /** What cannot be put into place now is not tried any more: `recover` does it when the role is entered again. */
   leave(): void {
     this.#leaving.abort();
@@ -279,7 +284,7 @@ export class Receiver {
     const needed = this.#disks.staged();
     for (const staging of this.#p.roots.flatMap((root) => this.regions.all(root))) {
       const left = (this.#p.files.readdir(`${staging}/stage`) ?? []).map(({ name }) => `${staging}/stage/${name}`);
-      for (const path of left) if (!needed.has(path)) this.#unstage([path]);
+      await this.#discard(left.filter((path) => !needed.has(path)));
     }
   }
 
@@ -619,7 +624,13 @@ export class Receiver {
     const told = (text: string) => text.slice(0, shortfallTextMax);
     const lacking = [...batch.shortfalls].map(([op, { bits, text }]): MessageOf<'ack'>['lacking'][number] => [op, bits, told(text)]);
     channel.sendControl({ type: 'ack', id: batch.id, position: batch.to, lacking });
-    this.#unstage(batch.trash);
+    // Nobody waits for it: of a tree it may take a while, and the next start goes on where this one ended.
+    if (batch.trash.length > 0)
+      this.#discarding = this.#discarding
+        .then(() => this.#discard(batch.trash))
+        .catch((error: unknown) => {
+          this.#failure = error instanceof Error ? error : new Error(String(error));
+        });
     return true;
   }
 
@@ -641,6 +652,21 @@ export class Receiver {
       try {
         removeTree(this.#p.files, path);
       } catch (error) {
+        if (faultOf(error, 'writing') === 'us') throw error;
+      }
+    }
+  }
+
+  /** The same of what may be a tree of any size, in slices (I24). Never rejects but for a mistake of ours, which ends the connection. */
+  async #discard(paths: readonly BytePath[]): Promise<void> {
+    const { files, clock } = this.#p;
+    const { signal } = this.#leaving;
+    const { pause } = new Pacer(clock, signal);
+    for (const path of paths) {
+      try {
+        await removeTreeInSlices(files, path, pause);
+      } catch (error) {
+        if (signal.aborted) return;
         if (faultOf(error, 'writing') === 'us') throw error;
       }
     }
@@ -825,10 +851,20 @@ export class Receiver {
     }
   }
 
+  /** How long the disks of the roots have been taking what was written to them, in milliseconds; 0 while nothing waits for them. */
+  get syncingMs(): number {
+    return this.#syncingSinceMs === null ? 0 : this.#p.clock.monotonicMs() - this.#syncingSinceMs;
+  }
+
   async #syncDevices(): Promise<void> {
-    const { files, roots } = this.#p;
+    const { files, roots, clock } = this.#p;
     const devices = new Map(roots.flatMap((root) => this.regions.all(root)).map((staging) => [files.lstat(staging)?.dev, staging]));
-    await Promise.all([...devices.values()].map((path) => files.syncfs(path)));
+    this.#syncingSinceMs = clock.monotonicMs();
+    try {
+      await Promise.all([...devices.values()].map((path) => files.syncfs(path)));
+    } finally {
+      this.#syncingSinceMs = null;
+    }
   }
 
   #isPending(path: BytePath): boolean {

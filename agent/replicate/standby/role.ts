@@ -6,6 +6,7 @@ import { packNumber } from '../../journal/replica-index.ts';
 import type { Channel } from '../../link/channel.ts';
 import { sleep } from '../../platform/clock.ts';
 import { displayPath, type BytePath } from '../../platform/files.ts';
+import { Pacer } from '../../platform/pacer.ts';
 import { audit, type AuditDifference } from '../audit.ts';
 import type { FileSystemTrouble } from '../file-systems.ts';
 import { LastHeard } from '../last-heard.ts';
@@ -214,7 +215,12 @@ export class StandbyRole {
       if (signal.aborted) return;
       // What was kept on a disk that is missing cannot be removed now, and must not be forgotten.
       if (this.#p.fileSystems.troubles.length === 0) {
-        keeper.prune(files, (name) => this.#historyDirs(name), clock.wallMs());
+        try {
+          await keeper.prune(files, (name) => this.#historyDirs(name), clock.wallMs(), new Pacer(clock, signal).pause);
+        } catch (error) {
+          if (signal.aborted) return;
+          throw error;
+        }
         if (this.filled) await dropGone(this.#p);
       }
       await this.#nameMore();

@@ -5,6 +5,7 @@ import type { Clock } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import { displayPath, joinPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
+import { Pacer } from '../../platform/pacer.ts';
 import { canonicalTarget } from '../links.ts';
 import { absolute, type Root } from '../root.ts';
 
@@ -31,19 +32,23 @@ export async function* foreignNames(
   path: BytePath = '',
   number = parts.index.root(root.name),
 ): AsyncGenerator<BytePath> {
-  const known = new Map(
-    number === null ? [] : [...parts.index.entries(number)].map(([name, entry]) => [name, entry.kind === 'dir' ? entry.dir : 0]),
-  );
-  for (const { name, kind } of parts.files.readdir(absolute(root, path)) ?? []) {
-    const child = joinPath(path, name);
-    if (root.format.classify(child, kind).ignored || name === 'lost+found') continue;
-    const dir = known.get(name);
-    // Sockets, fifos and devices are never replicated, and so are nobody's.
-    if (kind === 'other') continue;
-    if (dir === undefined && kind === 'dir' && parts.mounted?.(root.name, child)) yield* foreignNames(parts, root, child, null);
-    else if (dir === undefined) yield child;
-    else if (kind === 'dir' && dir !== 0) yield* foreignNames(parts, root, child, dir);
+  const { pause } = new Pacer(parts.clock);
+  const subdirs: { child: BytePath; number: number | null }[] = [];
+  for (const portion of parts.files.list(absolute(root, path)) ?? []) {
+    for (const { name, kind } of portion) {
+      const child = joinPath(path, name);
+      if (root.format.classify(child, kind).ignored || name === 'lost+found') continue;
+      // Sockets, fifos and devices are never replicated, and so are nobody's.
+      if (kind === 'other') continue;
+      const known = number === null ? undefined : parts.index.get(number, name);
+      const dir = known?.kind === 'dir' ? known.dir : 0;
+      if (known === undefined && kind === 'dir' && parts.mounted?.(root.name, child)) subdirs.push({ child, number: null });
+      else if (known === undefined) yield child;
+      else if (kind === 'dir' && dir !== 0) subdirs.push({ child, number: dir });
+    }
+    await pause();
   }
+  for (const { child, number: dir } of subdirs) yield* foreignNames(parts, root, child, dir);
   await parts.clock.yield();
 }
 
@@ -137,10 +142,12 @@ async function adopt(parts: StartupParts, root: Root, path: BytePath): Promise<n
   index.settle(layer);
   await kv.flushed();
   if (stat.kind !== 'dir') return adopted;
-  for (const { name, kind } of files.readdir(absolute(root, path)) ?? []) {
-    if (root.format.classify(joinPath(path, name), kind).ignored) continue;
-    adopted += await adopt(parts, root, joinPath(path, name));
+  const names: BytePath[] = [];
+  for (const portion of files.list(absolute(root, path)) ?? []) {
+    for (const { name, kind } of portion) if (!root.format.classify(joinPath(path, name), kind).ignored) names.push(name);
+    await clock.yield();
   }
+  for (const name of names) adopted += await adopt(parts, root, joinPath(path, name));
   await clock.yield();
   return adopted;
 }
