@@ -23,7 +23,6 @@ import type { Kv } from '../platform/kv.ts';
 import type { Log } from '../platform/log.ts';
 import { DiskReader } from '../platform/disk-reader.ts';
 import { errnoCode, joinPath, type Files } from '../platform/files.ts';
-import { realFiles } from '../platform/real-files.ts';
 import { AbilityTalk } from '../replicate/ability-talk.ts';
 import { forgetLastHeard } from '../replicate/last-heard.ts';
 import { PeerView } from '../replicate/peer-view.ts';
@@ -589,7 +588,8 @@ function beat(
   const warnings = trouble
     ? [`${trouble.code}: ${trouble.detail}`, ...health.warnings.filter((text) => text !== trouble.detail)]
     : health.warnings;
-  return heartbeatOf(role, epoch, realFiles, roots, position, {
+  const files = filesOf(parts.config, () => roots);
+  return heartbeatOf(role, epoch, files, roots, position, {
     ...health,
     warnings,
     active,

@@ -21,6 +21,23 @@ describe('the import rule', () => {
     expect(results.flatMap((result) => result.breaches)).toEqual([]);
   });
 
+  it('gives files by their paths to those alone who neither write in a root nor send what they read there (I11)', () => {
+    const byPath = sources().filter(({ file, source }) => !file.startsWith('agent/platform/') && /\brealFiles\b/.test(source));
+    expect(byPath.map(({ file }) => file)).toEqual([
+      // Which directories there are, and which mounts: hints are no more than reasons to look.
+      'agent/capture/chokidar-watcher.ts',
+      'agent/capture/fanotify-watcher.ts',
+      // The gate, secrets, power switches; and how many messages an INBOX has.
+      'agent/wiring/appliance.ts',
+      'agent/wiring/doctor.ts',
+      'agent/wiring/fence.ts',
+      'agent/wiring/metrics-secrets.ts',
+      'agent/wiring/notices.ts',
+      // Whether a root is there, and how much room.
+      'agent/wiring/takeover/facts.ts',
+    ]);
+  });
+
   it('has no exception that nobody needs', () => {
     const used = new Set(results.flatMap((result) => result.used));
     expect(exceptions.filter((exception) => !used.has(exception))).toEqual([]);
