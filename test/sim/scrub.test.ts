@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { lacks } from '../../protocol/shortfall.ts';
+import { silentLog } from '../../agent/platform/log.ts';
+import { Damage } from '../../agent/replicate/primary/damage.ts';
+import { damageOfCopy, damageOfStore } from '../../agent/replicate/scrub/turned.ts';
+import { Shortfalls } from '../../agent/replicate/standby/shortfalls.ts';
 import { PlainPair } from './plain-pair.ts';
+import { simFormat } from './sim-format.ts';
 
 const minute = 60_000;
 const scrub = { days: 1 / 144, bytesPerSecondMax: 50e6 };
@@ -139,6 +144,11 @@ describe('a bit that the disk flips', () => {
     expect(damaged(pair)).toEqual(['large damaged']);
     expect(doubts(pair)).toEqual(['content large']);
     expect(pair.primary.primary?.unproven.list()[0]?.reason).toContain('both nodes');
+    // What attributes are set anew mends no content.
+    pair.work.setMeta('/plain/large', { mode: 0o640 });
+    await pair.clock.runFor(minute);
+    expect(pair.copy.lstat('/plain/large')?.mode).toBe(0o640);
+    expect(pair.standby.standby?.receiver.damaged.map(({ path }) => path)).toEqual(['large']);
     const own = read(pair.work, 'large');
     await expect(pair.clock.settle(pair.primary.primary!.bringBack('plain', 'large'), minute)).rejects.toMatchObject({
       code: 'no-good-version',
@@ -198,5 +208,34 @@ describe('a pass over all content', () => {
     await pair.clock.runFor(2 * minute);
     expect(read(pair.copy, 'first')).toBe(before);
     expect(pair.standby.standby?.receiver.mended).toBe(1);
+  });
+});
+
+describe('what is damaged on a node that gets the other role', () => {
+  it('is damaged in its own store when it was damaged in its copy, and in its copy when it was in its store', async () => {
+    const pair = await makePair();
+    pair.network.cut();
+    pair.copy.flip('/plain/first');
+    pair.standby.standby!.scrubber!.hurry();
+    await pair.clock.runFor(minute);
+    const { kv, index, files, clock } = pair.standby;
+    const { receiver } = pair.standby.standby!;
+    expect(receiver.damaged.map(({ path }) => path)).toEqual(['first']);
+    const damage = new Damage(kv, clock, silentLog);
+    const roots = [{ name: 'plain', path: '/plain', format: simFormat('plain'), staging: '' }];
+    damageOfCopy({ kv, clock, log: silentLog, damage, index, files, roots } as unknown as Parameters<typeof damageOfCopy>[0]);
+    const { content } = index.at('plain', 'first')!.entry;
+    expect(damage.list()).toMatchObject([{ root: 'plain', path: 'first', there: 'unknown', content }]);
+    expect(new Shortfalls(kv, clock, silentLog).list()).toEqual([]);
+    // And back; what is another file by now is not taken over.
+    damage.found('plain', 'second', { ...files.lstat('/plain/second')!, ino: 1n }, content, 'x', 'good');
+    receiver.shortfalls.clear('plain', 'first', []);
+    damageOfStore({ kv, clock, log: silentLog, index } as unknown as Parameters<typeof damageOfStore>[0], receiver);
+    expect(new Damage(kv, clock, silentLog).list()).toEqual([]);
+    expect(new Shortfalls(kv, clock, silentLog).list()).toMatchObject([{ path: 'first', bits: lacks.content }]);
+    pair.connect();
+    await pair.clock.runFor(minute);
+    expect(read(pair.copy, 'first')).toBe(read(pair.work, 'first'));
+    expect(receiver.mended).toBe(1);
   });
 });

@@ -80,6 +80,13 @@ export class Damage {
     return this.#files.get(nameOf({ root, path }));
   }
 
+  /** The damaged file that this is, under whatever name. */
+  ofFile(root: string, stat: Pick<Stat, 'ino' | 'size' | 'mtimeNs'>): DamagedFile | undefined {
+    for (const file of this.#files.values())
+      if (file.ino === stat.ino && file.root === root && file.size === stat.size && file.mtimeNs === stat.mtimeNs) return file;
+    return undefined;
+  }
+
   /** Calls `fn` when a file was found that was not known. */
   onFound(fn: () => void): void {
     this.#changed = fn;
@@ -171,7 +178,9 @@ function expectedContent(p: PrimaryParts, at: FileAt, stat: Stat): Buffer | null
   if (!at.immutable && p.relived.has(stat.mtimeNs)) return null;
   if (known && sameContent(known, stat) && (known.ctimeNs === 0n || known.ctimeNs === stat.ctimeNs)) return known.content;
   const root = p.index.root(at.root.name);
-  return root === null ? null : p.damage.remembered.of(root, stat);
+  const remembered = root === null ? null : p.damage.remembered.of(root, stat);
+  // A new name is a change that shows, and mends nothing.
+  return remembered ?? p.damage.ofFile(at.root.name, stat)?.content ?? null;
 }
 
 /**
@@ -181,7 +190,9 @@ function expectedContent(p: PrimaryParts, at: FileAt, stat: Stat): Buffer | null
 export function isDamagedHere(p: PrimaryParts, at: FileAt, stat: Stat, content: Buffer): boolean {
   const expected = expectedContent(p, at, stat);
   if (expected === null || expected.equals(content.subarray(0, expected.length))) return false;
-  const has = at.known !== undefined;
+  const found = p.damage.ofFile(at.root.name, stat);
+  // Under another name the standby may have had it until now: then the good version is in its history.
+  const has = at.known !== undefined || (found !== undefined && found.there !== 'missing');
   p.damage.found(at.root.name, pathOf(at), stat, expected, otherContentText, at.anew ? 'damaged' : has ? 'unknown' : 'missing');
   if (!has) return false;
   const text = at.anew ? 'damaged on both nodes: nothing of it is replaced' : 'damaged on this node: the standby keeps what it has';

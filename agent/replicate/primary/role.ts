@@ -13,6 +13,7 @@ import { PeerView } from '../peer-view.ts';
 import { placeName } from '../file-systems.ts';
 import { absolute, excludesOf } from '../root.ts';
 import { Scrubber, type ScrubSettings } from '../scrub/scrubber.ts';
+import { damageOfCopy } from '../scrub/turned.ts';
 import type { Changes } from '../../journal/changes.ts';
 import { sameContent, type PrimaryParts } from './context.ts';
 import { countFiles, type StoreCount } from './count.ts';
@@ -114,6 +115,7 @@ export class PrimaryRole {
     this.peer = new PeerView(parts.clock, heartbeat);
     this.sender.onOther((message) => this.#other(message));
     this.scrubber = parts.scrub && this.#makeScrubber(parts.scrub);
+    damageOfCopy(parts);
     parts.damage.onFound(() => (this.#damageAskedMs = -Infinity));
     this.sender.asksApplied(() => this.peer.reading?.heartbeat?.appliedMs || null);
   }

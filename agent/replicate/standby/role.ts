@@ -13,6 +13,7 @@ import { LastHeard } from '../last-heard.ts';
 import { PeerView } from '../peer-view.ts';
 import { absolute, excludesOf } from '../root.ts';
 import { Scrubber, type ScrubSettings } from '../scrub/scrubber.ts';
+import { damageOfStore } from '../scrub/turned.ts';
 import { dropGone } from '../salvage/originals.ts';
 import type { UndonePlace } from '../salvage/undone.ts';
 import { Answers } from './answers.ts';
@@ -160,6 +161,7 @@ export class StandbyRole {
 
   /** Background work until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    damageOfStore(this.#p, this.receiver);
     await Promise.all([this.#prune(signal), this.#foreignWatch.run(signal), this.#watchDisks(signal), this.scrubber?.run(signal)]);
   }
 
