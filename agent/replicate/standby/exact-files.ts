@@ -1,12 +1,14 @@
 import { baseName, parentPath, type BytePath, type Files } from '../../platform/files.ts';
 import { NameTaken } from '../one-name.ts';
 
-/** Names of this many directories are remembered, for this long: somebody else may change them. */
-const dirsMax = 1000;
+/** So many names are remembered beside those of the directory that was read last, for this long: somebody else may change them. */
+const namesMax = 200_000;
 const keptMs = 1000;
 
 interface Listed {
   names: Set<BytePath>;
+  /** As what it counts: its names when it was read, and the directory itself. */
+  counts: number;
   /** Monotonic milliseconds. */
   readMs: number;
 }
@@ -22,6 +24,7 @@ export class ExactFiles {
   readonly #rootOf: (path: BytePath) => BytePath | null;
   readonly #nowMs: () => number;
   readonly #listed = new Map<BytePath, Listed>();
+  #names = 0;
 
   /** `rootOf` gives the root (absolute) at or above a path when names may fall together there. */
   constructor(raw: Files, rootOf: (path: BytePath) => BytePath | null, nowMs: () => number) {
@@ -106,8 +109,13 @@ export class ExactFiles {
     const known = this.#listed.get(dir);
     if (known?.names.has(name) && now - known.readMs < keptMs) return true;
     const names = new Set((this.#raw.readdir(dir) ?? []).map((entry) => entry.name));
-    if (this.#listed.size >= dirsMax) this.#listed.clear();
-    this.#listed.set(dir, { names, readMs: now });
+    const counts = names.size + 1;
+    this.#names += counts - (known?.counts ?? 0);
+    if (this.#names > namesMax) {
+      this.#listed.clear();
+      this.#names = counts;
+    }
+    this.#listed.set(dir, { names, counts, readMs: now });
     return names.has(name);
   }
 
@@ -137,6 +145,10 @@ export class ExactFiles {
   /** What is known of a directory, which is known of each one above what is known of one below it. */
   #forget(dir: BytePath): void {
     if (!this.#listed.has(dir)) return;
-    for (const each of [...this.#listed.keys()]) if (each === dir || each.startsWith(`${dir}/`)) this.#listed.delete(each);
+    for (const [each, { counts }] of [...this.#listed]) {
+      if (each !== dir && !each.startsWith(`${dir}/`)) continue;
+      this.#listed.delete(each);
+      this.#names -= counts;
+    }
   }
 }
