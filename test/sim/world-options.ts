@@ -11,7 +11,7 @@ export const traits = ['errno', 'mounts-a', 'mounts-b', 'birthtimes', 'times', '
 export type Trait = (typeof traits)[number];
 
 /** Those that histories have shown to be borne. */
-export const bornTraits: readonly Trait[] = ['birthtimes', 'mounts-a', 'mounts-b', 'times', 'refusals', 'hot', 'state-full'];
+export const bornTraits: readonly Trait[] = traits;
 
 /** The world of one history. */
 export interface World {
