@@ -237,9 +237,10 @@ export class SimPair {
           continue;
         }
       }
-      const needless = primary.unproven.list().filter(({ root, path }) => {
+      const needless = primary.unproven.list().filter(({ root, path, kind }) => {
         const top = roots.find(({ name }) => name === root)?.path ?? '';
-        return !this.#worldTroubles.mayDiffer(top, path);
+        // Attributes that are refused keep no file away.
+        return kind === 'place' ? !this.#worldTroubles.isTwinAway(top, path) : !this.#worldTroubles.mayDiffer(top, path);
       });
       if (needless.length === 0) return;
       if (this.clock.now > end) {

@@ -33,6 +33,8 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [700_084, ['folding'], 'a file went with a name that had never been there'],
   [700_275, ['folding'], 'a directory went to history for a file whose name nobody knew to fall together with its'],
   [700_337, ['folding'], 'a tree was merged into the one whose name its fell together with'],
+  [701_606, ['folding'], 'the standby was told all at once of much content that it need not keep'],
+  [720_489, everything, 'a directory that could be had was not, and the simulation took that for an owner that is refused'],
   [63_158, ['errno'], 'an op waited for ever for a batch that had failed, and nothing else ran'],
   [63_095, ['errno'], 'a message that could not be put into place and was renamed was said to be taken away by somebody else'],
   [640_219, ['errno'], 'what lay in a directory that could not be renamed was said to be written by somebody else'],

@@ -65,6 +65,9 @@ export class Transfers {
   readonly #queued = new Set<Transfer>();
   readonly #open = new Set<Transfer>();
   #arrivedCount = 0;
+  /** What the standby is still to be told to drop. */
+  readonly #drops: number[] = [];
+  #dropping: Channel | null = null;
   /** Those that no batch uses yet: by root and inode, or by root and path for content in memory. */
   readonly #byKey = new Map<string, Transfer>();
   readonly #byPath = new Map<string, Transfer>();
@@ -258,6 +261,7 @@ export class Transfers {
       if (!(error instanceof ChannelClosed)) throw error;
     } finally {
       this.#channel = null;
+      this.#drops.length = 0;
       this.#abandon();
     }
   }
@@ -527,8 +531,22 @@ export class Transfers {
   #sendDrop(transfer: Transfer): void {
     if (transfer.id === null) return;
     this.#byId.delete(transfer.id);
-    this.#channel?.sendBulk({ type: 'transferDrop', id: transfer.id }).catch(() => {});
+    if (this.#channel) {
+      this.#drops.push(transfer.id);
+      this.#sendDrops(this.#channel).catch((error: unknown) => {
+        if (!(error instanceof ChannelClosed)) this.#failure?.(error);
+      });
+    }
     transfer.id = null;
+  }
+
+  /** One at a time (I12): a batch that is refused may drop all that its directories wait for. */
+  async #sendDrops(channel: Channel): Promise<void> {
+    if (this.#dropping === channel) return;
+    this.#dropping = channel;
+    for (let id = this.#drops.shift(); id !== undefined; id = this.#channel === channel ? this.#drops.shift() : undefined)
+      await channel.sendBulk({ type: 'transferDrop', id });
+    if (this.#dropping === channel) this.#dropping = null;
   }
 
   #setPhase(transfer: Transfer, phase: Phase): void {
