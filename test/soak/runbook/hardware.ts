@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { status, waitMs } from '../../lab/debian-lab.ts';
+import { status, waitMs, type HostName } from '../../lab/debian-lab.ts';
 import { step } from '../../lab/step.ts';
 import { password } from '../../lab/debian-mail.ts';
 import { waitFor } from '../../lab/waiting.ts';
@@ -128,6 +128,9 @@ async function retire(world: World, text: Section): Promise<void> {
   });
   await text.run('systemctl start mailtwin');
   await lab.becomes('c', { role: 'primary', active: true, phase: 'streaming' });
+  // The standby takes the epoch of its new primary with the first that it hears of it.
+  const epochOf = async (name: HostName) => (await status(lab.host(name))).epoch;
+  await waitFor('mail-b to be of the epoch of mail-c', waitMs, async () => (await epochOf('b')) === (await epochOf('c')));
   await text.run('mailtwin doctor');
   await text.run('dpkg --purge mailtwin');
   await a.shutDown();
