@@ -15,6 +15,7 @@ import { isUnexpected, leftOutTexts, showLeftOut } from './primary/left-out.ts';
 import type { HeldPlace } from './primary/held-places.ts';
 import type { PrimaryRole } from './primary/role.ts';
 import type { Root } from './root.ts';
+import { slowDisk } from './slow-disk.ts';
 import type { StandbyRole } from './standby/role.ts';
 import { damageWarnings, scrubState } from './scrub/status.ts';
 import { verdictOf } from './verdict.ts';
@@ -63,8 +64,6 @@ const unprovenShownMax = 200;
 const laggingShownMax = 200;
 /** A file may lag for this long before people are told without asking. */
 const laggingWarnSeconds = 300;
-/** A write to a disk that takes longer is said. */
-const diskSlowMs = 3000;
 
 export function readLastVerify(kv: Kv): Status['lastVerify'] {
   const value = kv.get(verifyKey);
@@ -435,11 +434,11 @@ function warningsOf(p: StatusParts, status: Omit<Status, 'verdict'>, fresh: Peer
       text: `${fresh.node} was put back to an older state than this copy; this copy stays as it is until a person has decided`,
       remedy: `run \`mailtwin failover\` here to go on with what this node has, or \`mailtwin keep-this-store\` on ${fresh.node} to go on with its state`,
     });
-  const slow = slowDisk(p);
+  const slow = slowDisk(p.kv, p.config.state, p.standby?.receiver.syncingMs ?? 0);
   if (slow)
     warnings.push({
       code: 'disk-slow',
-      text: `the disk of ${slow.where} has not taken a write for ${Math.round(slow.ms / 1000)} seconds; replication waits for it, and nothing is acknowledged meanwhile`,
+      text: `${slow.text} (for ${slow.seconds} seconds by now)`,
       remedy: 'nothing, when it passes; else look at the disk, the kernel log, and what else writes to it',
     });
   const full = p.standby?.historyFull;
@@ -496,11 +495,4 @@ function warningsOf(p: StatusParts, status: Omit<Status, 'verdict'>, fresh: Peer
     for (const text of fresh.heartbeat.warnings)
       warnings.push({ code: 'peer', text: `${fresh.node}: ${text}`, remedy: `run \`mailtwin status\` on ${fresh.node}` });
   return warnings;
-}
-
-/** A disk that takes long is no peer that is gone: it is said while it is waited for. */
-function slowDisk(p: StatusParts): { where: string; ms: number } | null {
-  const [state, roots] = [p.kv.writingMs, p.standby?.receiver.syncingMs ?? 0];
-  if (Math.max(state, roots) < diskSlowMs) return null;
-  return state >= roots ? { where: `the state directory ${p.config.state}`, ms: state } : { where: 'the roots', ms: roots };
 }

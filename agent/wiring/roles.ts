@@ -41,6 +41,7 @@ import { packPosition, readPosition, Receiver } from '../replicate/standby/recei
 import { diskScrubReader } from '../replicate/scrub/reading.ts';
 import type { ScrubSettings } from '../replicate/scrub/scrubber.ts';
 import type { HeldDisk } from '../replicate/status.ts';
+import { slowDisk } from '../replicate/slow-disk.ts';
 import { StandbyRole } from '../replicate/standby/role.ts';
 import { acceptOwnDisk } from '../replicate/standby/own-disk.ts';
 import { checkForeign, noteForeign, type ForeignPolicy, type StartupParts } from '../replicate/standby/startup.ts';
@@ -272,7 +273,7 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
         loss: { ...role.loss(), filesTotal: role.count?.files ?? null },
         unproven: role.unproven.count,
         leftOut: left.count,
-        warnings: [...(role.sender.held ? [role.sender.held.detail] : []), ...left.texts],
+        warnings: [...(role.sender.held ? [role.sender.held.detail] : []), ...slowTexts(parts, 0), ...left.texts],
         doubts: role.ownDoubts(),
         ...role.laggingTold(),
         fileSystems: fileSystems.troubles,
@@ -361,10 +362,13 @@ async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: F
         appliedMs: role.receiver.lastAppliedWallMs,
         unproven: role.foreign().length,
         leftOut: 0,
-        warnings: role
-          .foreign()
-          .slice(0, 5)
-          .map(({ path, what }) => `${path}: ${what}`),
+        warnings: [
+          ...slowTexts(parts, role.receiver.syncingMs),
+          ...role
+            .foreign()
+            .slice(0, 5)
+            .map(({ path, what }) => `${path}: ${what}`),
+        ],
         doubts: [],
         laggingCount: 0,
         lagging: [],
@@ -480,6 +484,11 @@ function dropCaches(files: Files, roots: readonly Root[], log: Log): void {
 /** A node that was replaced: it listens, tells where it stands, and changes nothing. */
 function enterFenced(parts: RoleParts, roots: readonly Root[], wasPrimary: boolean): RunningRole {
   return standsAside(parts, 'fenced', roots, wasPrimary, () => [], null);
+}
+
+function slowTexts({ kv, config }: RoleParts, syncingMs: number): string[] {
+  const slow = slowDisk(kv, config.state, syncingMs);
+  return slow ? [slow.text] : [];
 }
 
 /** A role that could not be entered, or failed: until it is entered again the node stands aside, and says why. */
