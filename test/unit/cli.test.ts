@@ -33,7 +33,7 @@ describe('usage', () => {
   it('shows help with a sentence, defaults and examples for every command', async () => {
     const help = await runCli(['--help'], entry);
     expect(help.code).toBe(0);
-    for (const name of ['init', 'pair', 'run', 'status', 'wait', 'verify', 'doctor', 'allow-delete', 'demo']) {
+    for (const name of ['init', 'pair', 'run', 'status', 'wait', 'verify', 'scrub', 'doctor', 'allow-delete', 'demo']) {
       expect(help.out).toContain(`\n  ${name} `);
       const own = await runCli([name, '--help'], entry);
       expect(own).toMatchObject({ code: 0, err: '' });
@@ -341,6 +341,38 @@ describe('init, run, doctor, allow-delete', () => {
     expect(asked.out).toMatch(/^mail\/u1: the deletion of 1 file is held\nNothing was changed\. Name a place .*--all/);
     expect((await runCli(['allow-delete', 'mail/u1'], entry)).out).toBe('Released the deletion of 1 file at mail/u1.\n');
     expect((await runCli(['allow-delete', '--all'], entry)).code).toBe(0);
+  });
+
+  it('scrub shows how far it is and what is damaged, begins a pass, and puts nothing in place before a person said yes', async () => {
+    const file = { root: 'mail', path: 'u1/cur/m\n', reason: 'other content', since: '2026-01-01T00:00:00.000Z', there: 'good' as const };
+    const sample = sampleStatus();
+    const status = { ...sample, scrub: { ...sample.scrub!, damaged: [file], damagedCount: 1 } };
+    const started = vi.fn(async () => {});
+    await serve({ status: () => status, startScrub: started });
+    const shown = await runCli(['scrub'], entry);
+    expect(shown.code).toBe(1);
+    expect(shown.out).toMatch(/^pass +25 %, 100 files and 1.0 MB since/);
+    expect(shown.out).toContain('damaged   1 file on mail-a\n  mail/u1/cur/m\\x0a\n      other content; found 2026-01-01');
+    expect(shown.out).toContain('mailtwin scrub restore brings it back');
+    expect(JSON.parse((await runCli(['scrub', '--json'], entry)).out)).toMatchObject({ damagedCount: 1, damaged: [file] });
+    expect((await runCli(['scrub', 'start'], entry)).out).toContain('has begun');
+    expect(started).toHaveBeenCalledOnce();
+    const place = 'mail/u1/cur/m\n';
+    const nobody = await runCli(['scrub', 'restore', place], entry);
+    expect(nobody).toMatchObject({ code: 3 });
+    expect(nobody.err).toContain('nobody confirmed; nothing was changed');
+    expect((await runCli(['scrub', 'restore', place], entry, { ask: async () => 'no' })).code).toBe(3);
+    expect((await runCli(['scrub', 'restore', place], entry, { ask: async () => 'yes' })).out).toContain('is back\n');
+    expect((await runCli(['scrub', 'restore', place, '--yes', '--json'], entry)).out).toContain('"exitCode":0');
+    expect((await runCli(['scrub', 'restore'], entry)).code).toBe(2);
+  });
+
+  it('scrub is well where nothing is damaged, and says where nothing is read again', async () => {
+    await serve();
+    expect((await runCli(['scrub'], entry)).code).toBe(0);
+    await server?.close();
+    await serve({ status: () => ({ ...sampleStatus(), scrub: null }) });
+    expect(await runCli(['scrub'], entry)).toMatchObject({ code: 0, out: expect.stringContaining('is not read again') as string });
   });
 
   it('accept-root says what it accepted, and wants a name', async () => {
