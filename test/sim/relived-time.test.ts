@@ -60,7 +60,7 @@ describe('a clock that is set back (I17)', () => {
     pair.work.writeFile('/plain/other', 'x');
     await pair.settle();
     // The primary looks at its clock once a second.
-    await pair.clock.runFor(1100);
+    for (let ms = 0; !isKept() && ms < 1100; ms += 100) await pair.clock.runFor(100);
     expect(isKept()).toBe(true);
     await pair.clock.runFor(6000);
     expect(isKept()).toBe(false);
