@@ -27,3 +27,23 @@ it.each([
   expect(pair.differences()).toEqual([]);
   expect(looks).toBeLessThan(names * 20);
 });
+
+it('what a standby does again at its start reads no directory once for each of its names', async () => {
+  const pair = new PlainPair();
+  await pair.startStandby();
+  pair.connect();
+  pair.work.mkdir('/plain/dir', 0o755);
+  for (let i = 0; i < names; i++) pair.work.writeFile(`/plain/dir/${i}`, `${i}`);
+  await pair.settle();
+  pair.network.cut();
+  pair.cutStandbyPower();
+  const readdir = vi.spyOn(SimFiles.prototype, 'readdir');
+  await pair.startStandby();
+  const reads = readdir.mock.calls.filter(([path]) => path === '/plain/dir').length;
+  readdir.mockRestore();
+  pair.connect();
+  await pair.settle();
+  expect(pair.differences()).toEqual([]);
+  expect(reads).toBeGreaterThan(0);
+  expect(reads).toBeLessThan(10);
+});

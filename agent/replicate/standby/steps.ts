@@ -69,14 +69,14 @@ const always: Stands = () => true;
 
 /**
  * Does one step; doing it again changes nothing. `again` is for all steps of a batch after a restart, when what a
- * later step did may already be there. `files` show what has a name by that very name alone, once it is known that names may
- * fall together there.
+ * later step did may already be there; `files` must show what has a name by that very name alone then, and do so otherwise once it
+ * is known that names may fall together there.
  *
  * @returns what the place could not be given of its attributes; null when nothing is lacking.
  * @throws the operating system's error; the step can then be tried again. NameTaken when something else is found under a new name.
  */
 export function doStep(files: Files, step: Step, foreign: ForeignFound, again = false, stands: Stands = always): Shortfall | null {
-  if (step.do === 'mkdir') return makeDir(files, step, stands);
+  if (step.do === 'mkdir') return makeDir(files, step, again, stands);
   if (step.do === 'meta') {
     const there = files.lstat(step.path);
     return there?.ino === step.ino ? setAttributes(files, step, there.kind, metaChange(step.meta), step.path) : null;
@@ -85,8 +85,8 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound, again = 
   return null;
 }
 
-function makeDir(files: Files, step: Step & { do: 'mkdir' }, stands: Stands): Shortfall | null {
-  const there = whatIsAt(files, step);
+function makeDir(files: Files, step: Step & { do: 'mkdir' }, again: boolean, stands: Stands): Shortfall | null {
+  const there = whatIsAt(files, step, again);
   if (there && there.kind !== 'dir') throw new StepBlocked(step.path, `a ${there.kind} is where a directory belongs`);
   if (!there) {
     try {
@@ -112,7 +112,7 @@ function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, f
     case 'place': {
       // Nothing is in the way, which the kernel itself says: the common case costs one call.
       if (!again && step.keep === null && files.renameNew(step.staged, step.path)) return;
-      const there = whatIsAt(files, step);
+      const there = whatIsAt(files, step, again);
       const staged = files.lstat(step.staged);
       const isStaged = staged?.ino === step.ino;
       if (there?.ino === step.ino) {
@@ -128,8 +128,8 @@ function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, f
       return;
     }
     case 'move': {
-      if (step.via) return moveOver(files, step, step.via);
-      const there = whatIsAt(files, step);
+      if (step.via) return moveOver(files, step, step.via, again);
+      const there = whatIsAt(files, step, again);
       const source = files.lstat(step.from);
       if (source?.ino !== step.ino) {
         if (there?.ino === step.ino) return;
@@ -153,15 +153,18 @@ function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, f
   }
 }
 
-/** @throws NameTaken when what is found under a new name has another one. */
-function whatIsAt(files: Files, { fresh, path }: { fresh?: boolean; path: BytePath }): Stat | null {
+/**
+ * @param again all steps are done again: the files are shown by their very names then, and each of them is where it belongs.
+ * @throws NameTaken when what is found under a new name has another one.
+ */
+function whatIsAt(files: Files, { fresh, path }: { fresh?: boolean; path: BytePath }, again: boolean): Stat | null {
   const there = files.lstat(path);
-  if (there && fresh && !isNamed(files, path)) throw new NameTaken(path);
+  if (there && fresh && !again && !isNamed(files, path)) throw new NameTaken(path);
   return there;
 }
 
 /** Something gets a name that may be the one that it has, in two renames. */
-function moveOver(files: Files, { from, path, ino, fresh }: Step & { do: 'move' }, via: BytePath): void {
+function moveOver(files: Files, { from, path, ino, fresh }: Step & { do: 'move' }, via: BytePath, again: boolean): void {
   if (files.lstat(via)?.ino !== ino) {
     if (files.lstat(from)?.ino !== ino) {
       if (files.lstat(path)?.ino === ino) return;
@@ -171,7 +174,7 @@ function moveOver(files: Files, { from, path, ino, fresh }: Step & { do: 'move' 
   }
   try {
     if (files.renameNew(via, path)) return;
-    whatIsAt(files, { path, ...(fresh === undefined ? {} : { fresh }) });
+    whatIsAt(files, { path, ...(fresh === undefined ? {} : { fresh }) }, again);
     throw new StepBlocked(path, 'something was put where a file belongs');
   } catch (error) {
     // What stays in staging would be removed.
