@@ -237,3 +237,25 @@ it('an error that another name of a file has keeps the two from being one file n
   await pair.clock.runFor(120_000);
   expectGood(made);
 });
+
+it('what could not be put into place is not called durable when its attributes change at once and the word of it is lost (I1)', async () => {
+  const pair = new PlainPair({ latencyMs: [20, 30] });
+  pair.connect();
+  pair.work.mkdir('/plain/dir', 0o755);
+  await pair.settle();
+  const doubts = () => (pair.primary.primary?.unproven.list() ?? []).map(({ path, kind }) => `${kind} ${path}`);
+  for (const [n, [ms, cutMs]] of [4, 8, 12, 16, 20].flatMap((each) => [28, 32, 36, 40, 44].map((cut) => [each, cut] as const)).entries()) {
+    const path = `/plain/dir/new ${n}`;
+    pair.standbyDisk.fail({ operation: 'rename', code: 'EPERM', path: new RegExp(`${path}$`), times: always });
+    pair.work.writeFile(path, 'new');
+    await pair.clock.runFor(ms);
+    pair.work.setMeta(path, { mode: 0o640 });
+    await pair.clock.runFor(cutMs);
+    pair.network.cut();
+    await pair.clock.runFor(100);
+    await pair.clock.settle(pair.standby.standby?.idle() ?? Promise.resolve(), 60_000);
+    pair.connect();
+    await pair.settle().catch(() => {});
+    expect(doubts(), `${ms} ms, cut after ${cutMs}`).toContain(`place dir/new ${n}`);
+  }
+});

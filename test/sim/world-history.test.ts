@@ -37,6 +37,12 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [700_337, ['folding'], 'a tree was merged into the one whose name its fell together with'],
   [701_606, ['folding'], 'the standby was told all at once of much content that it need not keep'],
   [720_489, everything, 'a directory that could be had was not, and the simulation took that for an owner that is refused'],
+  [
+    703_374,
+    ['folding'],
+    'what was not there was called durable when its attributes changed before anybody heard, and the word of it was lost',
+  ],
+  [703_244, ['folding'], 'a place that could not be had was forgotten by a kill when its attributes had changed'],
   [63_158, ['errno'], 'an op waited for ever for a batch that had failed, and nothing else ran'],
   [63_095, ['errno'], 'a message that could not be put into place and was renamed was said to be taken away by somebody else'],
   [640_219, ['errno'], 'what lay in a directory that could not be renamed was said to be written by somebody else'],

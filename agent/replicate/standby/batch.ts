@@ -21,6 +21,8 @@ export interface BatchPlace {
   from?: BytePath;
   /** Of a second name: the other name of the same file, relative to the same root. */
   linked?: BytePath;
+  /** Only attributes of what is there are set. */
+  alone?: boolean;
   /** Of a move: its attributes are set besides. */
   anew?: boolean;
   /** A whole directory goes or moves. */

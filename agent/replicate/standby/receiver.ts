@@ -819,7 +819,11 @@ export class Receiver {
     const writes: KvWrite[] = [];
     const { shortfalls } = this;
     if (batch.shortfalls.size === 0 && shortfalls.count === 0) return writes;
-    for (const [op, { root, path, from, tree, gone }] of batch.places.entries()) {
+    for (const [op, { root, path, from, tree, gone, alone }] of batch.places.entries()) {
+      const known = alone ? shortfalls.at(root.name, path) : undefined;
+      // It was made before the primary heard that there is nothing here, or damage: attributes alone mend neither.
+      const stays = (known?.bits ?? 0) & (lacks.place | lacks.content);
+      if (known && stays) batch.shortfalls.set(op, together(batch.shortfalls.get(op), { bits: stays, text: known.text }));
       if (tree && from !== undefined) shortfalls.move(root.name, from, path, writes);
       else if (tree) shortfalls.clearBelow(root.name, path, writes);
       const owed = tree || from === undefined ? undefined : shortfalls.at(root.name, from);

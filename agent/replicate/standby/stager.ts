@@ -179,6 +179,7 @@ export class Stager {
       place.from = joinPath(this.#dir(batch, op.from.dir).path, op.from.name);
       place.anew = op.meta !== undefined;
     }
+    if (op.op === 'meta') place.alone = true;
     if (op.op === 'link' && this.#dir(batch, op.from.dir).root === root)
       place.linked = joinPath(this.#dir(batch, op.from.dir).path, op.from.name);
     return place;
