@@ -43,6 +43,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
     'what was not there was called durable when its attributes changed before anybody heard, and the word of it was lost',
   ],
   [703_244, ['folding'], 'a place that could not be had was forgotten by a kill when its attributes had changed'],
+  [703_820, ['folding'], 'a doubt went with a directory that was renamed, and was one about what had come in its place'],
   [63_158, ['errno'], 'an op waited for ever for a batch that had failed, and nothing else ran'],
   [63_095, ['errno'], 'a message that could not be put into place and was renamed was said to be taken away by somebody else'],
   [640_219, ['errno'], 'what lay in a directory that could not be renamed was said to be written by somebody else'],

@@ -686,8 +686,10 @@ export class Sender {
       else unproven.standbyHas(root, path);
       if (removed) unproven.isFree(root, path);
       if (from) unproven.isFree(root, joinPath(from.dir, from.name));
-      if (from && writer.endsHere) unproven.moved(root, joinPath(from.dir, from.name), path);
-      else if (from && this.#p.index.at(root, joinPath(from.dir, from.name)) === null)
+      if (from && writer.endsHere) {
+        for (const each of unproven.moved(root, joinPath(from.dir, from.name), path))
+          this.#p.changes.record(root, each, 'path', this.#p.clock.monotonicMs());
+      } else if (from && this.#p.index.at(root, joinPath(from.dir, from.name)) === null)
         this.#endDoubts(root, joinPath(from.dir, from.name), false);
       if (lack && (lack.bits & lacks.place) !== 0) {
         // The index claims it: what is really there is asked for, and this place is left alone until its time comes.

@@ -268,9 +268,12 @@ export class Unproven {
     this.#endAll(ended.map((doubt) => [root, doubt.path, doubt.kind] as const));
   }
 
-  /** A directory has another name on both nodes. */
-  moved(root: string, from: BytePath, to: BytePath): void {
-    if (this.#doubts.size === 0) return;
+  /**
+   * A directory has another name on both nodes. Gives the places under the old one that were in doubt: something newer may be there,
+   * which was not looked at for that.
+   */
+  moved(root: string, from: BytePath, to: BytePath): BytePath[] {
+    if (this.#doubts.size === 0) return [];
     const below = [...this.#doubts.values()].filter((doubt) => doubt.root === root && isAtOrBelow(doubt.path, from));
     this.#endAll(below.map((doubt) => [root, doubt.path, doubt.kind] as const));
     const there = (path: BytePath) => (isAtOrBelow(path, from) ? `${to}${path.slice(from.length)}` : path);
@@ -278,6 +281,7 @@ export class Unproven {
       this.add(root, there(path), reason, kind, again === undefined ? again : there(again));
       if (ino !== undefined) this.sees(root, there(path), ino);
     }
+    return below.map(({ path }) => path);
   }
 
   /**
