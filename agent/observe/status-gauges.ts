@@ -237,9 +237,9 @@ const specs: GaugeSpec[] = [
     read: (s) => [[s.scrub?.pass?.share ?? null]],
   },
   {
-    name: 'scrub_days',
-    help: 'Within how many days all content of this node is read again; absent when it is not',
-    read: (s) => [[s.scrub?.days ?? null]],
+    name: 'scrub_period_seconds',
+    help: 'Within how much time all content of this node is read again; absent when it is not',
+    read: (s) => [[s.scrub ? s.scrub.days * 86_400 : null]],
   },
   {
     name: 'scrub_last_pass_timestamp_seconds',
