@@ -26,7 +26,7 @@ export default defineConfig({
         extends: true as const,
         test: {
           name: 'e2e',
-          maxWorkers: 4,
+          maxWorkers: 3,
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 600_000,
           hookTimeout: 180_000,

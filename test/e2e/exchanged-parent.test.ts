@@ -36,7 +36,7 @@ function everything(dir: string): string[] {
 function filesWithSecret(dir: string): string[] {
   return fs
     .readdirSync(dir, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && fs.readFileSync(join(entry.parentPath, entry.name), 'latin1') === secret)
+    .filter((entry) => entry.isFile() && read(join(entry.parentPath, entry.name)) === secret)
     .map((entry) => join(entry.parentPath, entry.name));
 }
 
@@ -62,8 +62,14 @@ async function work({ primary, standby }: SmallPair, dir: string, part: string):
   }
 }
 
+/** Null when it is not there: an agent at work removes what it has staged at any moment. */
 function read(file: string): string | null {
-  return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : null;
+  try {
+    return fs.readFileSync(file, 'latin1');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    return null;
+  }
 }
 
 async function exchanging(dir: string, lead: string): Promise<ChildProcess> {
