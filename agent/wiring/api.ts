@@ -6,10 +6,10 @@ import type { PairingServer } from '../link/pairing-server.ts';
 import type { NetworkControl } from '../network/network.ts';
 import { systemClock } from '../platform/clock.ts';
 import { OperatorError } from '../platform/errors.ts';
-import { displayPath } from '../platform/files.ts';
+import { displayPath, joinPath } from '../platform/files.ts';
 import type { Log } from '../platform/log.ts';
 import { notCompared, type NotCompared } from '../replicate/primary/not-compared.ts';
-import type { PrimaryRole } from '../replicate/primary/role.ts';
+import type { PrimaryRole, VerifyDifference } from '../replicate/primary/role.ts';
 import type { StandbyRole } from '../replicate/standby/role.ts';
 import { buildStatus, readLastVerify, saveLastVerify, type StatusParts } from '../replicate/status.ts';
 import { testFencing, type FenceParts } from './fence.ts';
@@ -167,7 +167,7 @@ async function verifyPair(
         primary.damage.count > 0
           ? 'what this node has damaged is not sent: `mailtwin scrub` names it; other differences are sent again, so run verify once more'
           : 'what differs is sent again, so run verify once more',
-      left: notCompared(primary),
+      left: withDamage(notCompared(primary), primary, report.differences),
     });
     const verified = readLastVerify(status.kv);
     if (verified) tellPeer({ type: 'verified', ...verified });
@@ -176,6 +176,17 @@ async function verifyPair(
       saveLastVerify(status.kv, { at: new Date(systemClock.wallMs()).toISOString(), result: 'failed', deep, differences: 0, leftOut: 0 });
     throw error;
   }
+}
+
+/** What is known to be damaged here is not the same over there, although a comparison that reads nothing finds no difference. */
+function withDamage(left: NotCompared, { damage, unproven }: PrimaryRole, found: readonly VerifyDifference[]): NotCompared {
+  if (damage.count === 0) return left;
+  const told = new Set([...found, ...unproven.list()].map(({ root, path }) => joinPath(root, path)));
+  const files = damage.list().filter(({ root, path }) => !told.has(joinPath(root, path)));
+  const [first] = files;
+  if (!first) return left;
+  const text = `${files.length} damaged on the disk of this node, for example ${joinPath(first.root, displayPath(first.path))}: \`mailtwin scrub\` names them`;
+  return { ...left, count: left.count + files.length, texts: [...left.texts, text] };
 }
 
 /** On the standby: its disk against what it was sent. Whether that is what the primary has, only the primary's verify tells. */

@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { ScrubState } from '../../protocol/control.ts';
+import { exitCodes, type ScrubState } from '../../protocol/control.ts';
 import { MountRoom } from '../lab/mount-room.ts';
 import { runNow } from '../lab/processes.ts';
 import { SmallPair, type SmallNode } from '../lab/small-pair.ts';
@@ -103,6 +103,9 @@ describe.runIf(isRoot)('a bit that a disk flips', () => {
     expect(found.warnings.find(({ code }) => code === 'damaged-here')?.remedy).toContain('mailtwin scrub restore mail/two');
     await standby.until('the word of it', (s) => s.warnings.some(({ code }) => code === 'damaged-there'));
     expect((await scrubOf(primary)).code).toBe(1);
+    // A comparison that reads no content does not call the two the same.
+    const compared = await primary.cli('verify');
+    expect([compared.code, compared.stdout]).toEqual([exitCodes.incomplete, expect.stringContaining('1 damaged on the disk of this node')]);
     // Now whoever reads it gets what is damaged.
     const bad = onDisk(primary, 'two');
     expect(bad.equals(good)).toBe(false);
