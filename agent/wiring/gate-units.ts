@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { GatedUnit } from '../../protocol/control.ts';
 import type { Config } from '../config/config.ts';
@@ -6,6 +6,7 @@ import { writeDurable } from '../platform/durable-file.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Exec } from '../platform/exec.ts';
 import { dropInPath, dropInText, unitsToGate } from '../services/gate-units.ts';
+import { daemonReload, readDropIn, removeIfEmpty } from './drop-ins.ts';
 
 /** The drop-in beside this program: from the source tree, and from dist/. */
 function template(): string {
@@ -16,14 +17,6 @@ function template(): string {
       // The other place has it.
     }
   throw new Error('10-mailtwin.conf is not part of this installation');
-}
-
-function current(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return null;
-  }
 }
 
 /**
@@ -48,7 +41,7 @@ export async function gateUnits(config: Config, action: 'show' | 'install' | 're
         const path = root + dropInPath(unit);
         if (action === 'install') {
           mkdirSync(dirname(path), { recursive: true });
-          if (current(path) !== wanted) writeDurable(path, wanted, { mode: 0o644 });
+          if (readDropIn(path, 'gate-files') !== wanted) writeDurable(path, wanted, { mode: 0o644 });
         } else {
           rmSync(path, { force: true });
           removeIfEmpty(dirname(path));
@@ -57,26 +50,11 @@ export async function gateUnits(config: Config, action: 'show' | 'install' | 're
     } catch (error) {
       throw new OperatorError('gate-files', error instanceof Error ? error.message : String(error), 'run it as root');
     }
-    const { code, stderr } = await exec('systemctl', ['daemon-reload'], { timeoutMs: 60_000 });
-    if (code !== 0)
-      throw new OperatorError(
-        'daemon-reload',
-        `systemctl daemon-reload failed: ${stderr.trim()}`,
-        'run `systemctl daemon-reload` by hand',
-        5,
-      );
+    await daemonReload(exec);
   }
   return units.map((unit) => {
     const path = dropInPath(unit);
-    const found = current(root + path);
+    const found = readDropIn(root + path, 'gate-files');
     return { unit, file: path, state: found === null ? 'open' : found === wanted ? 'gated' : 'other' };
   });
-}
-
-function removeIfEmpty(dir: string): void {
-  try {
-    rmdirSync(dir);
-  } catch {
-    // Somebody else's drop-ins are in it, or it was never there.
-  }
 }

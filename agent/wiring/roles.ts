@@ -37,7 +37,7 @@ import { FileSystemHolds } from '../replicate/primary/file-system-holds.ts';
 import { Unproven } from '../replicate/primary/unproven.ts';
 import { FileSystems, RootAway, rootTrouble } from '../replicate/file-systems.ts';
 import type { Root } from '../replicate/root.ts';
-import { packPosition, readPosition, Receiver } from '../replicate/standby/receiver.ts';
+import { packPosition, readPosition, Receiver, type ReceiverParts } from '../replicate/standby/receiver.ts';
 import { diskScrubReader } from '../replicate/scrub/reading.ts';
 import type { ScrubSettings } from '../replicate/scrub/scrubber.ts';
 import type { HeldDisk } from '../replicate/status.ts';
@@ -127,30 +127,24 @@ export async function enterRole(parts: RoleParts, role: Role, foreign: ForeignPo
   return enterFenced(parts, roots, index === 'primary');
 }
 
-async function finishBatch({ config, log, kv, meter }: RoleParts): Promise<void> {
-  const roots = makeRoots(config);
-  const index = new ReplicaIndex(kv, { findByIdentity: false });
-  const rootFiles = filesOf(config, () => roots);
-  const fileSystems = standing(fileSystemsOf(rootFiles, kv, index, roots, 'standby'));
-  const { files } = fileSystems;
-  stageRoots(rootFiles, config, roots);
-  const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
-  const freeBytesMin = config.limits.freeBytesMin;
-  const receiver = new Receiver({
-    kv,
-    files,
-    fileSystems,
-    clock: systemClock,
-    log,
-    meter,
-    index,
-    keeper,
-    roots,
-    freeBytesMin,
-    scrub: null,
-  });
+async function finishBatch(parts: RoleParts): Promise<void> {
+  const { receiver: made } = standbyParts(parts, makeRoots(parts.config));
+  const receiver = new Receiver({ ...made, scrub: null });
   await receiver.recover();
   await receiver.finish();
+}
+
+/** What a standby works with, its roots staged. `rootFiles`: the files as they are where a file system of a root is missing, too. */
+function standbyParts({ config, log, kv, meter }: RoleParts, roots: readonly Root[]): { receiver: ReceiverParts; rootFiles: Files } {
+  const index = new ReplicaIndex(kv, { findByIdentity: false });
+  const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
+  const rootFiles = filesOf(config, () => roots);
+  const fileSystems = standing(fileSystemsOf(rootFiles, kv, index, roots, 'standby'));
+  stageRoots(rootFiles, config, roots);
+  const { files } = fileSystems;
+  const { freeBytesMin } = config.limits;
+  const scrub = scrubOf(config, files);
+  return { receiver: { kv, files, fileSystems, clock: systemClock, log, meter, index, keeper, roots, freeBytesMin, scrub }, rootFiles };
 }
 
 function scrubOf({ scrub: { days, bytesPerSecondMax } }: Config, files: Files): ScrubSettings | null {
@@ -329,52 +323,35 @@ async function enterPrimary(parts: RoleParts, roots: readonly Root[]): Promise<R
 }
 
 async function enterStandby(parts: RoleParts, roots: readonly Root[], foreign: ForeignPolicy): Promise<RunningRole> {
-  const { config, log, kv, meter } = parts;
+  const { config, log, kv } = parts;
   const failed = parts.failed('the standby');
-  const index = new ReplicaIndex(kv, { findByIdentity: false });
-  const keeper = new HistoryKeeper(kv, { days: config.history.days, bytesMax: config.history.bytesMax });
-  const rootFiles = filesOf(config, () => roots);
-  const fileSystems = standing(fileSystemsOf(rootFiles, kv, index, roots, 'standby'));
-  const { files } = fileSystems;
-  stageRoots(rootFiles, config, roots);
-  const role: StandbyRole = new StandbyRole(
-    {
-      kv,
-      files,
-      fileSystems,
-      clock: systemClock,
-      log,
-      meter,
-      index,
-      keeper,
-      roots,
-      freeBytesMin: config.limits.freeBytesMin,
-      scrub: scrubOf(config, files),
-    },
-    () =>
-      beat(parts, roots, role.receiver.position, {
-        changes: 0,
-        bytes: 0,
-        ms: 0,
-        phase: 'streaming',
-        complete: false,
-        loss: null,
-        appliedMs: role.receiver.lastAppliedWallMs,
-        unproven: role.foreign().length,
-        leftOut: 0,
-        warnings: [
-          ...slowTexts(parts, role.receiver.syncingMs),
-          ...role
-            .foreign()
-            .slice(0, 5)
-            .map(({ path, what }) => `${path}: ${what}`),
-        ],
-        doubts: [],
-        laggingCount: 0,
-        lagging: [],
-        fileSystems: role.fileSystems,
-        damaged: role.receiver.damaged.length,
-      }),
+  const made = standbyParts(parts, roots);
+  const { rootFiles } = made;
+  const { index, fileSystems, files } = made.receiver;
+  const role: StandbyRole = new StandbyRole(made.receiver, () =>
+    beat(parts, roots, role.receiver.position, {
+      changes: 0,
+      bytes: 0,
+      ms: 0,
+      phase: 'streaming',
+      complete: false,
+      loss: null,
+      appliedMs: role.receiver.lastAppliedWallMs,
+      unproven: role.foreign().length,
+      leftOut: 0,
+      warnings: [
+        ...slowTexts(parts, role.receiver.syncingMs),
+        ...role
+          .foreign()
+          .slice(0, 5)
+          .map(({ path, what }) => `${path}: ${what}`),
+      ],
+      doubts: [],
+      laggingCount: 0,
+      lagging: [],
+      fileSystems: role.fileSystems,
+      damaged: role.receiver.damaged.length,
+    }),
   );
   await role.start();
   const mounted = (root: string, path: string) => fileSystems.leadsToMount(root, path);

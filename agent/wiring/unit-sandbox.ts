@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { UnitSandbox } from '../../protocol/control.ts';
 import type { Config } from '../config/config.ts';
@@ -6,8 +6,8 @@ import { sandboxLines } from '../config/sandbox.ts';
 import { writeDurable } from '../platform/durable-file.ts';
 import { OperatorError } from '../platform/errors.ts';
 import type { Exec } from '../platform/exec.ts';
-import { errnoCode } from '../platform/files.ts';
 import { ownUnit } from '../platform/own-unit.ts';
+import { daemonReload, readDropIn, removeIfEmpty } from './drop-ins.ts';
 
 /** Beside what an operator writes; not the name of the gate's drop-ins. */
 export const sandboxFile = `/etc/systemd/system/${ownUnit}.d/20-sandbox.conf`;
@@ -23,7 +23,7 @@ export async function unitSandbox(config: Config, action: 'show' | 'install', ex
   const lines = sandboxLines(config);
   const wanted = lines.length === 0 ? null : render(config.file, lines);
   const file = root + sandboxFile;
-  const found = current(file);
+  const found = readDropIn(file, 'sandbox-file');
   const tell = (state: UnitSandbox['state']): UnitSandbox => ({
     file: sandboxFile,
     lines,
@@ -43,14 +43,7 @@ export async function unitSandbox(config: Config, action: 'show' | 'install', ex
   } catch (error) {
     throw new OperatorError('sandbox-file', `${sandboxFile}: ${error instanceof Error ? error.message : String(error)}`, 'run it as root');
   }
-  const { code, stderr } = await exec('systemctl', ['daemon-reload'], { timeoutMs: 60_000 });
-  if (code !== 0)
-    throw new OperatorError(
-      'daemon-reload',
-      `systemctl daemon-reload failed: ${stderr.trim()}`,
-      'run `systemctl daemon-reload` by hand',
-      5,
-    );
+  await daemonReload(exec);
   return tell('written');
 }
 
@@ -65,21 +58,4 @@ ${lines.join('\n')}
 /** The configuration that a drop-in was written from; null when this program did not write it. */
 function writerOf(text: string): string | null {
   return /^# Written by `mailtwin sandbox install` from (.*): what/.exec(text)?.[1] ?? null;
-}
-
-function current(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errnoCode(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-function removeIfEmpty(dir: string): void {
-  try {
-    rmdirSync(dir);
-  } catch {
-    // Somebody else's drop-ins are in it, or it was never there.
-  }
 }
