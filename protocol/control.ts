@@ -93,7 +93,7 @@ export interface Status {
   queues: QueueStatus[];
   /** Certificates that clients of this node's mail server see, or would see after a takeover; empty when that is not known. */
   certificates: CertificateStatus[];
-  /** How its content is read again; null when it is not: switched off, or the role is neither primary nor standby. */
+  /** How its content is read again, and what of it is damaged; null when the role is neither primary nor standby. */
   scrub: ScrubState | null;
   state: { path: string; freeBytes: number | null };
   lastVerify: LastVerify | null;
@@ -102,7 +102,7 @@ export interface Status {
 
 /** All content of this node is read from its disk again, slowly, and held against what it was. Times are ISO 8601. */
 export interface ScrubState {
-  /** A pass over all of it takes so many days. */
+  /** A pass over all of it takes so many days; 0: it is not read again. */
   days: number;
   /** The pass under way; null between two. `share`: how much of it is done, 0 to 1. `hurried`: a person asked for it. */
   pass: { startedAt: string; share: number; files: number; bytes: number; hurried: boolean } | null;

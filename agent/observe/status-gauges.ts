@@ -239,7 +239,7 @@ const specs: GaugeSpec[] = [
   {
     name: 'scrub_period_seconds',
     help: 'Within how much time all content of this node is read again; absent when it is not',
-    read: (s) => [[s.scrub ? s.scrub.days * 86_400 : null]],
+    read: (s) => [[s.scrub && s.scrub.days > 0 ? s.scrub.days * 86_400 : null]],
   },
   {
     name: 'scrub_last_pass_timestamp_seconds',

@@ -127,7 +127,7 @@ describe('status text', () => {
         '  possible loss 250 ms, 2 changes, 2 messages of 4.1 kB in 1 mailbox',
         '  unproven      none',
         '  last verify   clean, 3 h 4 min ago',
-        '  scrub         nothing damaged, 25 % of a pass, oldest content read 3 d ago',
+        '  scrub         nothing found damaged, 25 % of a pass, not all of it was read yet',
         '  watcher       fanotify, 1 watch',
         '  root          mail  /var/vmail (maildir): 5,000 files, 52.4 MB, 10.7 GB free',
       ].join('\n'),

@@ -373,6 +373,14 @@ describe('init, run, doctor, allow-delete', () => {
     await server?.close();
     await serve({ status: () => ({ ...sampleStatus(), scrub: null }) });
     expect(await runCli(['scrub'], entry)).toMatchObject({ code: 0, out: expect.stringContaining('is not read again') as string });
+    await server?.close();
+    const off = { ...sampleStatus().scrub!, days: 0, pass: null, oldestUnprovedAt: null, damagedCount: 1 };
+    await serve({ status: () => ({ ...sampleStatus(), scrub: off }) });
+    const damaged = await runCli(['scrub'], entry);
+    expect(damaged).toMatchObject({ code: 1, out: expect.stringContaining('is not read again') as string });
+    expect(damaged.out).toContain('1 file on');
+    // Of very many files the status names some: nothing is put in place unasked for the others either.
+    expect((await runCli(['scrub', 'restore', 'mail/one-of-many'], entry)).code).toBe(3);
   });
 
   it('accept-root says what it accepted, and wants a name', async () => {

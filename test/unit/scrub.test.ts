@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ScrubState } from '../../protocol/control.ts';
 import { dayMs, newPass, oldestUnprovedMs, passWrite, readPasses, shareDone, waitMs, type Pass } from '../../agent/replicate/scrub/pass.ts';
-import { damageWarnings } from '../../agent/replicate/scrub/status.ts';
+import { damageWarnings, scrubState } from '../../agent/replicate/scrub/status.ts';
 import { SimClock } from '../sim/sim-clock.ts';
 import { SimKvStore } from '../sim/sim-kv.ts';
 
@@ -79,6 +79,15 @@ describe('what people are told of damaged files', () => {
     const [without] = of(primary, state({ damaged: [{ ...file, there: 'damaged' }], damagedCount: 1 }));
     expect(without?.text).toContain('one file of this node is damaged');
     expect(without?.remedy).not.toContain('scrub restore');
+  });
+
+  it('is the same where nothing is read again by itself: others meet damage, too', () => {
+    const found = { ...file, ino: 1n, size: 1, mtimeNs: 1n, content: Buffer.alloc(16), sinceMs: nowMs };
+    const roles = { primary: { scrubber: null, damage: { list: () => [found], count: 1 } }, standby: null };
+    const off = scrubState(roles as unknown as Parameters<typeof scrubState>[0], null);
+    expect(off).toMatchObject({ days: 0, pass: null, lastPass: null, damagedCount: 1, damaged: [{ root: 'mail', path: file.path }] });
+    expect(of(primary, off).map(({ code }) => code)).toEqual(['damaged-here']);
+    expect(scrubState({ primary: null, standby: null }, null)).toBeNull();
   });
 
   it('says on the standby what of the copy is damaged, and what of the primary', () => {

@@ -205,11 +205,12 @@ function verifyText({ lastVerify }: Status, paint: Paint, nowMs: number): string
 
 /** How the reading again of all content stands. */
 function scrubLines({ scrub }: Status, paint: Paint, nowMs: number): string[] {
-  if (!scrub) return [];
-  const { pass, damagedCount, oldestUnprovedAt } = scrub;
-  const found = damagedCount === 0 ? 'nothing damaged' : paint.bad(`${plural(damagedCount, 'damaged file')}`);
+  if (!scrub || (scrub.days === 0 && scrub.damagedCount === 0)) return [];
+  const { pass, lastPass, damagedCount, oldestUnprovedAt } = scrub;
+  const found = damagedCount === 0 ? 'nothing found damaged' : paint.bad(`${plural(damagedCount, 'damaged file')}`);
   const done = pass ? `, ${Math.floor(pass.share * 100)} % of a pass` : '';
-  const oldest = oldestUnprovedAt === null ? '' : `, oldest content read ${showAge(oldestUnprovedAt, nowMs)}`;
+  const read = oldestUnprovedAt === null ? '' : `, oldest content read ${showAge(oldestUnprovedAt, nowMs)}`;
+  const oldest = lastPass ? read : ', not all of it was read yet';
   return [row('scrub', `${found}${done}${oldest}`)];
 }
 

@@ -47,9 +47,9 @@ function scrubCards({ scrub }) {
     card(
       w('scrub'),
       facts([
-        [w('damaged'), `${number(scrub.damagedCount)} ${w('files')}`, scrub.damagedCount === 0 ? 'good' : 'bad'],
+        [w('damaged'), `${number(scrub.damagedCount)} ${w('files')}`, scrub.damagedCount > 0 ? 'bad' : scrub.lastPass ? 'good' : ''],
         ...(scrub.pass ? [[w('scrubPass'), `${number(Math.floor(scrub.pass.share * 100))} %`]] : []),
-        [w('oldestRead'), time(scrub.oldestUnprovedAt)],
+        [w('oldestRead'), time(scrub.lastPass && scrub.oldestUnprovedAt)],
       ]),
     ),
   ];

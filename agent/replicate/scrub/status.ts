@@ -3,6 +3,7 @@ import { displayPath } from '../../platform/files.ts';
 import type { PeerReading } from '../peer-view.ts';
 import type { PrimaryRole } from '../primary/role.ts';
 import type { StandbyRole } from '../standby/role.ts';
+import type { ScrubStatus } from './scrubber.ts';
 
 interface Roles {
   primary: PrimaryRole | null;
@@ -15,10 +16,23 @@ const dayMs = 86_400_000;
 const lateTimes = 2.5;
 const iso = (wallMs: number): string => new Date(Math.min(wallMs, 8.64e15)).toISOString();
 
-/** How far the reading again is, and what it found. */
+/** Where content is not read again: damage is met by others all the same. */
+const off: ScrubStatus = {
+  share: null,
+  files: 0,
+  bytes: 0,
+  startedMs: null,
+  hurried: false,
+  last: null,
+  oldestUnprovedMs: null,
+  days: 0,
+  readBytes: 0,
+};
+
+/** How far the reading again is, and what is damaged, whoever found it. */
 export function scrubState({ primary, standby }: Roles, reading: PeerReading | null): ScrubState | null {
-  const status = (primary?.scrubber ?? standby?.scrubber)?.status;
-  if (!status) return null;
+  if (!primary && !standby) return null;
+  const status = (primary?.scrubber ?? standby?.scrubber)?.status ?? off;
   const { share, startedMs, files, bytes, hurried, last, oldestUnprovedMs, days, readBytes } = status;
   return {
     days,

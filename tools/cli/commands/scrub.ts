@@ -10,7 +10,7 @@ export async function scrubShow(context: Context, flags: CommonOptions): Promise
   const agent = await agentOf(context, flags.config);
   const status = await agent.ask('GET /status', null);
   const { scrub } = status;
-  context.terminal.print(flags.json ? JSON.stringify(scrub) : scrub === null ? offText : scrubText(status, scrub).join('\n'));
+  context.terminal.print(flags.json ? JSON.stringify(scrub) : scrub === null ? noRoleText : scrubText(status, scrub).join('\n'));
   return scrub !== null && scrub.damagedCount > 0 ? exitCodes.failed : exitCodes.done;
 }
 
@@ -28,8 +28,10 @@ export async function scrubRestore(context: Context, place: string, flags: Commo
   const agent = await agentOf(context, flags.config);
   const status = await agent.ask('GET /status', null);
   const file = status.scrub?.damaged.find(({ root, path }) => `${root}/${path}` === place);
-  if (!flags.yes && file) {
-    if (!flags.json) terminal.print(fileText(file).join('\n'));
+  // Of very many the status names only some; what it does not know at all the agent refuses.
+  const isUnnamed = !file && status.scrub !== null && status.scrub.damagedCount > status.scrub.damaged.length;
+  if (!flags.yes && (file || isUnnamed)) {
+    if (!flags.json) terminal.print(file ? fileText(file).join('\n') : `  ${printable(place)}`);
     const answer = flags.json ? null : await terminal.ask('Put the version of the standby in its place? (yes/no) ');
     if (answer?.trim() !== 'yes')
       throw new CommandError({
@@ -48,11 +50,23 @@ export async function scrubRestore(context: Context, place: string, flags: Commo
   return outcome.exitCode;
 }
 
-const offText = 'The content of this node is not read again: `scrub.days` is 0, or the node has no role at work.';
+const noRoleText = 'The content of this node is not read again: it is neither primary nor standby now.';
+const offText = 'The content of this node is not read again: `scrub.days` is 0.';
 
 function scrubText({ at, node }: Status, scrub: ScrubState): string[] {
-  const { pass, lastPass, oldestUnprovedAt, damaged, damagedCount, damagedThere, mended, days } = scrub;
-  const lines = [
+  const { damaged, damagedCount, damagedThere, mended } = scrub;
+  const lines = scrub.days === 0 ? [offText] : passText(at, scrub);
+  if (mended !== null) lines.push(`mended    ${plural(mended, 'damaged file')} of this copy`);
+  if (damagedThere !== null && damagedThere > 0) lines.push(`there     ${plural(damagedThere, 'damaged file')} on the other node`);
+  lines.push(`damaged   ${damagedCount === 0 ? `nothing was found on ${node}` : `${plural(damagedCount, 'file')} on ${node}`}`);
+  for (const file of damaged) lines.push(...fileText(file));
+  if (damagedCount > damaged.length) lines.push(`  and ${damagedCount - damaged.length} more`);
+  return lines;
+}
+
+function passText(at: string, { pass, lastPass, oldestUnprovedAt, days }: ScrubState): string[] {
+  const oldest = oldestUnprovedAt === null ? 'not known' : `content was read again ${showAge(oldestUnprovedAt, Date.parse(at))}`;
+  return [
     pass
       ? `pass      ${Math.floor(pass.share * 100)} %, ${plural(pass.files, 'file')} and ${showBytes(pass.bytes)} since ${pass.startedAt}${pass.hurried ? ', as fast as it may go' : ''}`
       : 'pass      none is under way',
@@ -60,14 +74,8 @@ function scrubText({ at, node }: Status, scrub: ScrubState): string[] {
     lastPass
       ? `last      ended ${lastPass.endedAt}: ${plural(lastPass.files, 'file')}, ${showBytes(lastPass.bytes)}, ${lastPass.found} damaged`
       : 'last      none has ended yet',
-    `oldest    ${oldestUnprovedAt === null ? 'not known' : `content was read again ${showAge(oldestUnprovedAt, Date.parse(at))}`}`,
+    `oldest    ${lastPass ? oldest : 'some of it was not read yet'}`,
   ];
-  if (mended !== null) lines.push(`mended    ${plural(mended, 'damaged file')} of this copy`);
-  if (damagedThere !== null && damagedThere > 0) lines.push(`there     ${plural(damagedThere, 'damaged file')} on the other node`);
-  lines.push(`damaged   ${damagedCount === 0 ? `nothing on ${node}` : `${plural(damagedCount, 'file')} on ${node}`}`);
-  for (const file of damaged) lines.push(...fileText(file));
-  if (damagedCount > damaged.length) lines.push(`  and ${damagedCount - damaged.length} more`);
-  return lines;
 }
 
 const there = {
