@@ -92,7 +92,8 @@ function walk(data: Buffer): IndexLogFacts | string {
     if ((type & typeMask) === types.boundary && (type & external) !== 0) {
       if (content.length < 4) return `the boundary at byte ${at} is not whole`;
       if (at + content.readUInt32LE(0) > data.length) break;
-      transactionEnd = at + content.readUInt32LE(0);
+      // Damage may have put one into another.
+      transactionEnd = Math.max(transactionEnd, at + content.readUInt32LE(0));
     }
     raiseModseq(facts, type, content, hidesInternal);
     if (facts.highestModseq > limits.modseqMax || !noteUids(facts, type, content)) return `the record at byte ${at} is not possible`;

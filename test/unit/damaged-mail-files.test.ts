@@ -162,6 +162,8 @@ function record(type: number, content: Buffer): Buffer {
 const logHeader = (modseq: number) =>
   Buffer.concat([Buffer.from([1, 3, 40, 0]), words(77, 1, 0, 0, 0, modseq % 2 ** 32, Math.floor(modseq / 2 ** 32), 1, 0)]);
 const add = (...uids: number[]) => record(0x2, words(...uids.flatMap((uid) => [uid, 0])));
+/** A transaction of so many bytes, this record included. */
+const boundary = (bytes: number) => record(0x10080000, words(bytes));
 const uidlist = Buffer.from('3 V77 N20 G0123456789abcdef0123456789abcdef\n19 :a\n', 'latin1');
 
 describe('numbers out of range', () => {
@@ -170,6 +172,8 @@ describe('numbers out of range', () => {
     ['a modification sequence that no server reaches', logHeader(2 ** 48)],
     ['one that no number holds', Buffer.concat([Buffer.from([1, 3, 40, 0]), words(77, 1, 0, 0, 0, 0xffffffff, 0xffffffff, 1, 0)])],
     ['one that is set so', Buffer.concat([logHeader(5), record(0x8000, words(1, 0xffffffff, 0xffffffff))])],
+    // What is added behind the inner one would never be read: readers stop at a transaction that is not whole.
+    ['a transaction that ends in another one', Buffer.concat([logHeader(5), boundary(44), boundary(12), Buffer.alloc(20)])],
     ['a record smaller than its own head', Buffer.concat([logHeader(5), Buffer.from('80808081', 'hex'), words(2)])],
   ])('in a log, such as %s, tell nothing', (_what, log) => {
     expect(format.wholeLength('dovecot.index.log', log).ok).toBe(false);
