@@ -2,6 +2,7 @@ import { Packr } from 'msgpackr';
 import { limits } from './limits.ts';
 import { messageSpecs, type Message, type MessageType } from './messages.ts';
 import { packOp, ProtocolError, unpackOp, type Op } from './ops.ts';
+import { notPlain } from './plain-msgpack.ts';
 
 // Plain msgpack: no record extension, so that PROTOCOL.md is all a reader of the wire needs.
 const packr = new Packr({ useRecords: false, variableMapSize: true, moreTypes: false });
@@ -34,15 +35,11 @@ export function encode(message: Message): Buffer {
  */
 export function decode(frame: Buffer, dirsSoFar: (batch: number) => number): Message {
   if (frame.length > limits.frameBytesMax) throw new ProtocolError(`frame of ${frame.length} bytes is larger than ${limits.frameBytesMax}`);
-  let value: unknown;
-  try {
-    value = packr.unpack(frame);
-  } catch (error) {
-    throw new ProtocolError(`frame is not msgpack: ${error instanceof Error ? error.message : String(error)}`);
-  }
+  const value = unpackPlain(frame);
   if (!Array.isArray(value) || value.length === 0) throw new ProtocolError('frame is not a message');
-  const type = typeByNumber.get(value[0] as number);
-  if (type === undefined) throw new ProtocolError(`unknown message number ${String(value[0]).slice(0, 40)}`);
+  const number: unknown = value[0];
+  const type = typeof number === 'number' ? typeByNumber.get(number) : undefined;
+  if (type === undefined) throw new ProtocolError(`unknown message number${typeof number === 'number' ? ` ${number}` : ': it is none'}`);
   const { fieldNames } = messageSpecs[type];
   if (value.length !== fieldNames.length + 1)
     throw new ProtocolError(`${type} message has ${value.length - 1} fields, not ${fieldNames.length}`);
@@ -58,9 +55,26 @@ export function decode(frame: Buffer, dirsSoFar: (batch: number) => number): Mes
   return message;
 }
 
+/**
+ * The value of a frame, before anything is known of it.
+ *
+ * @throws ProtocolError when it is no plain MessagePack.
+ */
+export function unpackPlain(frame: Buffer): unknown {
+  const wrong = notPlain(frame);
+  if (wrong !== null) throw new ProtocolError(`frame is not a message: ${wrong}`);
+  try {
+    return packr.unpack(frame);
+  } catch (error) {
+    throw new ProtocolError(`frame is not msgpack: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
 function check(type: MessageType, fields: Record<string, unknown>): void {
   const result = messageSpecs[type].schema.safeParse(fields);
   if (result.success) return;
   const issue = result.error.issues[0];
-  throw new ProtocolError(`${type} message: ${issue ? `${issue.path.join('.')}: ${issue.message}` : 'not valid'}`);
+  // It names keys that it does not know, which may be of any length and number.
+  const why = issue ? `${issue.path.join('.')}: ${issue.message}`.slice(0, 300) : 'not valid';
+  throw new ProtocolError(`${type} message: ${why}`);
 }

@@ -1,6 +1,5 @@
-import { Unpackr } from 'msgpackr';
 import type { WebSocket } from 'ws';
-import { decode, encode } from '../../protocol/codec.ts';
+import { decode, encode, unpackPlain } from '../../protocol/codec.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { ProtocolError } from '../../protocol/ops.ts';
@@ -133,7 +132,7 @@ function readHello(mine: Hello, data: Buffer, isBinary: boolean): { outcome: Han
 /** The versions of a hello whose later fields this version does not know: its number and first two fields never change. */
 function peekVersions(data: Buffer): { oldest: number; newest: number } | null {
   try {
-    const value: unknown = new Unpackr({ useRecords: false }).unpack(data);
+    const value = unpackPlain(data);
     if (!Array.isArray(value) || value[0] !== 1 || !Number.isSafeInteger(value[1]) || !Number.isSafeInteger(value[2])) return null;
     return { oldest: value[1] as number, newest: value[2] as number };
   } catch {

@@ -442,18 +442,73 @@ describe('whatever arrives, decode says message or ProtocolError (I11)', () => {
     ['a text that says so', Buffer.from([0x92, 0x04, 0xdb, 0xff, 0xff, 0xff, 0xff, 0x61])],
     ['bytes that say so', Buffer.from([0x93, 0x0c, 0x01, 0xc6, 0xff, 0xff, 0xff, 0xff])],
     ['arrays in arrays without end', Buffer.alloc(limits.frameBytesMax, 0x91)],
+    ['maps in maps without end', Buffer.concat(Array.from({ length: 3000 }, () => Buffer.from([0x81, 0xa1, 0x61])))],
     ['an empty frame', Buffer.alloc(0)],
     ['a frame that is too large', encodeLarge()],
+    ['twenty thousand strings that are bundled at one place', bundles(20_000)],
+    ['forty thousand records, each defined anew', records(40_000)],
+    ['a number of two million digits', Buffer.concat([Buffer.from([0x91, 0xc9, 0, 0x0f, 0, 0, 0x42]), Buffer.alloc(0xf0000, 0xff)])],
   ])('%s takes neither time nor memory', (_, frame) => {
     expect(cpuSeconds(() => expect(() => decode(frame, () => 0)).toThrow(ProtocolError))).toBeLessThan(1);
   });
 
   test('a frame cannot teach the decoder a record that changes how the next frame reads', () => {
-    // fixext 1 of type 0x72 defines a record in msgpackr's own extension.
+    // What msgpackr knows beyond MessagePack: fixext 1 of type 0x72 defines a record in msgpackr's own extension.
     survives(Buffer.from([0x92, 0x04, 0xd4, 0x72, 0x40, 0x91, 0xa1, 0x61, 0x07]));
     expect(round({ type: 'credit', bytes: 0x40 })).toEqual({ type: 'credit', bytes: 0x40 });
   });
 });
+
+/** A number of a message that cannot be shown as text, or not within bounds. */
+const strangeNumbers: [string, unknown][] = [
+  ['a map that says how it becomes text', { toString: 1, valueOf: 1 }],
+  ['a map whose key is that of a prototype', { ['__proto__']: { code: 1 }, constructor: 2 }],
+  ['an array of arrays', [[[[1]]]]],
+  ['nothing', null],
+  ['a truth', true],
+  ['a fraction', 4.5],
+  ['a number that is none', NaN],
+];
+
+test.each(strangeNumbers)('a message whose number is %s is refused by name', (_, number) => {
+  expect(() => decode(Buffer.from(packr.pack([number, 1])), () => 0)).toThrow(ProtocolError);
+});
+
+test('what is wrong with a message is told in a few words, however much is wrong', () => {
+  const position = { ...emptyPosition, ...Object.fromEntries(Array.from({ length: 20_000 }, (_, i) => [`key ${i}`, i])) };
+  const frame = Buffer.from(packr.pack([messageSpecs.rebase.number, position]));
+  expect(() => decode(frame, () => 0)).toThrow(expect.objectContaining({ code: 'bad-message' }));
+  try {
+    decode(frame, () => 0);
+  } catch (error) {
+    expect(String(error).length).toBeLessThan(400);
+  }
+});
+
+/** msgpackr's bundled strings: each of a frame's many items leads to the same long one, which is read anew each time. */
+function bundles(count: number): Buffer {
+  const itemBytes = 8;
+  const text = Buffer.alloc(400 * 1024, 'a');
+  const head = Buffer.from([0x91, 0xdd, 0, 0, 0, 0]);
+  head.writeUInt32BE(count, 2);
+  const end = head.length + count * itemBytes;
+  const items = Array.from({ length: count }, (_, i) => {
+    const item = Buffer.from([0xc7, 4, 0x62, 0, 0, 0, 0, 1]);
+    item.writeUInt32BE(end - (head.length + i * itemBytes + 7) + 4, 3);
+    return item;
+  });
+  const length = Buffer.from([0xdb, 0, 0, 0, 0]);
+  length.writeUInt32BE(text.length, 1);
+  return Buffer.concat([head, ...items, length, text, Buffer.from([0xa0])]);
+}
+
+/** Each defines a record with two keys and uses it often enough for msgpackr to compile a function for it. */
+function records(count: number): Buffer {
+  const one = Buffer.from([0xd4, 0x72, 0x40, 0x92, 0xa1, 0x61, 0xa1, 0x62, 1, 1, ...Array.from({ length: 4 }, () => [0x40, 1, 1]).flat()]);
+  const head = Buffer.from([0x91, 0xdd, 0, 0, 0, 0]);
+  head.writeUInt32BE(count * 5, 2);
+  return Buffer.concat([head, ...Array.from({ length: count }, () => one)]);
+}
 
 function encodeLarge(): Buffer {
   return Buffer.from(packr.pack([12, 1, Buffer.alloc(limits.frameBytesMax)]));
