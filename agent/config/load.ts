@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { isMap, isScalar, LineCounter, parseDocument, type Document, type Node } from 'yaml';
 import type { z } from 'zod';
 import { defaultExcludes } from '../../protocol/exclude.ts';
+import { nearest } from '../../protocol/nearest.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { errnoCode } from '../platform/files.ts';
 import type { Config } from './config.ts';
@@ -93,7 +94,7 @@ function problemsOf(issue: z.core.$ZodIssue): Problem[] {
   if (issue.code === 'unrecognized_keys') {
     const known = sectionKeys[path.filter((part) => typeof part === 'string').join('.')] ?? [];
     return issue.keys.map((key) => {
-      const near = nearest(key, known);
+      const near = nearest(key, known)[0] ?? null;
       return {
         path: [...path, key],
         what: `unknown key${near === null ? '' : `; did you mean "${near}"?`}`,
@@ -135,27 +136,6 @@ function showPath(path: readonly (string | number)[]): string {
     (text, part) => (typeof part === 'number' ? `${text}[${part + 1}]` : text === '' ? part : `${text}.${part}`),
     '',
   );
-}
-
-/** The known key that takes the fewest edits, when they are few. */
-function nearest(key: string, known: readonly string[]): string | null {
-  let best: { name: string; edits: number } | null = null;
-  for (const name of known) {
-    const edits = editDistance(key.toLowerCase().slice(0, 64), name.toLowerCase());
-    if (edits <= Math.max(2, Math.floor(name.length / 3)) && (best === null || edits < best.edits)) best = { name, edits };
-  }
-  return best?.name ?? null;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }
 
 /** Names on disk are bytes: what the file says in UTF-8 is carried as a byte string. */

@@ -47,9 +47,9 @@ const rooms: Record<string, string[]> = {
     'services',
     'wiring',
   ],
-  tools: ['audit', 'bench', 'cli', 'mailgen', 'package'],
+  tools: ['audit', 'bench', 'cli', 'docs', 'mailgen', 'package'],
   test: ['bench', 'contract', 'e2e', 'fixtures', 'lab', 'setup', 'sim', 'soak', 'unit'],
-  deploy: ['deb', 'examples', 'grafana', 'images', 'prometheus', 'systemd'],
+  deploy: ['deb', 'docs', 'examples', 'grafana', 'images', 'prometheus', 'systemd'],
   protocol: [],
 };
 

@@ -6,6 +6,7 @@ import { asControlError, errorText } from './command-error.ts';
 import { acceptRoot, allowDelete } from './commands/allow-delete.ts';
 import { demo } from './commands/demo.ts';
 import { doctor } from './commands/doctor.ts';
+import { explainCode } from './commands/explain.ts';
 import { fenceTest } from './commands/fence.ts';
 import { gate } from './commands/gate.ts';
 import { init, type InitFlags } from './commands/init.ts';
@@ -447,6 +448,14 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
   )
     .argument('<names...>', 'a root by its name, a file system below it as ROOT/PATH')
     .action(ends((names: string[], flags: CommonOptions) => acceptRoot(context, names, flags)));
+
+  program
+    .command('explain')
+    .description('Explains a code of an error, warning or check: what it means, likely causes, what to do; without one it lists all.')
+    .argument('[code]', 'as it stands after `mailtwin:`, or the name of a check, or an exit code')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExamples:\n  mailtwin explain peer-lost\n  mailtwin explain\n  mailtwin explain 5 --json')
+    .action(ends((code: string | undefined, flags: { json?: boolean }) => explainCode(context, code ?? null, flags)));
 
   program
     .command('demo')

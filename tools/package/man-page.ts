@@ -1,4 +1,5 @@
 import { exitCodes } from '../../protocol/control.ts';
+import { exitEntries } from '../cli/codes/code-table.ts';
 import { flatten, type CommandFacts, type OptionFacts } from '../cli/command-facts.ts';
 
 /** What man(7) would take for its own. */
@@ -8,15 +9,6 @@ function roff(text: string): string {
     .replaceAll('-', '\\-')
     .replace(/^([.'])/gm, '\\&$1');
 }
-
-const meanings: Record<keyof typeof exitCodes, string> = {
-  done: 'done',
-  failed: 'failed, nothing changed',
-  usage: 'wrong usage or configuration',
-  refused: 'refused by a guard, nothing changed',
-  rolledBack: 'failed and rolled back',
-  incomplete: 'incomplete: a person must act, and the message says how',
-};
 
 /** The manual page mailtwin(1) in the language of man(7), made from what the commands say of themselves. */
 export function manPage(program: CommandFacts, version: string, date: string): string {
@@ -40,7 +32,7 @@ export function manPage(program: CommandFacts, version: string, date: string): s
     '.SH COMMANDS',
     ...commands.flatMap(commandLines),
     '.SH EXIT STATUS',
-    ...Object.entries(exitCodes).flatMap(([name, code]) => ['.TP', `.B ${code}`, roff(meanings[name as keyof typeof exitCodes])]),
+    ...Object.entries(exitCodes).flatMap(([name, code]) => ['.TP', `.B ${code}`, roff(exitEntries[name as keyof typeof exitCodes].means)]),
     '.SH FILES',
     '.TP',
     '.I /etc/mailtwin/mailtwin.yaml',
