@@ -45,6 +45,10 @@ export const limits = {
   mtimeSecMax: Number.MAX_SAFE_INTEGER,
   /** UIDNEXT, UIDVALIDITY and HIGHESTMODSEQ of a mailbox: six bytes, as they are stored. */
   markMax: 2 ** 48 - 1,
+  /** Epochs and sequence numbers: six bytes, as they are stored. */
+  numberMax: 2 ** 48 - 1,
+  /** How far apart the epochs of two nodes can be: a takeover raises them by one. */
+  epochLeapMax: 1_000_000,
   watermarksPerMessageMax: 500,
   /** UIDVALIDITY and UIDNEXT have 32 bits (RFC 9051 2.3.1.1). */
   uidMax: 2 ** 32 - 1,

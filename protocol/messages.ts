@@ -23,6 +23,8 @@ export type { Role } from './role.ts';
 
 const text = z.string().max(limits.textBytesMax);
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+/** An epoch or a sequence number. */
+const stored = z.number().int().min(0).max(limits.numberMax);
 const uid = z.number().int().min(1).max(limits.uidMax);
 const modseq = z.number().int().min(1).max(limits.modseqMax);
 const buffer = z.custom<Buffer>((v) => Buffer.isBuffer(v) && v.length <= limits.frameBytesMax, 'bytes');
@@ -39,7 +41,7 @@ const ofLength = (length: number) => z.custom<Buffer>((v) => Buffer.isBuffer(v) 
 const digest = ofLength(16);
 const sha256 = ofLength(32);
 
-const position = z.strictObject({ epoch: count, seq: count, checksum: z.string().regex(/^[0-9a-f]{16}$/) });
+const position = z.strictObject({ epoch: stored, seq: stored, checksum: z.string().regex(/^[0-9a-f]{16}$/) });
 
 const shapes = {
   /** 1, both, control: the first message of each side. */
@@ -52,7 +54,7 @@ const shapes = {
       pair: text,
       node: text,
       role: roleSchema,
-      epoch: count,
+      epoch: stored,
       /** S: position of the last batch applied. P: position of the last batch made. */
       position,
       agentVersion: text,
@@ -79,7 +81,7 @@ const shapes = {
     fields: {
       wallMs: count,
       role: roleSchema,
-      epoch: count,
+      epoch: stored,
       /** P: changes recorded so far. S: last batch applied. */
       position,
       /** P: changes and bytes not yet durable on the standby, and the age of the oldest in milliseconds. S: zeros. */

@@ -14,6 +14,7 @@ import { roleSchema } from './role.ts';
 const text = z.string().max(limits.textBytesMax);
 const time = z.iso.datetime();
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const epoch = z.number().int().min(0).max(limits.numberMax);
 const seconds = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
 
 export const takeoverKinds = ['switchover', 'failover'] as const;
@@ -108,7 +109,7 @@ export type PlanStep = z.infer<typeof planStepSchema>;
 /** The state that a plan was made from; a plan does not run when it has moved. */
 export const planBasisSchema = z.strictObject({
   role: roleSchema,
-  epoch: count,
+  epoch,
   /** Highest epoch that this node has heard of. */
   seenEpoch: count,
   peerRole: roleSchema.nullable(),
@@ -134,7 +135,7 @@ export const planSchema = z.strictObject({
   /** The node that is active until then, or was. */
   target: text,
   /** The epoch under which `node` becomes active. */
-  epoch: count,
+  epoch,
   createdAt: time,
   expiresAt: time,
   guards: z.array(guardResultSchema).max(guardNames.length),
@@ -256,15 +257,15 @@ export const takeoverAskSchema = z.discriminatedUnion('ask', [
   /** The facts that only the peer knows. Changes nothing. */
   z.strictObject({ ask: z.literal('prepare'), takeover: text }),
   /** Stop services and keep them stopped for `maxSeconds` after the last such request; repeated while draining. */
-  z.strictObject({ ask: z.literal('quiesce'), takeover: text, epoch: count, maxSeconds: seconds }),
+  z.strictObject({ ask: z.literal('quiesce'), takeover: text, epoch, maxSeconds: seconds }),
   /** How far is the drain? Renews the quiesce. */
   z.strictObject({ ask: z.literal('drain'), takeover: text }),
   /** Remove addresses, become standby at `epoch`, durable; answered when that is so. The commit point of a switchover. */
-  z.strictObject({ ask: z.literal('stepdown'), takeover: text, epoch: count }),
+  z.strictObject({ ask: z.literal('stepdown'), takeover: text, epoch }),
   /** Back into service; answered when the services run again, or do not. */
   z.strictObject({ ask: z.literal('abort'), takeover: text }),
   /** Cooperative fencing: stop everything and become fenced at `epoch`. */
-  z.strictObject({ ask: z.literal('yield'), takeover: text, epoch: count }),
+  z.strictObject({ ask: z.literal('yield'), takeover: text, epoch }),
   /** What the peer is now; for a takeover that was interrupted. */
   z.strictObject({ ask: z.literal('state'), takeover: text }),
 ]);
@@ -274,7 +275,7 @@ export type TakeoverAsk = z.infer<typeof takeoverAskSchema>;
 export const peerWordSchema = z.strictObject({
   node: text,
   role: roleSchema,
-  epoch: count,
+  epoch,
   /** It holds service addresses, runs mail services, or is about to: false only when all of it is known to be down. */
   active: z.boolean(),
   /** The state of its role machine, for people. */

@@ -1,5 +1,6 @@
 import type { WebSocket } from 'ws';
 import { decode, encode, unpackPlain } from '../../protocol/codec.ts';
+import { epochsIn, leapIn } from '../../protocol/epoch.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { ProtocolError } from '../../protocol/ops.ts';
@@ -51,6 +52,11 @@ export function judgeHello(mine: Hello, theirs: Hello): ChannelEnd | null {
       detail: `not of the same pair: ${both(`pair ${mine.pair}`, `pair ${theirs.pair}`)}; pair the two nodes again`,
     };
   if (mine.node === theirs.node) return { code: 'same-node', detail: `both nodes are called ${mine.node}; each needs a name of its own` };
+  if (leapIn(theirs, mine.epoch) !== null || leapIn(mine, theirs.epoch) !== null)
+    return {
+      code: 'epoch',
+      detail: `no takeovers lead from one epoch to the other: ${both(`epoch ${mine.epoch}`, `epoch ${Math.max(...epochsIn(theirs))}`)}`,
+    };
   // After a takeover two primaries of different epochs, or two that stepped down, must be able to tell each other.
   if (mine.role === theirs.role && mine.role !== 'fenced' && mine.epoch === theirs.epoch && (mine.role === 'primary' || mine.epoch <= 1))
     return {

@@ -13,14 +13,29 @@ import { closedEnd, refuseAndClose, socketErrorEnd } from './socket-end.ts';
 const socketBytesMax = 512 * 1024;
 /** Control messages that a peer does not take may pile up to this; then it is taken for gone. */
 const controlBytesMax = 16 * 1024 * 1024;
+/** A peer that takes nothing of what waits for it for so long is taken for gone, whatever it says itself: on a slow line this is a frame. */
+const stuckMs = 60_000;
 /** Callers of sendBulk wait for one another; more than this is a fault of ours. */
 const waitingMax = 1024;
+/**
+ * What arrived and was not consumed: control messages by their bytes, and each message, bulk as well, by what it takes besides.
+ * A peer that has more to say is not what it should be.
+ */
+const unconsumedBytesMax = 16 * 1024 * 1024;
+const messageBytes = 1024;
 const grantBytes = limits.creditBytes / 4;
 
 export interface PeerChannelOptions {
   clock: Clock;
   /** Bytes per second that bulk may use while `throttled`; null = no limit. */
   bulkAllowance: () => number | null;
+}
+
+/** A message that arrived, and what of the bounds it takes until it is consumed, in bytes. */
+interface Arrived {
+  message: Message;
+  bulk: number;
+  besides: number;
 }
 
 /** The channel over one WebSocket of the pinned peer, after the hello exchange. */
@@ -33,13 +48,15 @@ export class PeerChannel implements Channel {
   #end: ChannelEnd | null = null;
   #handler: ((message: Message, done: () => void) => void) | null = null;
   /** What arrived before there was a handler. */
-  #early: { message: Message; bytes: number }[] = [];
+  #early: Arrived[] = [];
   #waiting: { frame: Buffer; resolve: () => void; reject: (error: Error) => void }[] = [];
   /** Bulk bytes that may still be sent. */
   #credit: number = limits.creditBytes;
   /** Bulk bytes that arrived and were not granted again; those of them that were consumed. */
   #received = 0;
   #consumed = 0;
+  /** What arrived and was not consumed, in bytes. */
+  #unconsumed = 0;
   /** The batch that is arriving, and the size of its directory table. */
   #batch: { id: number; dirs: number } | null = null;
   #throttled = false;
@@ -47,6 +64,8 @@ export class PeerChannel implements Channel {
   #rateTimer: Timer | null = null;
   #silentTimer: Timer;
   #heardMs: number;
+  /** When the socket last took all of a frame, or had none to take. */
+  #takenMs: number;
   #bytesRead: number;
 
   constructor(ws: WebSocket, socket: TLSSocket, options: PeerChannelOptions) {
@@ -56,7 +75,7 @@ export class PeerChannel implements Channel {
     this.ended = new Promise((resolve) => (this.#resolveEnded = resolve));
     const now = options.clock.monotonicMs();
     this.#rate = new RateLimit(now);
-    this.#heardMs = now;
+    this.#heardMs = this.#takenMs = now;
     this.#bytesRead = socket.bytesRead;
     this.#silentTimer = options.clock.after(limits.peerSilentMs / 4, () => void this.#checkSilence());
     ws.on('message', (data: Buffer, isBinary: boolean) => this.#receive(data, isBinary));
@@ -95,7 +114,7 @@ export class PeerChannel implements Channel {
   onMessage(handler: (message: Message, done: () => void) => void): void {
     if (this.#handler) throw new Error('a channel has one handler');
     this.#handler = handler;
-    for (const { message, bytes } of this.#early.splice(0)) this.#deliver(handler, message, bytes);
+    for (const arrived of this.#early.splice(0)) this.#deliver(handler, arrived);
     this.#ws.resume();
   }
 
@@ -132,8 +151,9 @@ export class PeerChannel implements Channel {
 
   #sendFrame(frame: Buffer): void {
     this.#ws.send(frame, { binary: true }, (error) => {
-      if (error) this.#finish(socketErrorEnd(error));
-      else this.#pump();
+      if (error) return this.#finish(socketErrorEnd(error));
+      this.#takenMs = this.#options.clock.monotonicMs();
+      this.#pump();
     });
   }
 
@@ -167,8 +187,12 @@ export class PeerChannel implements Channel {
     const bulk = laneOf(message) === 'bulk' ? bytes : 0;
     this.#received += bulk;
     if (this.#received > limits.creditBytes) throw new ProtocolError('more bulk bytes sent than were granted');
-    if (this.#handler) this.#deliver(this.#handler, message, bulk);
-    else this.#early.push({ message, bytes: bulk });
+    const besides = messageBytes + (bulk > 0 ? 0 : bytes);
+    this.#unconsumed += besides;
+    if (this.#unconsumed > unconsumedBytesMax)
+      return this.close({ code: 'flood', detail: 'the other side sends more messages than are dealt with' });
+    if (this.#handler) this.#deliver(this.#handler, { message, bulk, besides });
+    else this.#early.push({ message, bulk, besides });
   }
 
   /** Keeps what decode needs to check an op's directory numbers. Batches follow one another; a new one ends one that was given up. */
@@ -180,12 +204,13 @@ export class PeerChannel implements Channel {
     }
   }
 
-  #deliver(handler: (message: Message, done: () => void) => void, message: Message, bytes: number): void {
+  #deliver(handler: (message: Message, done: () => void) => void, { message, bulk, besides }: Arrived): void {
     let open = true;
     handler(message, () => {
       if (!open) return;
       open = false;
-      this.#consumed += bytes;
+      this.#unconsumed -= besides;
+      this.#consumed += bulk;
       if (this.#consumed < grantBytes || this.#end) return;
       const grant = this.#consumed;
       this.#consumed = 0;
@@ -210,6 +235,9 @@ export class PeerChannel implements Channel {
     const silentMs = now - this.#heardMs;
     if (silentMs >= limits.peerSilentMs)
       return this.close({ code: 'silent', detail: `nothing was heard for ${(silentMs / 1000).toFixed(1)} s` });
+    if (this.#ws.bufferedAmount === 0) this.#takenMs = now;
+    if (now - this.#takenMs >= stuckMs)
+      return this.close({ code: 'stuck', detail: `the other side has taken nothing for ${stuckMs / 1000} s` });
     // Looking more often than the limit keeps the moment of the last byte exact to a quarter of it.
     this.#silentTimer = clock.after(Math.min(limits.peerSilentMs / 4, limits.peerSilentMs - silentMs), () => void this.#checkSilence());
   }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { leapIn } from '../../protocol/epoch.ts';
 import type { Message, Role } from '../../protocol/messages.ts';
 import type { PeerWord, TakeoverAnswer, TakeoverAsk } from '../../protocol/takeover.ts';
 import type { Config } from '../config/config.ts';
@@ -257,6 +258,11 @@ export class Node {
   }
 
   #take(channel: Channel, message: Message): boolean {
+    const leap = leapIn(message, this.epoch);
+    if (leap !== null) {
+      channel.close({ code: 'epoch', detail: `the other side claims epoch ${leap}, and no takeovers lead there from ${this.epoch}` });
+      return true;
+    }
     if (this.asks.take(channel, message) || this.#p.takes(channel, message)) return true;
     if (message.type === 'verified') {
       const { at, result, deep, differences, leftOut } = message;

@@ -230,6 +230,47 @@ test('a peer that takes no control messages is given up before memory grows', ()
   expect(socket.closed).toBe(true);
 });
 
+test('a peer that takes nothing for a minute is given up although it speaks; one that takes a frame now and then is not', async () => {
+  const { socket, clock, channel, state } = channelOn();
+  channel.onMessage((_message, consumed) => consumed());
+  const seconds = async (count: number) => {
+    for (let i = 0; i < count; i++) {
+      socket.emit('message', encode(heartbeat), true);
+      await clock.advance(1000);
+    }
+  };
+  for (let i = 0; i < 3; i++) {
+    socket.bufferedAmount = 1000;
+    channel.sendControl(heartbeat);
+    await seconds(50);
+    socket.written();
+  }
+  await seconds(100);
+  expect(state.ended).toBeNull();
+  socket.bufferedAmount = 1000;
+  channel.sendControl(heartbeat);
+  await seconds(70);
+  expect(state.ended).toBe('stuck');
+});
+
+test.each<[string, Message]>([
+  ['control', { type: 'list', id: 1, root: 'mail', dir: '', after: '' }],
+  ['bulk', { type: 'transferDrop', id: 1 }],
+])('a peer that sends %s messages without end is cut off while nobody consumes them (I12)', async (_, message) => {
+  const { socket, channel, state } = channelOn();
+  const waiting: (() => void)[] = [];
+  channel.onMessage((_message, consumed) => waiting.push(consumed));
+  const frame = encode(message);
+  for (let i = 0; i < 8000; i++) socket.emit('message', frame, true);
+  await Promise.resolve();
+  expect(state.ended).toBeNull();
+  for (const consumed of waiting.splice(0)) consumed();
+  for (let i = 0; i < 40_000; i++) socket.emit('message', frame, true);
+  await Promise.resolve();
+  expect(state.ended).toBe('flood');
+  expect(waiting.length).toBeLessThan(17_000);
+});
+
 test('lanes are not mixed up, and nothing is sent after the end', async () => {
   const { socket, channel } = channelOn();
   expect(() => channel.sendControl(data(1))).toThrow(/not a control message/);

@@ -255,6 +255,8 @@ describe('first messages', () => {
     ['same-node', { node: 'mail-a' }, /both nodes are called mail-a/],
     ['same-role', { role: 'primary' as const }, /has role primary, .*has role primary/],
     ['roots', { roots: ['mail:plain'] }, /has roots mail:maildir, .*has roots mail:plain/],
+    ['epoch', { epoch: limits.numberMax }, /has epoch 1, .*has epoch 281474976710655/],
+    ['epoch', { position: { ...emptyPosition, epoch: limits.epochLeapMax + 2 } }, /has epoch 1, .*has epoch 1000002/],
   ])('%s is refused with both values, on either side', (code, change, text) => {
     const verdict = judgeHello(mine, { ...theirs, ...change });
     expect(verdict?.code).toBe(code);

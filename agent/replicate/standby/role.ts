@@ -27,6 +27,8 @@ const pruneEveryMs = 60_000;
 const disksEveryMs = 1000;
 const filledKey = metaKey('filled-here');
 const toldEveryMs = 5000;
+/** Messages of what the history is to keep that wait to be dealt with. */
+const toProtectMax = 64;
 
 /** The standby: receives the stream, answers the primary's questions, keeps history in bounds. */
 export class StandbyRole {
@@ -36,6 +38,7 @@ export class StandbyRole {
   readonly peer: PeerView;
   #serving: Promise<void> | null = null;
   #protecting: Promise<void> = Promise.resolve();
+  #toProtect = 0;
   #protectFailure: Error | null = null;
   #digestsAt = -1;
   readonly #foreignWatch: ForeignWatch;
@@ -248,20 +251,27 @@ export class StandbyRole {
     this.#digestsAt = revision;
     if (message.type === 'list' || message.type === 'audit' || message.type === 'contentAsk') this.receiver.settleIndex();
     if (this.answers.take(channel, message)) return;
-    if (message.type === 'keepHistory') return this.#keepHistory(message);
+    if (message.type === 'keepHistory') return this.#keepHistory(channel, message);
     if (message.type === 'watermarks') this.#keepMarks(message);
   }
 
   /** What a mass deletion put into the history stays for its whole time. One at a time: each looks through the history. */
-  #keepHistory({ items }: MessageOf<'keepHistory'>): void {
+  #keepHistory(channel: Channel, { items }: MessageOf<'keepHistory'>): void {
     const { keeper, clock } = this.#p;
+    // A primary tells all its mass deletions in a message or two.
+    if (this.#toProtect >= toProtectMax)
+      return channel.close({ code: 'too-many-questions', detail: `more than ${toProtectMax} messages of what the history keeps wait` });
+    this.#toProtect++;
     const protect = async () => {
       for (const [root, path, backMs, aheadMs] of items)
         await keeper.protect(root, path, backMs, aheadMs, clock.wallMs(), () => clock.yield());
     };
-    this.#protecting = this.#protecting.then(protect).catch((error: unknown) => {
-      this.#protectFailure = error instanceof Error ? error : new Error(String(error));
-    });
+    this.#protecting = this.#protecting
+      .then(protect)
+      .catch((error: unknown) => {
+        this.#protectFailure = error instanceof Error ? error : new Error(String(error));
+      })
+      .finally(() => this.#toProtect--);
   }
 
   /** Why the history is larger than it may be; null when it is not. */
