@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type { ConfigKey } from '../protocol/config-key.ts';
 import type {
   DoctorFinding,
   GatedUnit,
@@ -115,6 +116,10 @@ export async function repairStore(options: RepairOptions): Promise<RepairResult>
   const repair = await import('./wiring/repair-store.ts');
   const { role, epoch, aside } = await repair.repairStore(loadConfig(options.configFile), options);
   return { role, epoch, aside };
+}
+
+export async function configKeys(): Promise<ConfigKey[]> {
+  return (await import('./config/keys.ts')).configKeys();
 }
 
 export async function stateDirOf(configFile: string): Promise<string> {

@@ -1,3 +1,4 @@
+import type { ConfigKey } from './config-key.ts';
 import type { Role } from './messages.ts';
 import type { NicsReport, PortEvent, SegmentProof } from './nics.ts';
 import type { MigrateReport, MigrateStatus } from './migrate.ts';
@@ -438,6 +439,8 @@ export interface AgentEntry {
   joinPair(options: JoinOptions): Promise<JoinResult>;
   /** Puts a damaged store aside; role and epoch stay. The agent must not run. */
   repairStore(options: RepairOptions): Promise<RepairResult>;
+  /** Every key of the configuration file, with what its schema says of it. */
+  configKeys(): Promise<ConfigKey[]>;
   /** Absolute path of the state directory that the configuration names. */
   stateDirOf(configFile: string): Promise<string>;
   /** Findings as they are made. `status` and `nics` are the running agent's, null when none answers. */

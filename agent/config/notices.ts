@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { isLoopback, parseIp, sameIp, type IpAddress } from '../platform/ip-address.ts';
 import type { Problem } from './places.ts';
-import { absolutePath, list, oneOf, section, shown, unit, whole } from './schema-parts.ts';
+import { absolutePath, list, oneOf, section, shown, truth, unit, whole } from './schema-parts.ts';
 import { parseTimeOfDay } from './values.ts';
 
 /** The section `notices` after reading and checking: who is told when something changes. */
@@ -43,27 +43,38 @@ const address = z
 const host = z
   .string({ error: (issue) => `${shown(issue.input)} is not a host` })
   .regex(/^[A-Za-z0-9.:_-]{1,255}$/, { error: (issue) => `${shown(issue.input)} is not a host` });
-const truth = z.boolean({ error: (issue) => `${shown(issue.input)} is not true or false` });
 const login = z.strictObject(
   {
     user: z
       .string({ error: (issue) => `${shown(issue.input)} is not a user name` })
-      .regex(/^\P{Cc}{1,255}$/u, { error: (issue) => `${shown(issue.input)} is not a user name` }),
-    passwordFile: absolutePath,
+      .regex(/^\P{Cc}{1,255}$/u, { error: (issue) => `${shown(issue.input)} is not a user name` })
+      .meta({ form: 'a user name', description: 'Login at that server.' }),
+    passwordFile: absolutePath.meta({ description: 'File with the password as one line, open to nobody but its owner.' }),
   },
   section,
 );
 
 const smtp = z.strictObject(
   {
-    host,
-    port: whole(1, 65_535).optional(),
-    tls: oneOf(['none', 'starttls', 'implicit']).default('starttls'),
-    caFile: absolutePath.optional(),
+    host: host.meta({ form: 'a host', description: 'The mail server that takes notices; not the one that is replicated.' }),
+    port: whole(1, 65_535).optional().meta({
+      otherwise: '587; 465 with `tls: implicit`, 25 with `tls: none`',
+      description: 'Its port.',
+    }),
+    tls: oneOf(['none', 'starttls', 'implicit']).default('starttls').meta({ description: 'How the connection is encrypted.' }),
+    caFile: absolutePath.optional().meta({
+      otherwise: 'those of the system',
+      description: 'File with the certificates to trust, as PEM.',
+    }),
     login: login.optional(),
-    from: address,
-    to: z.array(address, list('a list of mail addresses')).min(1, 'names nobody').max(20, 'at most 20 addresses'),
-    evenThroughThisHost: truth.default(false),
+    from: address.meta({ form: 'a mail address', description: 'Sender of the letters.' }),
+    to: z.array(address, list('a list of mail addresses')).min(1, 'names nobody').max(20, 'at most 20 addresses').meta({
+      form: 'a list of at most 20 mail addresses',
+      description: 'Who is told.',
+    }),
+    evenThroughThisHost: truth.default(false).meta({
+      description: 'With `true` the server may be this host or a service address. What it should tell may then die with it.',
+    }),
   },
   section,
 );
@@ -77,13 +88,18 @@ const webhook = z.strictObject(
       })
       .refine((text) => !URL.canParse(text) || new URL(text).password === '', {
         error: 'a secret does not belong into the URL: use `secretFile`',
-      }),
-    secretFile: absolutePath.optional(),
+      })
+      .meta({ form: 'a URL', description: 'Gets a POST of JSON for each letter.' }),
+    secretFile: absolutePath.optional().meta({ description: 'File with one line that is sent in `secretHeader`.' }),
     secretHeader: z
       .string({ error: (issue) => `${shown(issue.input)} is not the name of a header` })
       .regex(/^[A-Za-z][A-Za-z0-9-]{0,63}$/, { error: (issue) => `${shown(issue.input)} is not the name of a header` })
-      .default('X-Mailtwin-Secret'),
-    timeoutSeconds: whole(1, 20).default(10),
+      .default('X-Mailtwin-Secret')
+      .meta({ form: 'the name of a header', description: 'Header that carries the secret.' }),
+    timeoutSeconds: whole(1, 20).default(10).meta({
+      unit: 's',
+      description: 'After this time the webhook has failed, and is tried again.',
+    }),
   },
   section,
 );
@@ -99,8 +115,14 @@ export const noticesSection = z
     {
       smtp: smtp.optional(),
       webhook: webhook.optional(),
-      digest: digest.default(7 * 60),
-      graceSeconds: whole(0, 3600).default(60),
+      digest: digest.prefault('07:00').meta({
+        form: '`off`, or a time of day, for example "07:00"',
+        description: 'Local time of the daily digest.',
+      }),
+      graceSeconds: whole(0, 3600).default(60).meta({
+        unit: 's',
+        description: 'A condition is told when it has lasted this long, and its end likewise.',
+      }),
     },
     section,
   )

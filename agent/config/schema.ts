@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { limits } from '../../protocol/limits.ts';
 import { parseIp } from '../platform/ip-address.ts';
 import { noticesKeys, noticesSection } from './notices.ts';
-import { absolutePath, list, name, oneOf, section, shown, unit, whole } from './schema-parts.ts';
+import { absolutePath, list, name, oneOf, section, shown, truth, unit, whole } from './schema-parts.ts';
 import { fencingKeys, fencingSection } from './takeover-sections/fencing.ts';
 import { servicesKeys, servicesSection } from './takeover-sections/services.ts';
 import { networkKeys, networkSection } from './takeover-sections/network.ts';
@@ -26,39 +26,77 @@ const pattern = z
   });
 
 const root = z.strictObject({
-  name,
-  path: absolutePath.refine((path) => Buffer.byteLength(path) <= limits.rootPathBytesMax, {
-    error: `the path of a root has at most ${limits.rootPathBytesMax} bytes`,
+  name: name.meta({ description: 'What the root is called, the same on both nodes.' }),
+  path: absolutePath
+    .refine((path) => Buffer.byteLength(path) <= limits.rootPathBytesMax, {
+      error: `the path of a root has at most ${limits.rootPathBytesMax} bytes`,
+    })
+    .meta({ form: 'an absolute path', description: 'The directory tree that is replicated; it may differ between the nodes.' }),
+  format: oneOf(['maildir', 'plain']).meta({
+    description: '`maildir` for Dovecot or Courier, `plain` for any other files; the same on both nodes.',
   }),
-  format: oneOf(['maildir', 'plain']),
-  staging: absolutePath.optional(),
+  staging: absolutePath.optional().meta({
+    otherwise: 'chosen by itself',
+    description: 'Where a standby stages what arrives, on the file system of the root.',
+  }),
   exclude: z
     .array(pattern, list('a list of patterns in the style of .gitignore'))
     .max(limits.excludesMax, `at most ${limits.excludesMax} patterns`)
-    .optional(),
-  mayBeEmpty: z.boolean({ error: (issue) => `${shown(issue.input)} is not true or false` }).default(false),
+    .optional()
+    .meta({
+      form: `a list of at most ${limits.excludesMax} patterns in the style of .gitignore`,
+      otherwise: 'snapshot directories, `lost+found/`, and full-text indexes in a maildir root',
+      description:
+        'What is not replicated, the same list in the same order on both nodes. A list replaces the default. The mail server makes full-text indexes anew after a takeover: `doveadm fts rescan -A`.',
+    }),
+  mayBeEmpty: truth.default(false).meta({
+    description: 'With `true` an empty directory is a root; otherwise it counts as a mount that is missing.',
+  }),
 });
 
 const window = z.strictObject({
-  from: timeOfDay,
-  to: timeOfDay,
-  rate: z.preprocess(
-    (value) => (isOff(value) ? null : value),
-    z.union([z.null(), rate], { error: (issue) => `${shown(issue.input)} is not "off" or a rate, for example 20MB/s` }),
-  ),
+  from: timeOfDay.meta({ description: 'Local time at which the window begins.' }),
+  to: timeOfDay.meta({ description: 'Local time at which it ends; it may lie after midnight.' }),
+  rate: z
+    .preprocess(
+      (value) => (isOff(value) ? null : value),
+      z.union([z.null(), rate], { error: (issue) => `${shown(issue.input)} is not "off" or a rate, for example 20MB/s` }),
+    )
+    .meta({
+      form: '`off`, or a rate, for example 20MB/s',
+      description: 'Bytes a second in the window; the first window that fits counts.',
+    }),
 });
 
 const peer = z.strictObject(
-  { addresses: z.array(hostPort(1), list('a list of HOST:PORT')).max(8, 'at most 8 addresses').default([]) },
+  {
+    addresses: z.array(hostPort(1), list('a list of HOST:PORT')).max(8, 'at most 8 addresses').default([]).meta({
+      form: 'a list of at most 8 HOST:PORT',
+      description: 'Addresses of the other node, tried in order, before the one that pairing stored.',
+    }),
+  },
   section,
 );
 
 const capture = z.strictObject(
   {
-    watcher: oneOf(['auto', 'chokidar', 'fanotify']).default('auto'),
-    settleMs: whole(0, 10_000).default(3),
-    restMaxMs: whole(1, 600_000).default(1000),
-    rescanHours: whole(0, 24 * 365).default(24),
+    watcher: oneOf(['auto', 'chokidar', 'fanotify']).default('auto').meta({
+      description: 'How changes are noticed. `auto` takes fanotify where kernel and privileges allow it, otherwise chokidar (inotify).',
+    }),
+    settleMs: whole(0, 10_000).default(3).meta({
+      unit: 'ms',
+      description: 'From the first sign of a change to looking at it, so that what belongs together goes together.',
+    }),
+    restMaxMs: whole(1, 600_000).default(1000).meta({
+      unit: 'ms',
+      description: 'A mailbox that never rests is sent as it is after this time.',
+    }),
+    rescanHours: whole(0, 24 * 365)
+      .default(24)
+      .meta({
+        unit: 'h',
+        description: 'Every root is compared with the index this often, also when nothing was noticed; 0 = never.',
+      }),
   },
   section,
 );
@@ -71,18 +109,32 @@ const bandwidth = z.preprocess(
 
 const bounds = z.strictObject(
   {
-    bandwidth: bandwidth.default([]),
-    massDelete: unit(parseShare, 'a share above 0% and up to 100%, for example 20%').default(0.2),
-    massDeleteFilesMin: whole(1, 1_000_000_000).default(1000),
-    freeSpaceMin: bytes.default(256 * 1024 * 1024),
+    bandwidth: bandwidth.prefault('off').meta({
+      form: '`off`, a rate, for example 20MB/s, or a list of windows',
+      description: 'Limits the background fill. Changes as they happen are never slowed down.',
+    }),
+    massDelete: unit(parseShare, 'a share above 0% and up to 100%, for example 20%').prefault('20%').meta({
+      description:
+        'When a larger share of the files of a root would be lost within ten minutes, deleted or rewritten, it is held by place until `mailtwin allow-delete`. What is moved is not lost. `100%` = never.',
+    }),
+    massDeleteFilesMin: whole(1, 1_000_000_000).default(1000).meta({
+      unit: 'files',
+      description:
+        'Fewer files than this are held only when they are most of a small root: more than half of it, or more than 80 % when one mailbox loses them, and more than 30 files.',
+    }),
+    freeSpaceMin: bytes.prefault('256MiB').meta({ description: 'A standby accepts nothing when less than this would stay free.' }),
   },
   section,
 );
 
 const history = z.strictObject(
   {
-    keep: unit(parseDays, 'a duration, for example 14d or 36h').default(14),
-    max: bytes.default(20 * 1024 ** 3),
+    keep: unit(parseDays, 'a duration, for example 14d or 36h').prefault('14d').meta({
+      description: 'How long the standby keeps what replication deleted or replaced.',
+    }),
+    max: bytes.prefault('20GiB').meta({
+      description: 'Up to which size it keeps that; a mass deletion that was held or allowed stays for its whole time.',
+    }),
   },
   section,
 );
@@ -93,8 +145,16 @@ const scrub = z.strictObject(
     days: z
       .number({ error: (issue) => `${shown(issue.input)} is not ${daysText}` })
       .refine((days) => days === 0 || (days >= 0.0001 && days <= 365), { error: (issue) => `${shown(issue.input)} is not ${daysText}` })
-      .default(14),
-    maxRate: rate.default(32 * 1024 * 1024),
+      .default(14)
+      .meta({
+        form: daysText,
+        unit: 'days',
+        description: 'Within this time all content of this node is read from its disk again and held against its checksum.',
+      }),
+    maxRate: rate.prefault('32MiB/s').meta({
+      description:
+        'It is never read faster than this. The reads of everybody else go first where the scheduler of the disk knows an idle class (`bfq`, `mq-deadline`).',
+    }),
   },
   section,
 );
@@ -106,20 +166,33 @@ const hostName = z
 
 const metricsForm = z.strictObject(
   {
-    listen: hostPort(0).default({ host: '127.0.0.1', port: 9720 }),
-    tls: z.strictObject({ cert: absolutePath, key: absolutePath }, section).optional(),
+    listen: hostPort(0).prefault('127.0.0.1:9720').meta({ description: 'Where metrics, health and status page are served.' }),
+    tls: z
+      .strictObject(
+        {
+          cert: absolutePath.meta({ description: 'Certificate as PEM; with `key` it makes HTTPS of it.' }),
+          key: absolutePath.meta({ description: 'Its key as PEM, open to nobody but its owner.' }),
+        },
+        section,
+      )
+      .optional(),
     auth: z
       .strictObject(
         {
           user: z
             .string({ error: (issue) => `${shown(issue.input)} is not a user name` })
-            .regex(/^[^:\p{Cc}]{1,100}$/u, { error: (issue) => `${shown(issue.input)} is not a user name without a colon` }),
-          passwordFile: absolutePath,
+            .regex(/^[^:\p{Cc}]{1,100}$/u, { error: (issue) => `${shown(issue.input)} is not a user name without a colon` })
+            .meta({ form: 'a user name', description: 'Who may read them. Required on any address but loopback for the status page.' }),
+          passwordFile: absolutePath.meta({ description: 'File with the password as one line, open to nobody but its owner.' }),
         },
         section,
       )
       .optional(),
-    names: z.array(hostName, list('a list of names')).max(32, 'at most 32 names').optional(),
+    names: z.array(hostName, list('a list of names')).max(32, 'at most 32 names').optional().meta({
+      form: 'a list of at most 32 names',
+      description:
+        'Further names by which they may be asked. The address that was asked, `localhost`, `node` and the name of the host are known; anything else gets 421, so that no web page reads them by a name of its own (DNS rebinding).',
+    }),
   },
   section,
 );
@@ -130,14 +203,26 @@ const metrics = z.preprocess((value) => {
   return typeof value === 'string' || typeof value === 'number' ? { listen: value } : value;
 }, metricsForm.nullable());
 
-const log = z.strictObject({ level: oneOf(['debug', 'info', 'warn', 'error']).default('info') }, section);
+const log = z.strictObject(
+  {
+    level: oneOf(['debug', 'info', 'warn', 'error'])
+      .default('info')
+      .meta({ description: 'What is logged, as JSON lines on standard output.' }),
+  },
+  section,
+);
 
 export const fileSchema = z.strictObject(
   {
-    node: name,
-    role: oneOf(['primary', 'standby']),
-    state: absolutePath,
-    listen: hostPort(0).default({ host: '0.0.0.0', port: 7420 }),
+    node: name.meta({ description: 'Name of this node; the two of a pair differ.' }),
+    role: oneOf(['primary', 'standby']).meta({
+      description: 'What this node starts its life as. Afterwards a takeover changes the role, never this key.',
+    }),
+    state: absolutePath.meta({ description: 'The directory of the agent itself: key, journal, index. Never inside a root.' }),
+    listen: hostPort(0).prefault('0.0.0.0:7420').meta({
+      description:
+        'Where this node takes the connection of the pair. The standby connects to the primary; both have the key, because a takeover exchanges the roles.',
+    }),
     peer: peer.prefault({}),
     roots: z
       .array(root, list('a list of roots, each with name, path and format'))
@@ -147,7 +232,10 @@ export const fileSchema = z.strictObject(
     limits: bounds.prefault({}),
     history: history.prefault({}),
     scrub: scrub.prefault({}),
-    metrics: metrics.default({ listen: { host: '127.0.0.1', port: 9720 } }),
+    metrics: metrics.prefault('127.0.0.1:9720').meta({
+      form: 'HOST:PORT, `off`, or a section',
+      description: 'Prometheus metrics, health and status page.',
+    }),
     log: log.prefault({}),
     fencing: fencingSection.default([]),
     services: servicesSection.optional(),
@@ -169,6 +257,7 @@ export const sectionKeys: Record<string, string[]> = {
   history: Object.keys(history.shape),
   scrub: Object.keys(scrub.shape),
   log: Object.keys(log.shape),
+  metrics: Object.keys(metricsForm.shape),
   ...fencingKeys,
   ...servicesKeys,
   ...networkKeys,

@@ -1,5 +1,6 @@
 import { stringify } from 'yaml';
 import { defaultExcludes } from '../../protocol/exclude.ts';
+import { configKeys } from './keys.ts';
 import { showHostPort } from './values.ts';
 
 /** What `mailtwin init` asks for. Paths are text as the operator wrote them. */
@@ -18,6 +19,23 @@ function scalar(value: string): string {
   return stringify(value, { lineWidth: 0 }).trimEnd();
 }
 
+const lineMax = 116;
+
+/** What the schema says of a key, as comment lines. */
+function said(key: string, indent = ''): string {
+  const means =
+    configKeys()
+      .find((each) => each.key === key)
+      ?.means.replaceAll('`', '') ?? '';
+  const lines: string[] = [];
+  for (const word of means.split(' ')) {
+    const last = lines.at(-1);
+    if (last === undefined || indent.length + last.length + word.length + 3 > lineMax) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines.map((line) => `${indent}# ${line}`).join('\n');
+}
+
 /** The commented configuration file that `init` writes. It loads back to the same values, with every other one at its default. */
 export function renderConfig(values: TemplateValues): string {
   const roots = values.roots
@@ -31,66 +49,60 @@ export function renderConfig(values: TemplateValues): string {
   return `# Configuration of mailtwin. Sizes: kB, MB, GB (powers of 1000) or KiB, MiB, GiB (powers of 1024).
 # A change takes effect when the agent is started again.
 
-# The name of this node, different on the two nodes of a pair.
+${said('node')}
 node: ${scalar(values.node)}
 
-# What this node starts its life as: primary (serves the mail) or standby (holds the copy).
+${said('role')}
 role: ${values.role}
 
-# The agent's own directory: key, journal, index. Never inside a root.
+${said('state')}
 state: ${scalar(values.state)}
 
-# Where this node accepts the pair's connection. The standby connects to the primary; both have it,
-# because a takeover turns them round.
+${said('listen')}
 listen: ${scalar(showHostPort(values.listen))}
 
 peer:
-  # Addresses of the other node as HOST:PORT, tried in order, beside the one that pairing stored.
+${said('peer.addresses', '  ')}
   addresses:${addresses}
 
-# The directory trees that are kept identical. Names and formats are the same on both nodes; paths may differ.
-# format: maildir (Dovecot or Courier) or plain (any other files).
-# staging: where a standby stages what arrives, on the same file system; chosen by itself when left out.
-# exclude: what is left out, by patterns in the style of .gitignore, the same on both nodes; these when left out. Full-text
-#   indexes are made anew by the mail server after a takeover: \`doveadm fts rescan -A\`.
-# mayBeEmpty: true takes an empty directory for a root; otherwise it is taken for a mount that is missing.
+# The directory trees that are kept identical.
+${['path', 'format', 'staging', 'exclude', 'mayBeEmpty'].map((key) => said(`roots[].${key}`).replace('# ', `# ${key}: `)).join('\n')}
 roots:
 ${roots}
 capture:
-  # auto uses fanotify where the kernel and the privileges allow it, otherwise chokidar.
+${said('capture.watcher', '  ')}
   watcher: auto
-  # Milliseconds from a first hint to looking, so that what belongs together goes together.
+${said('capture.settleMs', '  ')} In milliseconds.
   settleMs: 3
-  # A mailbox that never rests is sent as it is after this many milliseconds.
+${said('capture.restMaxMs', '  ')} In milliseconds.
   restMaxMs: 1000
-  # Every root is compared with the index this often, also without a hint. 0 = never.
+${said('capture.rescanHours', '  ')} In hours.
   rescanHours: 24
 
 limits:
-  # Background fill only; changes as they happen are never slowed down. off, a rate such as 20MB/s, or by local
-  # time of day, the first window that fits wins:
+${said('limits.bandwidth', '  ')} off, a rate such as 20MB/s, or by local
+  # time of day, the first window that fits:
   #   bandwidth:
   #     - { from: "08:00", to: "18:00", rate: 20MB/s }
   #     - { from: "18:00", to: "08:00", rate: off }
   bandwidth: off
-  # When more than this share of a root's files would be lost within ten minutes, deleted or rewritten, that is held
-  # until \`mailtwin allow-delete\`. 100% = never.
+${said('limits.massDelete', '  ')}
   massDelete: 20%
-  # Fewer files than this are held only when they are most of a small root: more than half of it, or more than 80% when
-  # one mailbox loses them, and more than 30 files.
+${said('limits.massDeleteFilesMin', '  ')}
   massDeleteFilesMin: 1000
-  # The standby accepts nothing when less than this would stay free.
+${said('limits.freeSpaceMin', '  ')}
   freeSpaceMin: 256MiB
 
 history:
-  # How long, and up to which size, the standby keeps what replication deleted or overwrote.
+${said('history.keep', '  ')}
   keep: 14d
+${said('history.max', '  ')}
   max: 20GiB
 
 scrub:
-  # All content on this node is read from its disk again within so many days and held against what it was. 0 = never.
+${said('scrub.days', '  ')} In days; 0 = never.
   days: 14
-  # Never faster than this.
+${said('scrub.maxRate', '  ')}
   maxRate: 32MiB/s
 
 # For a takeover: how this node makes sure that the OTHER one is off. Levels are tried in order until one proves it by
@@ -154,7 +166,7 @@ scrub:
 metrics: ${values.metrics === null ? 'off' : scalar(showHostPort(values.metrics))}
 
 log:
-  # debug, info, warn or error.
+${said('log.level', '  ')} debug, info, warn or error.
   level: info
 `;
 }

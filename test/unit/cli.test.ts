@@ -38,7 +38,7 @@ describe('usage', () => {
       const own = await runCli([name, '--help'], entry);
       expect(own).toMatchObject({ code: 0, err: '' });
       expect(own.out).toContain('Examples:');
-      if (name !== 'demo') expect(own.out).toMatch(/\(default:\s+"\/etc\/mailtwin\/mailtwin.yaml"\)/);
+      if (name !== 'demo') expect(own.out).toMatch(/\(default:\s+"\/etc\/mailtwin\/mailtwin.yaml",\s+env:\s+MAILTWIN_CONFIG\)/);
     }
   });
 
@@ -387,5 +387,23 @@ describe('init, run, doctor, allow-delete', () => {
     await serve();
     expect((await runCli(['accept-root', 'mail'], entry)).out).toBe('Accepted mail as it is now.\n');
     expect((await runCli(['accept-root'], entry)).code).toBe(2);
+  });
+});
+
+describe('MAILTWIN_CONFIG', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it.each([
+    [['status'], '/from/environment'],
+    [['status', '--config', '/given'], '/given'],
+    [['fence', 'test'], '/from/environment'],
+    [['nics', 'identify'], '/from/environment'],
+    [['gate', 'install'], '/from/environment'],
+  ])('names the configuration of %j unless --config does', async (args, expected) => {
+    vi.stubEnv('MAILTWIN_CONFIG', '/from/environment');
+    const asked: string[] = [];
+    const stateDirOf = async (file: string) => (asked.push(file), dir);
+    await runCli(args, { stateDirOf, gateUnits: async (file) => (asked.push(file), []) });
+    expect(asked).toEqual([expected]);
   });
 });

@@ -79,7 +79,7 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
 
   /** A command with the options that all have; its action gives the exit code. */
   const add = (usage: string, about: string, examples: string[], options: { json: boolean }): Command => {
-    const command = program.command(usage).description(about).option('--config <file>', 'configuration of this node', defaultConfig);
+    const command = program.command(usage).description(about).addOption(configOption());
     if (options.json) command.option('--json', 'print JSON');
     return command.addHelpText('after', `\nExamples:\n${examples.map((line) => `  ${line}`).join('\n')}`);
   };
@@ -211,7 +211,7 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
   fence
     .command('test')
     .description('Reads the power state of the other node through each fence level and changes nothing; exit 1 if none can read it.')
-    .option('--config <file>', 'configuration of this node', defaultConfig)
+    .addOption(configOption())
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExamples:\n  mailtwin fence test\n  mailtwin fence test --json')
     .action(ends((flags: CommonOptions) => fenceTest(context, flags)));
@@ -375,7 +375,7 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     migrate
       .command(usage)
       .description(about)
-      .option('--config <file>', 'configuration of this node', defaultConfig)
+      .addOption(configOption())
       .option('--json', 'print JSON')
       .addHelpText('after', `\nExamples:\n  ${example}`);
   addMigrate(
@@ -417,7 +417,7 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
   notify
     .command('test')
     .description('Sends a test letter on each way of the section `notices`, at once.')
-    .option('--config <file>', 'configuration of this node', defaultConfig)
+    .addOption(configOption())
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExamples:\n  mailtwin notify test')
     .action(ends((flags: CommonOptions) => notifyTest(context, flags)));
@@ -466,6 +466,10 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .addHelpText('after', '\nExamples:\n  mailtwin demo\n  mailtwin demo --seconds 10 --messages 500')
     .action(ends((flags: { seconds: number; messages: number; keep: boolean }) => demo(context, flags)));
   return program;
+}
+
+function configOption(): Option {
+  return new Option('--config <file>', 'configuration of this node').env('MAILTWIN_CONFIG').default(defaultConfig);
 }
 
 function secondsArgument(text: string): number {

@@ -3,7 +3,9 @@ import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import type { ConfigKey } from '../../protocol/config-key.ts';
 import type { CommandFacts } from '../cli/command-facts.ts';
+import { configManPage } from './config-man-page.ts';
 import { bashCompletion, zshCompletion } from './completion.ts';
 import { installTree, place } from './installed-tree.ts';
 import { manPage } from './man-page.ts';
@@ -17,6 +19,7 @@ export interface DebOptions {
   /** Debian's version, revision included. */
   version: string;
   commands: CommandFacts;
+  configKeys: readonly ConfigKey[];
   /** An empty directory to work in. */
   scratch: string;
   cache: string;
@@ -39,7 +42,7 @@ const documents = [
 
 /** Makes the Debian package (deb(5)) of an architecture; needs dpkg-deb. @returns its path. */
 export function makeDeb(options: DebOptions): string {
-  const { top, arch, version, commands, scratch, cache, out, epochSeconds } = options;
+  const { top, arch, version, commands, configKeys, scratch, cache, out, epochSeconds } = options;
   const root = join(scratch, 'root');
   const at = (path: string) => join(root, path);
   const write = (path: string, content: string | Buffer) => {
@@ -62,7 +65,9 @@ export function makeDeb(options: DebOptions): string {
   mkdirSync(at('etc/mailtwin'), { recursive: true });
   write('usr/share/bash-completion/completions/mailtwin', bashCompletion(commands));
   write('usr/share/zsh/vendor-completions/_mailtwin', zshCompletion(commands));
-  write('usr/share/man/man1/mailtwin.1.gz', packed(manPage(commands, version, date.toISOString().slice(0, 10))));
+  const day = date.toISOString().slice(0, 10);
+  write('usr/share/man/man1/mailtwin.1.gz', packed(manPage(commands, version, day)));
+  write('usr/share/man/man5/mailtwin.yaml.5.gz', packed(configManPage(configKeys, version, day)));
 
   for (const document of documents)
     if (existsSync(join(top, document))) place(join(top, document), at(`usr/share/doc/mailtwin/${document.split('/').at(-1)}`));

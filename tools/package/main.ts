@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { loadAgent } from '../cli/agent-entry.ts';
 import { describeCommands } from '../cli/program.ts';
 import { packageVersion } from '../cli/version.ts';
 import { makeDeb } from './deb.ts';
@@ -23,7 +24,7 @@ const help = `Makes the packages: a Debian package for each architecture, and th
 // dist/tools/package/ when built.
 const top = fileURLToPath(new URL(import.meta.url.includes('/dist/') ? '../../..' : '../..', import.meta.url));
 
-function main(): number {
+async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
       arch: { type: 'string', multiple: true, default: [...architectures] },
@@ -45,6 +46,7 @@ function main(): number {
     return 2;
   }
   const version = packageVersion();
+  const configKeys = await (await loadAgent()).configKeys();
   const scratch = mkdtempSync(join(tmpdir(), 'mailtwin-package-'));
   mkdirSync(values.out, { recursive: true });
   try {
@@ -54,6 +56,7 @@ function main(): number {
         arch,
         version: `${version}-${values.revision}`,
         commands: describeCommands(version),
+        configKeys,
         scratch: join(scratch, arch),
         cache: join(values.out, 'cache'),
         out: values.out,
@@ -90,4 +93,4 @@ function tell(file: string): void {
   process.stdout.write(`${file}  ${(statSync(file).size / 1e6).toFixed(1)} MB\n`);
 }
 
-process.exitCode = main();
+process.exitCode = await main();

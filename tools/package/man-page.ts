@@ -3,7 +3,7 @@ import { exitEntries } from '../cli/codes/code-table.ts';
 import { flatten, type CommandFacts, type OptionFacts } from '../cli/command-facts.ts';
 
 /** What man(7) would take for its own. */
-function roff(text: string): string {
+export function roff(text: string): string {
   return text
     .replaceAll('\\', '\\e')
     .replaceAll('-', '\\-')
@@ -33,6 +33,13 @@ export function manPage(program: CommandFacts, version: string, date: string): s
     ...commands.flatMap(commandLines),
     '.SH EXIT STATUS',
     ...Object.entries(exitCodes).flatMap(([name, code]) => ['.TP', `.B ${code}`, roff(exitEntries[name as keyof typeof exitCodes].means)]),
+    '.SH ENVIRONMENT',
+    '.TP',
+    '.B MAILTWIN_CONFIG',
+    'configuration of this node, where \\-\\-config is not given',
+    '.TP',
+    '.B NO_COLOR',
+    'when it is set, nothing is coloured',
     '.SH FILES',
     '.TP',
     '.I /etc/mailtwin/mailtwin.yaml',
@@ -44,6 +51,8 @@ export function manPage(program: CommandFacts, version: string, date: string): s
     '.I /run/mailtwin/active',
     'the gate: it is there while this node is active',
     '.SH SEE ALSO',
+    '.BR mailtwin.yaml (5)',
+    '.PP',
     roff('/usr/share/doc/mailtwin/README.md and /usr/share/doc/mailtwin/RUNBOOK.md'),
     '',
   ];

@@ -37,7 +37,11 @@ const falseProofs = new Set(['missing_as_off', 'missing-as-off']);
 /** A secret in the configuration file would be in every backup of it. The scripts that print a secret are none themselves. */
 const secretOption = /passw|secret|token|private_key$/i;
 
-const timeout = (otherwise: number) => whole(1, 3600).default(otherwise);
+const timeout = (otherwise: number) =>
+  whole(1, 3600).default(otherwise).meta({
+    unit: 's',
+    description: 'The whole level, switching off and reading the state back, takes no longer.',
+  });
 /** Why this cannot be the name of an option; null when it can. */
 function keyFault(key: string): string | null {
   if (!/^[^\s=#\p{C}][^\s=\p{C}]{0,63}$/u.test(key)) return 'is not the name of an option of a fence agent';
@@ -85,38 +89,66 @@ export const argv = z
   .refine(([program = '']) => program !== '' && !/\s/.test(program), {
     error: (issue) =>
       `${shown((issue.input as unknown[])[0])} is not a program; program and arguments stand apart: [/usr/local/sbin/pdu, "off"]`,
+  })
+  .meta({ form: 'a list: program and arguments; no shell reads it' });
+
+const types = ['agent', 'command', 'all', 'cooperative', 'manual'] as const;
+/** What a level is. */
+const kind = <const T extends (typeof types)[number]>(type: T) =>
+  z.literal(type).meta({
+    form: types.map((each) => `\`${each}\``).join(', '),
+    description:
+      'How the OTHER node is switched off. Levels are tried in order until one proves it off by reading its state back: `agent` (a fence agent of ClusterLabs), `command` (a program of yours), `all` (several devices that must all read off at the same time, as the outlets of two power supplies), `cooperative` (it steps down itself), `manual` (a person says so).',
   });
+const levelName = name.optional().meta({ otherwise: 'chosen by itself', description: 'What evidence and messages call the level.' });
 
 const device = {
   agent: z.strictObject(
     {
-      type: z.literal('agent'),
-      name: name.optional(),
+      type: kind('agent'),
+      name: levelName,
       agent: z
         .string({ error: (issue) => `${shown(issue.input)} is not a fence agent, for example fence_ipmilan` })
         .regex(/^(\/\P{C}+|[A-Za-z0-9_][A-Za-z0-9_.-]*)$/u, {
           error: (issue) => `${shown(issue.input)} is not the name or the absolute path of a fence agent`,
+        })
+        .meta({
+          form: 'a name or an absolute path',
+          description: 'Of `agent`: the fence agent. One that can only power-cycle is refused.',
         }),
-      options: options.prefault({}),
-      secrets: secrets.prefault({}),
+      options: options.prefault({}).meta({
+        form: 'a section of options',
+        otherwise: 'none',
+        description: 'Of `agent`: its options, without `action` and without secrets.',
+      }),
+      secrets: secrets.prefault({}).meta({
+        form: 'a section: option and absolute path of a file',
+        otherwise: 'none',
+        description:
+          'Of `agent`: options whose values are secret, with a file for each, open to nobody but its owner and the group of root. They are given on standard input alone.',
+      }),
       timeoutSeconds: timeout(60),
     },
     section,
   ),
   command: z.strictObject(
-    { type: z.literal('command'), name: name.optional(), off: argv, status: argv, timeoutSeconds: timeout(30) },
+    {
+      type: kind('command'),
+      name: levelName,
+      off: argv.meta({ description: 'Of `command`: switches the other node off.' }),
+      status: argv.meta({ description: 'Of `command`: ends with 0 = on, 2 = off, anything else = not known.' }),
+      timeoutSeconds: timeout(30),
+    },
     section,
   ),
 };
-
-const types = ['agent', 'command', 'all', 'cooperative', 'manual'] as const;
 
 const shape = {
   ...device,
   all: z.strictObject(
     {
-      type: z.literal('all'),
-      name: name.optional(),
+      type: kind('all'),
+      name: levelName,
       all: z
         .array(
           z
@@ -125,13 +157,18 @@ const shape = {
           list('a list of devices, each of type agent or command'),
         )
         .min(2, 'a level of several devices has at least two')
-        .max(devicesMax, `at most ${devicesMax} devices`),
+        .max(devicesMax, `at most ${devicesMax} devices`)
+        .meta({
+          form: `a list of 2 to ${devicesMax} levels of type \`agent\` or \`command\``,
+          whole: true,
+          description: 'Of `all`: the devices. `- all: [...]` needs no `type`.',
+        }),
       timeoutSeconds: timeout(90),
     },
     section,
   ),
-  cooperative: z.strictObject({ type: z.literal('cooperative'), name: name.optional(), timeoutSeconds: timeout(15) }, section),
-  manual: z.strictObject({ type: z.literal('manual'), name: name.optional() }, section),
+  cooperative: z.strictObject({ type: kind('cooperative'), name: levelName, timeoutSeconds: timeout(15) }, section),
+  manual: z.strictObject({ type: kind('manual'), name: levelName }, section),
 };
 
 /** `all: [...]` says what it is by itself. */

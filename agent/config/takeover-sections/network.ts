@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { networkLimits } from '../../../protocol/network-state.ts';
 import { inNetwork, parseIp, parsePrefix, sameIp, whyNoHost, type IpAddress, type IpPrefix } from '../../platform/ip-address.ts';
 import type { Problem } from '../places.ts';
-import { list, section, shown } from '../schema-parts.ts';
+import { list, section, shown, truth } from '../schema-parts.ts';
 
 /** The section `network` after reading and checking: what moves with the active role, and how its places are recognised. */
 export interface NetworkConfig {
@@ -42,7 +42,16 @@ const serviceAddress = parsed(parsePrefix, 'an address with its prefix length, f
       `${shown((issue.input as IpPrefix).address.text)} is ${whyNoHost((issue.input as IpPrefix).address)}, which cannot move`,
   },
 );
-const route = z.strictObject({ to: parsed(parsePrefix, 'a network, for example 198.51.100.0/24'), via: address }, section);
+const route = z.strictObject(
+  {
+    to: parsed(parsePrefix, 'a network, for example 198.51.100.0/24').meta({
+      form: 'a network, for example 198.51.100.0/24',
+      description: 'Where the route leads.',
+    }),
+    via: address.meta({ form: 'an address', description: 'The router of the segment that leads there.' }),
+  },
+  section,
+);
 
 const vlan = z
   .number({ error: (issue) => `${shown(issue.input)} is not a VLAN number from 0 (untagged) to 4094` })
@@ -51,24 +60,48 @@ const vlan = z
   });
 
 const role = z.strictObject({
-  name: z.string({ error: (issue) => `${shown(issue.input)} is not a name` }).regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$/, {
-    error: (issue) => `${shown(issue.input)} is not a name of letters, digits, '.', '_' and '-' with at most 31 characters`,
-  }),
+  name: z
+    .string({ error: (issue) => `${shown(issue.input)} is not a name` })
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,30}$/, {
+      error: (issue) => `${shown(issue.input)} is not a name of letters, digits, '.', '_' and '-' with at most 31 characters`,
+    })
+    .meta({
+      form: 'a name of at most 31 characters',
+      description: 'What the segment is for, such as `lan` or `dmz`; the same names on both nodes.',
+    }),
   addresses: z
     .array(serviceAddress, list('a list of addresses'))
     .min(1, 'a role has at least one address')
-    .max(networkLimits.addressesPerRoleMax, `a role has at most ${networkLimits.addressesPerRoleMax} addresses`),
-  vlan: vlan.default(0),
+    .max(networkLimits.addressesPerRoleMax, `a role has at most ${networkLimits.addressesPerRoleMax} addresses`)
+    .meta({
+      form: 'a list of addresses with prefix length, IPv4 or IPv6',
+      description:
+        'Service addresses, which move with the active role. When something removes them from the active node, or its routes, that is told, and they are set again within a second.',
+    }),
+  vlan: vlan.default(0).meta({
+    form: 'a VLAN number from 0 to 4094',
+    description: 'VLAN on the port of the role; 0 = untagged.',
+  }),
   gateways: z
     .array(address, list('a list of addresses'))
     .max(networkLimits.gatewaysPerRoleMax, `at most ${networkLimits.gatewaysPerRoleMax} gateways`)
-    .default([]),
+    .default([])
+    .meta({
+      form: 'a list of addresses',
+      description: 'Gateways of the segment. A service address goes only to a port on which one of them answers.',
+    }),
   routes: z
     .array(route, list('a list of routes, each with to and via'))
     .max(networkLimits.routesPerRoleMax, `at most ${networkLimits.routesPerRoleMax} routes`)
-    .default([]),
-  default: z.boolean({ error: (issue) => `${shown(issue.input)} is not true or false` }).default(false),
-  proof: z.array(address, list('a list of addresses')).max(8, 'at most 8 addresses').default([]),
+    .default([])
+    .meta({ form: 'a list of `{ to, via }`', description: 'Further routes while this node is active.' }),
+  default: truth.default(false).meta({
+    description: 'With `true` the first gateway of each family is the default route while this node is active.',
+  }),
+  proof: z.array(address, list('a list of addresses')).max(8, 'at most 8 addresses').default([]).meta({
+    form: 'a list of at most 8 addresses',
+    description: 'Other hosts of the segment whose answer proves it as well.',
+  }),
 });
 
 export const networkSection = z.strictObject(
@@ -77,7 +110,10 @@ export const networkSection = z.strictObject(
       .array(role, list('a list of roles, each with name and addresses'))
       .min(1, 'at least one role is needed')
       .max(networkLimits.rolesMax, `at most ${networkLimits.rolesMax} roles`),
-    witnesses: z.array(address, list('a list of addresses')).max(8, 'at most 8 witnesses').default([]),
+    witnesses: z.array(address, list('a list of addresses')).max(8, 'at most 8 witnesses').default([]).meta({
+      form: 'a list of at most 8 addresses',
+      description: 'Addresses that answer as long as this node is not the one that is cut off.',
+    }),
   },
   section,
 );

@@ -41,20 +41,35 @@ const unitName = z
     error: (issue) => `${shown(issue.input)} is not the name of a systemd unit, for example dovecot.service`,
   });
 
-const commands = z.strictObject({ start: argv, stop: argv, status: argv }, section);
+const commands = z.strictObject(
+  {
+    start: argv.meta({ description: 'Instead of `units`: starts the mail server.' }),
+    stop: argv.meta({ description: 'Stops it.' }),
+    status: argv.meta({
+      description:
+        'Ends with 0 = running, 3 = stopped. Stopped means that no process of the mail server is left: sessions outlive the master of Dovecot and write on.',
+    }),
+  },
+  section,
+);
 
 const imap = z.strictObject(
   {
     host: z
       .string({ error: (issue) => `${shown(issue.input)} is not a host` })
       .regex(/^[A-Za-z0-9.:_-]{1,255}$/, { error: (issue) => `${shown(issue.input)} is not a host` })
-      .default('127.0.0.1'),
-    port: whole(1, 65_535).optional(),
+      .default('127.0.0.1')
+      .meta({ form: 'a host', description: 'Where the mail server of this node listens.' }),
+    port: whole(1, 65_535).optional().meta({ otherwise: '143; 993 with `tls: implicit`', description: 'Port of IMAP.' }),
     user: z
       .string({ error: (issue) => `${shown(issue.input)} is not a user name` })
-      .regex(/^\P{Cc}{1,255}$/u, { error: (issue) => `${shown(issue.input)} is not a user name` }),
-    passwordFile: absolutePath,
-    tls: oneOf(['none', 'starttls', 'implicit']).default('none'),
+      .regex(/^\P{Cc}{1,255}$/u, { error: (issue) => `${shown(issue.input)} is not a user name` })
+      .meta({
+        form: 'a user name',
+        description: 'A login at the end of a takeover proves that the copy is served: numbers as on disk, newest message read to its end.',
+      }),
+    passwordFile: absolutePath.meta({ description: 'File with the password as one line, open to nobody but its owner.' }),
+    tls: oneOf(['none', 'starttls', 'implicit']).default('none').meta({ description: 'How the login is encrypted.' }),
   },
   section,
 );
@@ -80,20 +95,32 @@ function trimmed(dir: string): string {
 export const servicesSection = z
   .strictObject(
     {
-      gate: absolutePath.default('/run/mailtwin/active'),
+      gate: absolutePath.default('/run/mailtwin/active').meta({
+        description: 'The file that stands while this node is active; the drop-ins of `mailtwin gate install` look at it.',
+      }),
       // `auto` stands for what this node has, so that both nodes may have the same file and other releases.
       units: z
         .preprocess(
           (value) => (value === 'auto' ? autoUnits() : value),
           z.array(unitName, list('auto, or a list of systemd units, for example [dovecot.service]')).max(32, 'at most 32 units'),
         )
-        .default([]),
+        .default([])
+        .meta({
+          form: '`auto`, or a list of at most 32 systemd units',
+          description:
+            'The mail services, which run on the active node alone; `mailtwin gate install` holds systemd to that. `auto`: those of Dovecot, Cyrus, Courier, Postfix, Exim, Rspamd, OpenDKIM, OpenDMARC and Amavis that this node has. The two nodes may differ. Read anew before each start.',
+        }),
       commands: commands.optional(),
-      configCheck: argv.optional(),
+      configCheck: argv.optional().meta({ description: 'A command that ends with 0 when the configuration of the mail server is valid.' }),
       imap: imap.optional(),
-      queue: queue.default('auto'),
-      startTimeoutSeconds: whole(1, 3600).default(30),
-      stopTimeoutSeconds: whole(1, 3600).default(30),
+      queue: queue.default('auto').meta({
+        form: '`auto`, `none`, `{ postfix: DIR }`, `{ exim: DIR }`, or a list of such',
+        whole: true,
+        description:
+          'Where accepted mail waits, which is counted and not replicated. `auto` asks Postfix or Exim among `services.units`. A list serves several instances, or a container.',
+      }),
+      startTimeoutSeconds: whole(1, 3600).default(30).meta({ unit: 's', description: 'After this time a start has failed.' }),
+      stopTimeoutSeconds: whole(1, 3600).default(30).meta({ unit: 's', description: 'What does not stop within this time is killed.' }),
     },
     section,
   )

@@ -26,12 +26,28 @@ const hooks = z.strictObject(Object.fromEntries(points.map((point) => [point, ar
 
 export const takeoverSection = z.strictObject(
   {
-    startAloneSeconds: whole(5, 86_400).default(60),
-    quiesceMaxSeconds: whole(5, 600).default(30),
+    startAloneSeconds: whole(5, 86_400).default(60).meta({
+      unit: 's',
+      description:
+        'A primary whose peer stays silent after a start serves alone after this time, unless somebody answers for its addresses or nothing answers it at all.',
+    }),
+    quiesceMaxSeconds: whole(5, 600).default(30).meta({
+      unit: 's',
+      description: 'A primary that was quiesced for a switchover serves again by itself when nothing more is heard of it.',
+    }),
     // RFC 9051 2.3.1.1: a UID has 32 bits; a margin must leave room for many takeovers.
-    uidMarginMin: whole(1, 10_000_000).default(100_000),
-    hooks: hooks.prefault({}),
-    hookTimeoutSeconds: whole(1, 3600).default(30),
+    uidMarginMin: whole(1, 10_000_000).default(100_000).meta({
+      unit: 'UIDs',
+      description:
+        'UIDs are raised by at least this, and by more than all messages of the store, after a takeover that may have lost a tail.',
+    }),
+    hooks: hooks.prefault({}).meta({
+      form: 'a section: program and arguments by point',
+      otherwise: 'none',
+      whole: true,
+      description: `Programs that run at a point of a takeover: \`before-\` or \`after-\` one of ${hookPhases.map((phase) => `\`${phase}\``).join(', ')}. A before hook that fails stops the takeover as long as that is possible. They run in the sandbox of the agent.`,
+    }),
+    hookTimeoutSeconds: whole(1, 3600).default(30).meta({ unit: 's', description: 'A hook is ended after this time.' }),
   },
   section,
 );
