@@ -189,6 +189,17 @@ export const connectionCodes = {
     causes: ['a port scan', 'the other agent stands still'],
     next: `Look at the other agent. ${bySelf}`,
   },
+  epoch: {
+    means:
+      'The other node claims an epoch to which no takeovers lead from the one of this node; the connection was ended and nothing of it believed.',
+    causes: ['the store of one node is damaged', 'whoever has the key of the other node claims what is not so'],
+    next: 'Compare `mailtwin status` on both nodes. When the other one is not what it should be, make new keys and pair again.',
+  },
+  flood: {
+    means: 'The other node sent more messages than are dealt with; the connection was ended.',
+    causes: ['whoever has the key of the other node sends without end', 'a fault of mailtwin'],
+    next: 'Look at the log of the other node. When it is the agent that does this, send a `mailtwin support-bundle`.',
+  },
   'too-many-questions': {
     means: 'The other node asked more at once than the protocol allows; the connection was ended.',
     causes: ['a fault of the other agent'],
