@@ -1,44 +1,27 @@
 import { readIndexLog } from './index-log.ts';
 
 /**
- * Adds to a Dovecot transaction log what `doveadm mailbox update --min-next-uid --min-highest-modseq` adds (seen with
- * 2.3.19; mail-index-transaction-export.c), and nothing that a client could take for a change of a message.
+ * Adds to a Dovecot transaction log what `doveadm mailbox update --min-highest-modseq` adds (seen with 2.3.19;
+ * mail-index-transaction-export.c), and nothing that a client could take for a change of a message.
  *
- * - `appendToLog(log, raise)`: the log with both records at its end.
- * - `freshLog(raise)`: a log for a mailbox that has neither log nor index, as Dovecot makes it for a new mailbox.
+ * - `appendToLog(log, modseq)`: the log with the record at its end.
+ * - `freshLog(id, modseq)`: a log for a mailbox that has neither log nor index, as Dovecot makes it for a new mailbox.
+ *
+ * The next UID is none of it. Dovecot takes that from the list, and what the list names below the index's next UID, and
+ * the index does not have, it takes for expunged: nobody sees those messages, until they are given new UIDs.
  */
-export interface LogRaise {
-  /** Null leaves it alone: an index that does not know its UIDVALIDITY takes no next UID. */
-  nextUid: number | null;
-  highestModseq: number;
-}
 
 /** Applied by the mail server itself and not wished from it (MAIL_TRANSACTION_EXTERNAL). */
 const external = 0x10000000;
-const boundary = 0x00080000;
 const modseqUpdate = 0x00008000;
-const headerUpdate = 0x00000020;
-/** `next_uid` in `struct mail_index_header`. */
-const nextUidAt = 28;
 const headerBytes = 40;
 
 /** Null when the log is not whole or does not track modification sequences. What is not finished at its end is cut off. */
-export function appendToLog(log: Buffer, raise: LogRaise): Buffer | null {
+export function appendToLog(log: Buffer, highestModseq: number): Buffer | null {
   const facts = readIndexLog(log);
   if (!facts || facts.highestModseq === 0) return null;
-  const records = [record(modseqUpdate, numbers(0, raise.highestModseq % 2 ** 32, Math.floor(raise.highestModseq / 2 ** 32)))];
-  // A server takes a next UID that falls for damage.
-  if (raise.nextUid !== null && raise.nextUid > facts.uidNextAtLeast) {
-    const field = Buffer.alloc(8);
-    field.writeUInt16LE(nextUidAt, 0);
-    field.writeUInt16LE(4, 2);
-    field.writeUInt32LE(raise.nextUid, 4);
-    records.push(record(headerUpdate, field));
-    // Both or neither: readers stop at a transaction that is not whole. Its size counts its own record.
-    const bytes = records.reduce((sum, { length }) => sum + length, 0);
-    records.unshift(record(boundary, numbers(bytes + 12)));
-  }
-  return Buffer.concat([log.subarray(0, facts.length), ...records]);
+  const content = numbers(0, highestModseq % 2 ** 32, Math.floor(highestModseq / 2 ** 32));
+  return Buffer.concat([log.subarray(0, facts.length), record(modseqUpdate, content)]);
 }
 
 /** `id` must not be 0; seconds since the epoch is what Dovecot takes. */

@@ -15,8 +15,8 @@ import { raiseValidityCounter } from './uidvalidity-counter.ts';
  * Raises the numbers of every mailbox of a maildir root above what the lost primary can have issued (I5).
  *
  * Only before any service starts, and only when something may be lost. File by file, because a program for each of
- * thousands of mailboxes takes minutes: UIDNEXT in the uidlist's header, UIDNEXT and HIGHESTMODSEQ at the end of the
- * index log. Everything is staged first, then synced, then renamed into place, then synced: killed at any moment and
+ * thousands of mailboxes takes minutes: UIDNEXT in the uidlist's header, HIGHESTMODSEQ at the end of the index log (why
+ * not UIDNEXT as well: `index-log-write.ts`). Everything is staged first, then synced, then renamed into place, then synced: killed at any moment and
  * done again, no number is ever lower than before. The index of what is on this disk does not know the new files; the
  * node finds them when it scans its roots as the new primary.
  */
@@ -35,7 +35,7 @@ export interface MailboxRaise {
   mailbox: BytePath;
   /** 0 when its files do not tell. */
   uidValidity: number;
-  /** Null when there is nothing to raise it in (an index without uidlist in its root tells its own). */
+  /** Null when there is nothing to raise it in: its list is in another root, or is damaged, and the server will make a new one. */
   uidNext: { before: number; after: number } | null;
   highestModseq: { before: number; after: number } | null;
   /** What a person should know: null when all that there is was raised above the watermark. */
@@ -108,15 +108,16 @@ function raiseMailbox(
   if (margin.uids > uidsMax) report.skipped = `it has few UIDs left and was raised by ${uidsMax}, not by ${margin.uids}`;
   for (const list of lists) {
     const check = checkUidlist(list.data);
-    if (check.ok) stage.replace(list, raiseUidNext(list.data.subarray(0, check.length), uidAfter));
-    else report.skipped = `its uidlist cannot be read: ${check.reason}`;
+    if (check.ok) {
+      stage.replace(list, raiseUidNext(list.data.subarray(0, check.length), uidAfter));
+      report.uidNext = { before: uidBefore, after: uidAfter };
+    } else report.skipped = `its uidlist cannot be read: ${check.reason}`;
   }
   const modseqBefore = own?.highestModseq ?? 1;
   const modseqAfter = Math.max(modseqBefore, known?.highestModseq ?? 1) + margin.modseqs;
   if (modseqAfter > modseqMax) return { ...report, skipped: 'the modification sequence is at its end' };
   const expected = (watermark?.highestModseq ?? 1) > 1;
-  const trouble = raiseLog(stage, dir, found, { uidAfter, modseqAfter, modseqs: margin.modseqs, expected, nowSeconds });
-  report.uidNext = { before: uidBefore, after: uidAfter };
+  const trouble = raiseLog(stage, dir, found, { modseqAfter, modseqs: margin.modseqs, expected, nowSeconds });
   if (trouble === null) report.highestModseq = { before: modseqBefore, after: modseqAfter };
   else if (trouble !== notHere) report.skipped ??= trouble;
   return report;
@@ -129,7 +130,7 @@ function raiseLog(
   stage: StagedFiles,
   dir: MailboxDir,
   found: ReturnType<typeof readNumbering>,
-  to: { uidAfter: number; modseqAfter: number; modseqs: number; expected: boolean; nowSeconds: number },
+  to: { modseqAfter: number; modseqs: number; expected: boolean; nowSeconds: number },
 ): string | null {
   const { log, index, uidlist } = found;
   const header = index ? readIndexHeader(index.data) : null;
@@ -144,11 +145,9 @@ function raiseLog(
   if (!facts) return 'its index log cannot be read: HIGHESTMODSEQ stays';
   if (header && header.indexId === facts.indexId && header.logSeq === facts.seq && header.logHeadOffset > facts.length)
     return 'its index is ahead of its log: HIGHESTMODSEQ stays';
-  const older = found.log2 ? readIndexLog(found.log2.data) : null;
-  const knowsValidity = (header?.uidValidity ?? 0) !== 0 || facts.uidValidity !== 0 || (older?.uidValidity ?? 0) !== 0;
   // Clients have seen what the log tells, also where nothing else bears it out.
   const highestModseq = Math.max(to.modseqAfter, Math.min(facts.highestModseq + to.modseqs, modseqMax));
-  const raised = appendToLog(log.data, { nextUid: knowsValidity ? to.uidAfter : null, highestModseq });
+  const raised = appendToLog(log.data, highestModseq);
   if (!raised) return 'its index log does not count modification sequences';
   stage.replace(log, raised);
   return null;
