@@ -16,7 +16,7 @@ const usage = `Long runs that look for what the tests do not find. Exit code 1 w
   npm run soak -- --packages                                           the Debian package on two booted Debians: install, pair, upgrade, switch, reboot, fail over, purge (root)
   npm run soak -- --guest                                              VLANs, lights and cables of network cards in an emulated machine with Debian's kernel (root; ten minutes)
   npm run soak -- --npm                                                the npm tarball installed in clean Debian roots, with install scripts and without (root)
-  npm run soak -- --runbook                                            every command of deploy/RUNBOOK.md, as it is written, on three booted Debians (root)
+  npm run soak -- --runbook                                            every command of deploy/docs/RUNBOOK.md, as it is written, on three booted Debians (root)
                                                                        MAILTWIN_LAB_RELEASE=trixie: Debian 13; MAILTWIN_LAB_RELEASES=bookworm,trixie,trixie:
                                                                        mail-a, -b and -c of their own; MAILTWIN_ONLY=diskFull,unproven: these after the set-up
   npm run soak -- --arm64                                              the package for arm64 in an emulated Debian (root; the archive of Debian)

@@ -58,7 +58,7 @@ function makeBulk(lab: DebianLab): void {
 }
 
 /**
- * deploy/RUNBOOK.md as a person would go by it, on booted Debians of one release or of two: each command of it is taken
+ * deploy/docs/RUNBOOK.md as a person would go by it, on booted Debians of one release or of two: each command of it is taken
  * out of the text and run where the text says. A command that the soak does not know, or knows and does not find, makes it fail.
  *
  * The upgrade of a release has a pair of its own, which begins as two Debian 12; so has the night in which the primary dies.

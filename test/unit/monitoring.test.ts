@@ -56,10 +56,10 @@ describe('the alert rules', () => {
   });
 
   it('each lead to a section of the runbook, and each section of an alert has its rule', () => {
-    const anchors = [...read('RUNBOOK.md').matchAll(/^### (Mailtwin\w+)$/gm)].map(([, name = '']) => name);
+    const anchors = [...read('docs/RUNBOOK.md').matchAll(/^### (Mailtwin\w+)$/gm)].map(([, name = '']) => name);
     expect(anchors.toSorted()).toEqual(rules.map(({ alert }) => alert).toSorted());
     for (const { alert, annotations } of rules)
-      expect(annotations['runbook_url']).toMatch(new RegExp(`RUNBOOK\\.md#${alert.toLowerCase()}$`));
+      expect(annotations['runbook_url']).toMatch(new RegExp(`/blob/main/deploy/docs/RUNBOOK\\.md#${alert.toLowerCase()}$`));
   });
 
   it('each fire, resolve, and are silent on a healthy pair, as promtool sees it', () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readRunbook, shapeOf, type Procedure } from '../lab/runbook-text.ts';
 
-const read = (name: string) => readFileSync(join(import.meta.dirname, '../../deploy', name), 'utf8');
+const read = (name: string) => readFileSync(join(import.meta.dirname, '../../deploy/docs', name), 'utf8');
 const english = read('RUNBOOK.md');
 const german = read('RUNBOOK.de.md');
 

@@ -7,6 +7,7 @@ import type { ConfigKey } from '../../protocol/config-key.ts';
 import type { CommandFacts } from '../cli/command-facts.ts';
 import { configManPage } from './config-man-page.ts';
 import { bashCompletion, zshCompletion } from './completion.ts';
+import { documentAt, documentDirs, documents, installedMarkdown } from './documents.ts';
 import { installTree, place } from './installed-tree.ts';
 import { manPage } from './man-page.ts';
 import { nativeNeeds } from './native-files.ts';
@@ -31,15 +32,6 @@ export interface DebOptions {
   isQuick: boolean;
 }
 
-const documents = [
-  'README.md',
-  'SECURITY.md',
-  'deploy/RUNBOOK.md',
-  'deploy/RUNBOOK.de.md',
-  'agent/ARCHITECTURE.md',
-  'protocol/PROTOCOL.md',
-];
-
 /** Makes the Debian package (deb(5)) of an architecture; needs dpkg-deb. @returns its path. */
 export function makeDeb(options: DebOptions): string {
   const { top, arch, version, commands, configKeys, scratch, cache, out, epochSeconds } = options;
@@ -48,6 +40,11 @@ export function makeDeb(options: DebOptions): string {
   const write = (path: string, content: string | Buffer) => {
     mkdirSync(dirname(at(path)), { recursive: true });
     writeFileSync(at(path), content);
+  };
+  const document = (path: string) => {
+    const to = `usr/share/doc/mailtwin/${documentAt(path)}`;
+    if (path.endsWith('.md')) write(to, installedMarkdown(path, readFileSync(join(top, path), 'utf8')));
+    else place(join(top, path), at(to));
   };
   const deb = (name: string) => join(top, 'deploy/deb', name);
   const date = new Date(epochSeconds * 1000);
@@ -69,11 +66,8 @@ export function makeDeb(options: DebOptions): string {
   write('usr/share/man/man1/mailtwin.1.gz', packed(manPage(commands, version, day)));
   write('usr/share/man/man5/mailtwin.yaml.5.gz', packed(configManPage(configKeys, version, day)));
 
-  for (const document of documents)
-    if (existsSync(join(top, document))) place(join(top, document), at(`usr/share/doc/mailtwin/${document.split('/').at(-1)}`));
-  for (const dir of ['examples', 'prometheus', 'grafana', 'systemd', 'images'])
-    for (const path of filesBelow(join(top, 'deploy', dir)))
-      place(join(top, 'deploy', dir, path), at(`usr/share/doc/mailtwin/${dir}/${path}`));
+  for (const dir of documentDirs) for (const path of filesBelow(join(top, 'deploy', dir))) document(`deploy/${dir}/${path}`);
+  for (const path of Object.keys(documents).filter((each) => each.endsWith('.md') && each !== 'CHANGELOG.md')) document(path);
   place(deb('copyright'), at('usr/share/doc/mailtwin/copyright'));
   write('usr/share/doc/mailtwin/changelog.gz', packed(readFileSync(join(top, 'CHANGELOG.md'))));
   write('usr/share/doc/mailtwin/changelog.Debian.gz', packed(debianChangelog(version, date)));

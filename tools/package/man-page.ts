@@ -53,7 +53,7 @@ export function manPage(program: CommandFacts, version: string, date: string): s
     '.SH SEE ALSO',
     '.BR mailtwin.yaml (5)',
     '.PP',
-    roff('/usr/share/doc/mailtwin/README.md and /usr/share/doc/mailtwin/RUNBOOK.md'),
+    roff('/usr/share/doc/mailtwin/README.md, /usr/share/doc/mailtwin/docs/RUNBOOK.md'),
     '',
   ];
   return lines.join('\n');

@@ -6,7 +6,7 @@ import type { RunResult } from '../../lab/processes.ts';
 import { readRunbook, shapeOf, type Host, type Procedure } from '../../lab/runbook-text.ts';
 import type { TerminalSession } from '../../lab/terminal-session.ts';
 
-const file = fileURLToPath(new URL('../../../deploy/RUNBOOK.md', import.meta.url));
+const file = fileURLToPath(new URL('../../../deploy/docs/RUNBOOK.md', import.meta.url));
 
 /** How long an agent may take to start. */
 const startMs = 60_000;
