@@ -96,6 +96,11 @@ export interface Files {
    * name. Null where the file system has no such copies, or the file is missing.
    */
   openSnapshot(path: BytePath): number | null;
+  /**
+   * Holds what has a name, of any kind and without opening it (O_PATH): the descriptor stays that very thing, whatever becomes of the name.
+   * For `fstat`, `setMetaOpen`, `xattrsOpen` and `close`; null when missing. `holding` is the way to use it.
+   */
+  hold(path: BytePath): number | null;
   /** Makes a new file, mode 0600, for writing and reading; error EEXIST when there is one. */
   create(path: BytePath): number;
   fstat(fd: number): Stat;
@@ -110,12 +115,16 @@ export interface Files {
   close(fd: number): void;
   /** Copies content of a regular file to a new file (reflink where the file system can), mode 0600. */
   copyFile(from: BytePath, to: BytePath): void;
-  /** Sets owner, then mode, then extended attributes, then mtime, in this order (each may undo a later one). */
-  setMeta(path: BytePath, change: MetaChange): void;
-  /** Like `setMeta`, on an open file. */
+  /**
+   * Sets owner, then mode, then extended attributes, then mtime, in this order (each may undo a later one), of what is open or held. There
+   * is no such call for a name: what has it may be another thing from one moment to the next, and be given to somebody. A link has no mode.
+   */
   setMetaOpen(fd: number, change: MetaChange): void;
   /** Replicable extended attributes; null when there are none or the file system has none. */
   xattrs(path: BytePath): Xattrs | null;
+  /** The same of what is open or held. */
+  xattrsOpen(fd: number): Xattrs | null;
+  /** In a directory of somebody else with mode 0700 alone: another one is set after it was made, of what then has the name. */
   mkdir(path: BytePath, mode: number): void;
   rmdir(path: BytePath): void;
   unlink(path: BytePath): void;
@@ -147,6 +156,21 @@ export interface Files {
    * It holds as long as nothing is mounted or unmounted. Null when there is no directory.
    */
   renameRegion(dir: BytePath): string | null;
+}
+
+/**
+ * Works on what has a name at this moment, whatever becomes of the name meanwhile: looks at it, and acts on nothing else.
+ *
+ * @returns null when nothing has the name.
+ */
+export function holding<T>(files: Pick<Files, 'hold' | 'fstat' | 'close'>, path: BytePath, work: (fd: number, stat: Stat) => T): T | null {
+  const fd = files.hold(path);
+  if (fd === null) return null;
+  try {
+    return work(fd, files.fstat(fd));
+  } finally {
+    files.close(fd);
+  }
 }
 
 /** For people: decodes a byte path as UTF-8, showing bytes that are not UTF-8 and control characters as \xHH. */

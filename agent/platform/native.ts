@@ -73,9 +73,19 @@ export function unlinkat(dirfd: number, path: PathArg, flags: number): number {
   return unlinkatFor(path)(dirfd, path, flags);
 }
 
-/** fchownat(2) that follows no link. An owner or group of 0xffffffff stays as it is. */
-export function lchownat(dirfd: number, path: PathArg, uid: number, gid: number): number {
-  return fchownatFor(path)(dirfd, path, uid, gid, AT_SYMLINK_NOFOLLOW);
+/** fchownat(2) of an open file, also of one that was opened with O_PATH. An owner or group of 0xffffffff stays as it is. */
+export function chownOpen(fd: number, uid: number, gid: number): number {
+  return fchownatFor('')(fd, '', uid, gid, AT_EMPTY_PATH);
+}
+
+/** fchmod(2); EBADF for a file that was opened with O_PATH. */
+export const fchmod = libc.func('int fchmod(int fd, uint32_t mode)') as unknown as (fd: number, mode: number) => number;
+
+const chmodText = libc.func('int chmod(const char *path, uint32_t mode)');
+
+/** chmod(2). */
+export function chmod(path: string, mode: number): number {
+  return chmodText(path, mode) as number;
 }
 
 /** readlinkat(2): bytes of the target, cut without a word to the size of `into`. */
@@ -102,19 +112,13 @@ export function utimensat(dirfd: number, path: PathArg, times: Uint8Array, flags
 /** futimens(3). */
 export const futimens = libc.func('int futimens(int fd, const void *times)') as unknown as (fd: number, times: Uint8Array) => number;
 
-const llistxattrText = libc.func('int64_t llistxattr(const char *path, void *list, size_t size)');
-const llistxattrBytes = libc.func('int64_t llistxattr(const void *path, void *list, size_t size)');
-
-/** llistxattr(2): bytes of the NUL-separated list. */
-export function llistxattr(path: PathArg, list: Uint8Array): number {
-  return (typeof path === 'string' ? llistxattrText : llistxattrBytes)(path, list, list.length) as number;
-}
-
-/** getxattr(2) and its kin with path and name as NUL-ended bytes; they are too rare to need the shape for strings. */
+/** getxattr(2) and its kin; names, and paths but for those of `/proc`, as NUL-ended bytes. */
 export const xattrCalls = {
   lget: libc.func('int64_t lgetxattr(const void *path, const void *name, void *value, size_t size)'),
-  lset: libc.func('int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)'),
-  lremove: libc.func('int lremovexattr(const void *path, const void *name)'),
+  get: libc.func('int64_t getxattr(const char *path, const void *name, void *value, size_t size)'),
+  list: libc.func('int64_t listxattr(const char *path, void *list, size_t size)'),
+  set: libc.func('int setxattr(const char *path, const void *name, const void *value, size_t size, int flags)'),
+  remove: libc.func('int removexattr(const char *path, const void *name)'),
   fget: libc.func('int64_t fgetxattr(int fd, const void *name, void *value, size_t size)'),
   flist: libc.func('int64_t flistxattr(int fd, void *list, size_t size)'),
   fset: libc.func('int fsetxattr(int fd, const void *name, const void *value, size_t size, int flags)'),
@@ -146,6 +150,14 @@ export function linkat(fromDir: number, existing: PathArg, toDir: number, path: 
 /** symlinkat(2). */
 export function symlinkat(target: PathArg, dirfd: number, path: PathArg): number {
   return symlinkatBytes(pathBytes(target), dirfd, pathBytes(path)) as number;
+}
+
+/**
+ * What an open file is, as a path: it leads to that very thing, whatever became of its name. For one that was opened with O_PATH, which calls by
+ * descriptor refuse (open(2)); a symbolic link that was opened so is not followed.
+ */
+export function pathOfOpen(fd: number): string {
+  return `/proc/self/fd/${fd}`;
 }
 
 /** A name in an open directory as one path, for calls that take no directory; the last component is theirs to follow or not. */

@@ -4,13 +4,14 @@ import { errnoCode, type BytePath, type DirEntry, type Files, type Stat } from '
 import * as native from './native.ts';
 import { allocate, copyOpen, readFully, writeFully } from './open-files.ts';
 import { identity, mark, mountId, mountPoints, renameRegion } from './real-mounts.ts';
-import { chmodAt, setMetaAt, setMetaOpen } from './set-meta.ts';
+import { chmodOpen, setMetaOpen } from './set-meta.ts';
 import { fstat, lstatAt } from './stat.ts';
 import { readXattrs } from './xattrs.ts';
 
 const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_DIRECTORY } = fs.constants;
 /** Not in Node's constants, because libuv sets it by itself. */
 const O_CLOEXEC = 0o2000000;
+const O_PATH = 0o10000000;
 const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 
 function isMissing(code: string | undefined): boolean {
@@ -157,6 +158,10 @@ export function filesBelow(places: () => readonly BytePath[], open?: OpenWithout
     );
   }
 
+  function hold(path: BytePath): number | null {
+    return orNull(() => call(path, 'hold', (dir, name) => native.openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)));
+  }
+
   function create(path: BytePath): number {
     return call(path, 'open', (dir, name) => native.openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600));
   }
@@ -194,7 +199,7 @@ export function filesBelow(places: () => readonly BytePath[], open?: OpenWithout
         if (stat.size > limit) throw native.errnoError('E2BIG', 'readFile', path);
         const data = allocate(stat.size);
         const length = stat.size === 0 ? 0 : readFully(fd, data, 0);
-        return { stat, data: length === data.length ? data : data.subarray(0, length), xattrs: readXattrs({ fd }) };
+        return { stat, data: length === data.length ? data : data.subarray(0, length), xattrs: readXattrs(fd, path) };
       } finally {
         fs.closeSync(fd);
       }
@@ -215,6 +220,7 @@ export function filesBelow(places: () => readonly BytePath[], open?: OpenWithout
         fs.closeSync(source.fd);
       }
     },
+    hold,
     create,
     fstat,
     read: (fd, into, offset, length, position) => fs.readSync(fd, into, offset, length, position),
@@ -239,16 +245,28 @@ export function filesBelow(places: () => readonly BytePath[], open?: OpenWithout
         fs.closeSync(source.fd);
       }
     },
-    setMeta: (path, change) => beneath.use(path, 'setMeta', (dir, name) => setMetaAt(dir, name, path, change)),
     setMetaOpen,
-    xattrs: (path) => beneath.use(path, 'xattrs', (dir, name) => readXattrs({ path, cPath: native.pathOf(dir, name) })),
+    xattrs(path) {
+      const fd = hold(path);
+      if (fd === null) throw native.errnoError('ENOENT', 'xattrs', path);
+      try {
+        return readXattrs(fd, path);
+      } finally {
+        fs.closeSync(fd);
+      }
+    },
+    xattrsOpen: (fd) => readXattrs(fd),
     mkdir(path, mode) {
-      call(path, 'mkdir', (dir, name) => {
-        const result = native.mkdirat(dir, name, mode);
-        // Setuid, setgid and sticky bits are not mkdir's to set, and the umask must not decide what a replica looks like.
-        if (result === 0 && ((mode & umask) !== 0 || (mode & 0o7000) !== 0)) chmodAt(dir, name, path, mode);
-        return result;
-      });
+      call(path, 'mkdir', (dir, name) => native.mkdirat(dir, name, mode));
+      // Setuid, setgid and sticky bits are not mkdir's to set, and the umask must not decide what a replica looks like.
+      if ((mode & umask) === 0 && (mode & 0o7000) === 0) return;
+      const fd = hold(path);
+      if (fd === null) throw native.errnoError('ENOENT', 'mkdir', path);
+      try {
+        chmodOpen(fd, mode);
+      } finally {
+        fs.closeSync(fd);
+      }
     },
     rmdir(path) {
       call(path, 'rmdir', (dir, name) => native.unlinkat(dir, name, native.AT_REMOVEDIR));

@@ -1,11 +1,8 @@
-import { errnoError, lastErrno, llistxattr, pathBytes, xattrCalls, type PathArg } from './native.ts';
+import { errnoError, lastErrno, pathOfOpen, xattrCalls } from './native.ts';
 import type { Xattrs } from './files.ts';
 
 /** Linux's own bound of a list and of a value (XATTR_LIST_MAX, XATTR_SIZE_MAX). */
 const buffer = Buffer.allocUnsafeSlow(64 * 1024);
-
-/** Where attributes are set: a path as a call takes it (links are not followed) and as errors name it, or an open file. */
-export type XattrTarget = { path: string; cPath: PathArg } | { fd: number };
 
 /** Where a mark of ours is: only root can set the first one, which nobody else sees. */
 const markNames = ['trusted.mailtwin', 'user.mailtwin'];
@@ -31,66 +28,77 @@ function hasNone(code: string): boolean {
   return code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENODATA';
 }
 
+/** The calls for an open file: by its descriptor, or where it was opened with O_PATH by a path that leads to that very thing. */
+function callsFor(fd: number): {
+  listBytes: number;
+  get: (name: Buffer) => number;
+  set: (name: Buffer, value: Buffer) => number;
+  remove: (name: Buffer) => number;
+} {
+  const { fget, flist, fset, fremove, get, list, set, remove } = xattrCalls;
+  const listBytes = flist(fd, buffer, buffer.length) as number;
+  if (listBytes >= 0 || lastErrno() !== 'EBADF')
+    return {
+      listBytes,
+      get: (name) => fget(fd, name, buffer, buffer.length) as number,
+      set: (name, value) => fset(fd, name, value, value.length, 0) as number,
+      remove: (name) => fremove(fd, name) as number,
+    };
+  const path = pathOfOpen(fd);
+  return {
+    listBytes: list(path, buffer, buffer.length) as number,
+    get: (name) => get(path, name, buffer, buffer.length) as number,
+    set: (name, value) => set(path, name, value, value.length, 0) as number,
+    remove: (name) => remove(path, name) as number,
+  };
+}
+
 /**
- * Replicable attributes; null when there are none.
+ * Replicable attributes of an open file; null when there are none. `path` is what errors name.
  *
- * @throws an errno error, ENOENT included.
+ * @throws an errno error.
  */
-export function readXattrs(of: XattrTarget): Xattrs | null {
-  const path = 'fd' in of ? undefined : of.path;
-  const listBytes = listOf(of);
+export function readXattrs(fd: number, path?: string): Xattrs | null {
+  const { listBytes, get } = callsFor(fd);
   if (listBytes === 0) return null;
   if (listBytes < 0) {
     const code = lastErrno();
     if (hasNone(code)) return null;
-    throw errnoError(code, 'llistxattr', path);
+    throw errnoError(code, 'listxattr', path);
   }
   const found = new Map<string, Buffer>();
-  const get = 'fd' in of ? xattrCalls.fget.bind(null, of.fd) : xattrCalls.lget.bind(null, pathBytes(of.cPath));
   for (const name of names(listBytes)) {
-    const size = get(cName(name), buffer, buffer.length) as number;
+    const size = get(cName(name));
     if (size >= 0) {
       found.set(name, Buffer.from(buffer.subarray(0, size)));
       continue;
     }
     const code = lastErrno();
     // Removed since it was listed.
-    if (!hasNone(code)) throw errnoError(code, 'lgetxattr', path);
+    if (!hasNone(code)) throw errnoError(code, 'getxattr', path);
   }
   return found.size === 0 ? null : found;
 }
 
-function listOf(of: XattrTarget): number {
-  return 'fd' in of ? (xattrCalls.flist(of.fd, buffer, buffer.length) as number) : llistxattr(of.cPath, buffer);
-}
-
 /**
- * Makes `wanted` the whole set of replicable attributes.
+ * Makes `wanted` the whole set of replicable attributes of an open file.
  *
  * @throws an errno error; also when attributes are wanted on a file system that has none.
  */
-export function writeXattrs(target: XattrTarget, wanted: Xattrs): void {
-  const path = 'fd' in target ? undefined : target.path;
-  const listBytes = listOf(target);
+export function writeXattrs(fd: number, wanted: Xattrs): void {
+  const { listBytes, set, remove } = callsFor(fd);
   if (listBytes < 0) {
     const code = lastErrno();
-    if (!hasNone(code) || wanted.size > 0) throw errnoError(code, 'listxattr', path);
+    if (!hasNone(code) || wanted.size > 0) throw errnoError(code, 'listxattr');
   }
   for (const name of listBytes > 0 ? names(listBytes) : []) {
     if (wanted.has(name)) continue;
-    const result = 'fd' in target ? xattrCalls.fremove(target.fd, cName(name)) : xattrCalls.lremove(pathBytes(target.cPath), cName(name));
-    if (result !== 0) {
+    if (remove(cName(name)) !== 0) {
       const code = lastErrno();
-      if (!hasNone(code)) throw errnoError(code, 'removexattr', path);
+      if (!hasNone(code)) throw errnoError(code, 'removexattr');
     }
   }
-  for (const [name, value] of wanted) {
-    const result =
-      'fd' in target
-        ? xattrCalls.fset(target.fd, cName(name), value, value.length, 0)
-        : xattrCalls.lset(pathBytes(target.cPath), cName(name), value, value.length, 0);
-    if (result !== 0) throw errnoError(lastErrno(), `setxattr ${name}`, path);
-  }
+  for (const [name, value] of wanted) if (set(cName(name), value) !== 0) throw errnoError(lastErrno(), `setxattr ${name}`);
 }
 
 /** Whether the file system of a path keeps ACLs; asking for one tells, whether or not there is one. */

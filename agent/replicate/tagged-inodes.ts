@@ -29,6 +29,7 @@ export class TaggedInodes {
       },
       openRead: (path) => opened(files.openRead(path), path),
       openSnapshot: (path) => opened(files.openSnapshot(path), path),
+      hold: (path) => opened(files.hold(path), path),
       create: (path) => {
         const fd = files.create(path);
         this.#open.set(fd, path);
@@ -46,9 +47,9 @@ export class TaggedInodes {
       truncate: (fd, size) => files.truncate(fd, size),
       fdatasync: (fd) => files.fdatasync(fd),
       copyFile: (from, to) => files.copyFile(from, to),
-      setMeta: (path, change) => files.setMeta(path, change),
       setMetaOpen: (fd, change) => files.setMetaOpen(fd, change),
       xattrs: (path) => files.xattrs(path),
+      xattrsOpen: (fd) => files.xattrsOpen(fd),
       mkdir: (path, mode) => files.mkdir(path, mode),
       rmdir: (path) => files.rmdir(path),
       unlink: (path) => files.unlink(path),

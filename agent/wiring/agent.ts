@@ -226,7 +226,7 @@ export class Agent {
       clock: systemClock,
       wording: salvageWording,
       channel: () => link?.channel ?? null,
-      ...salvageAnswers(rootFiles, kv, () => here),
+      ...salvageAnswers(rootFiles, kv, config, () => here),
     });
     const here: Node = (node = await Node.start({
       config,

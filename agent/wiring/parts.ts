@@ -94,10 +94,13 @@ function wantedStaging(config: Config, root: string): BytePath | null {
 
 /** Gives each root of a standby its place for staging; only when the right file system stands there, or it would be made on another one. */
 export function stageRoots(files: Files, config: Config, roots: readonly Root[]): void {
-  for (const root of roots) {
-    const wanted = wantedStaging(config, root.name);
-    root.staging = chooseStaging(files, root, config.state, wanted, (path) => readOnlyHere(`root ${root.name}`, path));
-  }
+  for (const root of roots) root.staging = stagingOf(files, config, root);
+}
+
+/** A root's place for staging, found anew: an agent that is primary stages nothing as a rule. Errors as of `chooseStaging`. */
+export function stagingOf(files: Files, config: Config, root: { name: string; path: BytePath }): BytePath {
+  const wanted = wantedStaging(config, root.name);
+  return chooseStaging(files, root, config.state, wanted, (path) => readOnlyHere(`root ${root.name}`, path));
 }
 
 /** The mail server on this host, for example `dovecot 2.3.19.1`; null when none answers. */

@@ -8,6 +8,7 @@ import { openAtOnce, openByWalking } from '../../agent/platform/beneath.ts';
 import { errnoCode, type Files } from '../../agent/platform/files.ts';
 import { filesBelow, realFiles } from '../../agent/platform/real-files.ts';
 import { exchange } from '../lab/exchange.ts';
+import { setMeta } from '../lab/set-meta.ts';
 
 /*
  * `top/root` is a place whose `dir` belongs to somebody who has put a link to `top/outside` in its stead. `outside` holds the
@@ -49,7 +50,10 @@ function outside(): unknown[] {
 type Call = (files: Files) => unknown;
 
 /** Every call that takes a path, through the directory that was exchanged; a call that is not here does not compile. */
-const calls: Record<Exclude<keyof Files, 'fstat' | 'read' | 'write' | 'truncate' | 'fdatasync' | 'close' | 'setMetaOpen'>, Call[]> = {
+const calls: Record<
+  Exclude<keyof Files, 'fstat' | 'read' | 'write' | 'truncate' | 'fdatasync' | 'close' | 'setMetaOpen' | 'xattrsOpen'>,
+  Call[]
+> = {
   lstat: [(files) => files.lstat(at('dir/file'))?.size, (files) => files.lstat(at('dir/sub/file'))?.size],
   readdir: [(files) => files.readdir(at('dir/sub'))],
   list: [(files) => [...(files.list(at('dir/sub')) ?? [])]],
@@ -58,11 +62,12 @@ const calls: Record<Exclude<keyof Files, 'fstat' | 'read' | 'write' | 'truncate'
   openSnapshot: [(files) => readAndClose(files, files.openSnapshot(at('dir/file')))],
   create: [(files) => files.close(files.create(at('dir/new')))],
   copyFile: [(files) => files.copyFile(at('dir/file'), at('copy')), (files) => files.copyFile(at('mine'), at('dir/new'))],
-  setMeta: [
-    (files) => files.setMeta(at('dir/file'), { mode: 0o4755 }),
-    (files) => files.setMeta(at('dir/file'), { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }),
-    (files) => files.setMeta(at('dir/file'), { mtimeNs: 5n }),
-    (files) => files.setMeta(at('dir/file'), { xattrs: new Map([['user.a', Buffer.from('a')]]) }),
+  hold: [
+    (files) => holdAndClose(files, at('dir/file')),
+    (files) => setMeta(files, at('dir/file'), { mode: 0o4755 }),
+    (files) => setMeta(files, at('dir/file'), { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }),
+    (files) => setMeta(files, at('dir/file'), { mtimeNs: 5n }),
+    (files) => setMeta(files, at('dir/file'), { xattrs: new Map([['user.a', Buffer.from('a')]]) }),
   ],
   xattrs: [(files) => files.xattrs(at('dir/file'))],
   mkdir: [(files) => files.mkdir(at('dir/new'), 0o700)],
@@ -93,6 +98,12 @@ function readAndClose(files: Files, fd: number | null): string | null {
   const got = files.read(fd, into, 0, 100, 0);
   files.close(fd);
   return into.toString('latin1', 0, got);
+}
+
+function holdAndClose(files: Files, path: string): number | null {
+  const fd = files.hold(path);
+  if (fd !== null) files.close(fd);
+  return fd === null ? null : 0;
 }
 
 async function outcome(call: Call, files: Files): Promise<unknown> {
@@ -211,7 +222,7 @@ describe('a place', () => {
   });
 });
 
-const exchangesMax = 1_000_000;
+const exchangesMax = 50_000_000;
 const roundsMin = 200;
 
 /** Calls all of them again and again while another process exchanges the directory for the link, until all that is `wanted` was told. */

@@ -126,11 +126,13 @@ interface Scenario {
   run: (files: Files) => unknown;
   /** Whether undisturbed work did what it is for. */
   isDone: () => boolean;
+  /** Names whose owner puts something of somebody else in their place, below `top`. */
+  own?: string[];
 }
 
 const ino = (file: string) => fs.lstatSync(file, { bigint: true }).ino;
 const has = (file: string) => fs.existsSync(`${top}/${file}`);
-const meta = { mode: 0o640, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, mtimeSec: 5, mtimeNsec: 0 };
+const meta = { mode: 0o640, uid: process.getuid?.() || 1234, gid: process.getgid?.() ?? 0, mtimeSec: 5, mtimeNsec: 0 };
 
 const stepNames = ['file', 'other', 'gone', 'lost', 'leaves', 'turns', 'tree/', 'tree/inner', 'sub/', 'sub/deep', 'told', 'keeps'];
 
@@ -180,6 +182,9 @@ function placing(files: Files): Placing {
 let todo: Step[] = [];
 const allSteps = {
   dir: 'root/dir',
+  own: ['file', 'other', 'gone', 'lost', 'leaves', 'turns', 'TURNS', 'tree', 'sub', 'told', 'new', 'came'].map(
+    (name) => `root/dir/${name}`,
+  ),
   names: stepNames,
   prepare: () => void (todo = steps()),
   isDone: () => has('root/dir/TURNS') && !has('root/dir/lost'),
@@ -225,11 +230,14 @@ const folder = (kind: 'mailbox' | 'dir', at: string): Extract<SalvageAsk, { ask:
 const scenarios: Record<string, Scenario> = {
   'a batch that is put into place': {
     ...allSteps,
+    own: [...allSteps.own, 'root/dir/made'],
     run: (files) => placing(files).place(todo, new Set(todo.map((step) => step.path))),
   },
   'a batch that is put into place again': { ...allSteps, run: (files) => void placing(files).redoChecked(todo) },
   'a batch that is put into place again, half of it done': {
     ...allSteps,
+    // The others are gone from the directory by then.
+    own: allSteps.own.filter((name) => !/lost|leaves|turns/.test(name)),
     prepare() {
       allSteps.prepare();
       placing(realFiles).redoChecked(todo.filter((_, i) => i % 2 === 0));
@@ -240,21 +248,28 @@ const scenarios: Record<string, Scenario> = {
     dir: 'root/dir',
     names: mailbox,
     contents: mailboxContents,
-    run: (files) => new Placer(files, new SalvageRecords(memoryKv())).put(rootOf('maildir'), salvagePut(1, message)),
+    run: (files) =>
+      new Placer(files, new SalvageRecords(memoryKv()), ({ staging }) => staging).put(rootOf('maildir'), salvagePut(1, message)),
     isDone: () => fs.readdirSync(`${top}/root/dir/cur`).some((name) => name.endsWith('.mailtwin:2,Sa')),
   },
   'a salvaged file': {
     dir: 'root/dir',
     names: ['file'],
     run: (files) =>
-      new Placer(files, new SalvageRecords(memoryKv())).put(rootOf('plain'), salvagePut(2, { kind: 'file', path: 'dir/new' })),
+      new Placer(files, new SalvageRecords(memoryKv()), ({ staging }) => staging).put(
+        rootOf('plain'),
+        salvagePut(2, { kind: 'file', path: 'dir/new' }),
+      ),
     isDone: () => has('root/dir/new'),
+    own: ['root/dir/new', `root/dir/.mailtwin-salvage.${'02'.repeat(16)}`],
   },
   'a salvaged folder': {
     dir: 'root/dir',
     names: mailbox,
-    run: (files) => new Placer(files, new SalvageRecords(memoryKv())).folder(rootOf('maildir'), folder('mailbox', 'dir/.Sub')),
+    run: (files) =>
+      new Placer(files, new SalvageRecords(memoryKv()), ({ staging }) => staging).folder(rootOf('maildir'), folder('mailbox', 'dir/.Sub')),
     isDone: () => has('root/dir/.Sub/maildirfolder'),
+    own: ['', '/cur', '/new', '/tmp', '/maildirfolder'].map((name) => `root/dir/.Sub${name}`),
   },
   'a mailbox whose numbers are raised': {
     dir: 'root/dir',
@@ -269,6 +284,7 @@ const scenarios: Record<string, Scenario> = {
         { nowSeconds: 1_800_000_000, breathe: async () => {} },
       ),
     isDone: () => fs.readFileSync(`${top}/root/dir/dovecot-uidlist`, 'latin1').startsWith('3 V77 N1050 '),
+    own: ['root/dir/dovecot-uidlist', 'root/dir/dovecot-uidvalidity'],
   },
   'a message that is here twice': {
     dir: 'root/dir',
@@ -382,5 +398,81 @@ describe.each(Object.entries(scenarios))('%s', (_, scenario) => {
   it('would touch what is outside by the path, and this is seen', async () => {
     const { changed, read } = await exchangedEverywhere(scenario, () => realFiles);
     expect([...changed, ...read]).not.toEqual([]);
+  });
+});
+
+/** What somebody else has in the directory: its owner cannot read it, and can give it another name. */
+class OfSomebodyElse {
+  readonly #fds = ['file', 'dir'].map((kind) => {
+    const path = this.path(kind);
+    if (kind === 'dir') fs.mkdirSync(path, { mode: 0o700 });
+    else fs.writeFileSync(path, theirs, { mode: 0o600 });
+    return fs.openSync(path, 'r');
+  });
+
+  path(kind: string): string {
+    return `${top}/root/dir/of-somebody-else-${kind}`;
+  }
+
+  /** All that makes it theirs, wherever it is by now. */
+  get attributes(): unknown[] {
+    return this.#fds.map((fd) => {
+      const { mode, uid, gid, mtimeNs } = fs.fstatSync(fd, { bigint: true });
+      return [mode, uid, gid, fs.fstatSync(fd).isFile() ? mtimeNs : ''].map(String);
+    });
+  }
+
+  /** What holds their content and is another file. */
+  get copies(): string[] {
+    const own = fs.fstatSync(this.#fds[0] as number, { bigint: true }).ino;
+    return fs
+      .readdirSync(top, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => `${entry.parentPath}/${entry.name}`)
+      .filter((path) => ino(path) !== own && fs.readFileSync(path, 'latin1') === theirs);
+  }
+
+  close(): void {
+    for (const fd of this.#fds) fs.closeSync(fd);
+  }
+}
+
+const theirs = 'of somebody else';
+
+/** Exchanges a name before each call, one after the other; the calls at which what is somebody else's was given away. */
+async function nameExchangedEverywhere(scenario: Scenario, own: string): Promise<{ given: number[]; exchanges: number }> {
+  const given: number[] = [];
+  for (let at = 0, exchanges = 0; ; at++) {
+    makeTrees(scenario.dir, scenario.names, scenario.contents);
+    scenario.prepare?.();
+    const others = new OfSomebodyElse();
+    const unharmed = JSON.stringify(others.attributes);
+    const places = [`${top}/root`, `${top}/staging`];
+    const counting = before(
+      filesBelow(() => places),
+      at,
+      () => {
+        const there = fs.lstatSync(`${top}/${own}`, { throwIfNoEntry: false });
+        if (!there) return;
+        exchange(`${top}/${own}`, others.path(there.isDirectory() ? 'dir' : 'file'));
+        exchanges++;
+      },
+    );
+    await run(scenario, counting.files);
+    if (JSON.stringify(others.attributes) !== unharmed || others.copies.length > 0) given.push(at);
+    others.close();
+    if (at >= counting.calls()) return { given, exchanges };
+  }
+}
+
+const exchangedNames = Object.entries(scenarios).flatMap(([what, scenario]) =>
+  (scenario.own ?? []).map((own) => [what, own, scenario] as const),
+);
+
+describe('what somebody else has in a directory, whose owner puts it in the place of another name at any moment', () => {
+  it.each(exchangedNames)('is not given away by %s: %s (I11)', async (_, own, scenario) => {
+    const { given, exchanges } = await nameExchangedEverywhere(scenario, own);
+    expect(exchanges).toBeGreaterThan(0);
+    expect(given).toEqual([]);
   });
 });

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openAtOnce, openByWalking } from '../../agent/platform/beneath.ts';
 import { errnoCode, type BytePath } from '../../agent/platform/files.ts';
 import { filesBelow, realFiles } from '../../agent/platform/real-files.ts';
+import { setMeta } from '../lab/set-meta.ts';
 
 const bases = [os.tmpdir(), '/dev/shm'].filter((dir) => fs.existsSync(dir));
 const hardNames = [
@@ -54,7 +55,7 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
       write(name, 'content');
       expect(files.lstat(at(name))?.size).toBe(7);
       expect(files.readFile(at(name), 100)?.data.toString()).toBe('content');
-      files.setMeta(at(name), { mode: 0o640, mtimeNs: 5n });
+      setMeta(files, at(name), { mode: 0o640, mtimeNs: 5n });
       expect(files.lstat(at(name))).toMatchObject({ mode: 0o640, mtimeNs: 5n });
       expect(files.xattrs(at(name))).toBeNull();
       files.mkdir(at('d'), 0o700);
@@ -88,7 +89,7 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
 
   it('tells what Node tells, to the nanosecond', () => {
     write('f', 'hello');
-    files.setMeta(at('f'), { mtimeNs: 1_234_567_890_123_456_789n, mode: 0o4755 });
+    setMeta(files, at('f'), { mtimeNs: 1_234_567_890_123_456_789n, mode: 0o4755 });
     for (const name of ['f', '']) {
       const mine = files.lstat(at(name));
       const node = fs.lstatSync(at(name), { bigint: true });
@@ -107,7 +108,7 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
       });
     }
     expect(files.lstat(at('f'))?.mtimeNs).toBe(1_234_567_890_123_456_789n);
-    files.setMeta(at('f'), { mtimeNs: -1n });
+    setMeta(files, at('f'), { mtimeNs: -1n });
     // tmpfs and ext4 keep times before 1970; the last nanosecond of 1969 must not become one of 1970.
     expect(files.lstat(at('f'))?.mtimeNs).toBe(-1n);
   });
@@ -123,8 +124,8 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
     }
     expect(files.readdir(at('f'))).toBeNull();
     expect(codeOf(() => files.unlink(at('none')))).toBe('ENOENT');
-    expect(codeOf(() => files.setMeta(at('none'), { mode: 0o600 }))).toBe('ENOENT');
-    expect(codeOf(() => files.setMeta(at('none'), { mtimeNs: 1n }))).toBe('ENOENT');
+    expect(codeOf(() => setMeta(files, at('none'), { mode: 0o600 }))).toBe('ENOENT');
+    expect(codeOf(() => setMeta(files, at('none'), { mtimeNs: 1n }))).toBe('ENOENT');
     expect(codeOf(() => files.copyFile(at('none'), at('x')))).toBe('ENOENT');
   });
 
@@ -146,7 +147,7 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
 
   it('never goes through a symbolic link at the end of a path, and never waits for a fifo', () => {
     write('target', 'secret');
-    files.setMeta(at('target'), { mode: 0o600, mtimeNs: 7n });
+    setMeta(files, at('target'), { mode: 0o600, mtimeNs: 7n });
     files.mkdir(at('dir'), 0o755);
     files.symlink('target', at('link'));
     files.symlink('dir', at('dirlink'));
@@ -158,7 +159,7 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
     expect(files.readdir(at('dirlink'))).toBeNull();
     expect(files.list(at('dirlink'))).toBeNull();
     expect(codeOf(() => files.create(at('link')))).toBe('EEXIST');
-    files.setMeta(at('link'), { mode: 0o777, mtimeNs: 9n });
+    setMeta(files, at('link'), { mode: 0o777, mtimeNs: 9n });
     expect(files.lstat(at('target'))).toMatchObject({ mode: 0o600, mtimeNs: 7n });
     expect(files.lstat(at('link'))).toMatchObject({ kind: 'symlink', mtimeNs: 9n });
     expect(new Map(files.readdir(dir)?.map((e) => [e.name, e.kind]))).toEqual(
@@ -172,13 +173,45 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
     );
   });
 
+  it('sets what is held, of any kind, whatever has its name by then', () => {
+    write('file', '');
+    files.mkdir(at('dir'), 0o755);
+    files.symlink('other', at('link'));
+    files.symlink('nowhere', at('dangling'));
+    execFileSync('mkfifo', [at('fifo')]);
+    write('other', '');
+    setMeta(files, at('other'), { mode: 0o600, mtimeNs: 7n });
+    const other = files.lstat(at('other'));
+    const root = process.getuid?.() === 0;
+    for (const name of ['file', 'dir', 'link', 'dangling', 'fifo']) {
+      const fd = files.hold(at(name));
+      if (fd === null) throw new Error(name);
+      files.rename(at(name), at('away'));
+      files.rename(at('other'), at(name));
+      files.setMetaOpen(fd, { mode: 0o640, mtimeNs: 9n, ...(root ? { uid: 1234, gid: 99 } : {}), xattrs: new Map() });
+      if (name === 'file' || name === 'dir') {
+        files.setMetaOpen(fd, { xattrs: new Map([['user.a', Buffer.from('a')]]) });
+        expect(files.xattrsOpen(fd)?.get('user.a')?.toString()).toBe('a');
+      }
+      expect(files.fstat(fd)).toMatchObject({ mtimeNs: 9n, ...(root ? { uid: 1234, gid: 99 } : {}) });
+      expect(files.fstat(fd).mode).toBe(name === 'link' || name === 'dangling' ? 0o777 : 0o640);
+      files.close(fd);
+      const now = files.lstat(at(name));
+      expect({ ...now, ctimeNs: 0n }, name).toEqual({ ...other, ctimeNs: 0n });
+      expect(files.xattrs(at(name))).toBeNull();
+      files.rename(at(name), at('other'));
+      files.rename(at('away'), at(name));
+    }
+    expect(files.hold(at('none'))).toBeNull();
+  });
+
   it('refuses a NUL instead of touching another file', () => {
     write('f', '');
     for (const act of [
       () => files.lstat(at('f\0x')),
       () => files.openRead(at('f\0x')),
       () => files.unlink(at('f\0x')),
-      () => files.setMeta(at('f\0x'), { mtimeNs: 0n }),
+      () => setMeta(files, at('f\0x'), { mtimeNs: 0n }),
     ]) {
       expect(codeOf(act)).toMatch(/EINVAL|ERR_INVALID_ARG_VALUE/);
     }
@@ -222,13 +255,13 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
   it('keeps extended attributes and ACLs, exactly those that are given', ({ skip }) => {
     write('f', '');
     try {
-      files.setMeta(at('f'), { xattrs: new Map([['user.a', Buffer.from([0, 1, 255])]]) });
+      setMeta(files, at('f'), { xattrs: new Map([['user.a', Buffer.from([0, 1, 255])]]) });
     } catch (error) {
       if (errnoCode(error) === 'ENOTSUP') skip(`${base} has no user attributes`);
       throw error;
     }
     expect(files.xattrs(at('f'))).toEqual(new Map([['user.a', Buffer.from([0, 1, 255])]]));
-    files.setMeta(at('f'), {
+    setMeta(files, at('f'), {
       mode: 0o600,
       mtimeNs: 3n,
       xattrs: new Map([
@@ -256,24 +289,24 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
       return bytes;
     };
     const acl = Buffer.concat([Buffer.from([2, 0, 0, 0]), entry(1, 6), entry(2, 4, 1234), entry(4, 0), entry(0x10, 4), entry(0x20, 0)]);
-    files.setMeta(at('f'), { mode: 0o640, xattrs: new Map([['system.posix_acl_access', acl]]) });
+    setMeta(files, at('f'), { mode: 0o640, xattrs: new Map([['system.posix_acl_access', acl]]) });
     expect(files.xattrs(at('f'))).toEqual(new Map([['system.posix_acl_access', acl]]));
   });
 
   it('sets an owner when it may, and is content without privilege when the owner is right', () => {
     write('f', '');
     const uid = process.getuid?.() ?? 0;
-    files.setMeta(at('f'), { uid, gid: process.getgid?.() ?? 0 });
-    if (uid !== 0) return expect(codeOf(() => files.setMeta(at('f'), { uid: uid + 1 }))).toBe('EPERM');
-    files.setMeta(at('f'), { uid: 1234, gid: 5678, mode: 0o6755 });
+    setMeta(files, at('f'), { uid, gid: process.getgid?.() ?? 0 });
+    if (uid !== 0) return expect(codeOf(() => setMeta(files, at('f'), { uid: uid + 1 }))).toBe('EPERM');
+    setMeta(files, at('f'), { uid: 1234, gid: 5678, mode: 0o6755 });
     expect(files.lstat(at('f'))).toMatchObject({ uid: 1234, gid: 5678, mode: 0o6755 });
-    files.setMeta(at('f'), { gid: 99 });
+    setMeta(files, at('f'), { gid: 99 });
     expect(files.lstat(at('f'))).toMatchObject({ uid: 1234, gid: 99 });
     fs.chmodSync(dir, 0o755);
     process.seteuid?.(4321);
     try {
-      expect(codeOf(() => files.setMeta(at('f'), { uid: 1234, gid: 99 }))).toBe('no error');
-      expect(codeOf(() => files.setMeta(at('f'), { uid: 1235 }))).toBe('EPERM');
+      expect(codeOf(() => setMeta(files, at('f'), { uid: 1234, gid: 99 }))).toBe('no error');
+      expect(codeOf(() => setMeta(files, at('f'), { uid: 1235 }))).toBe('EPERM');
     } finally {
       process.seteuid?.(0);
     }
@@ -298,7 +331,7 @@ describe.each(bases.flatMap((base) => ways.map(([how, files]) => [base, how, fil
     for (const name of ['f', 'l', 'fifo', 'none', '']) {
       codeOf(() => files.readFile(at(name), 0));
       files.readdir(at(name));
-      codeOf(() => files.setMeta(at(name), { mode: 0o700 }));
+      codeOf(() => setMeta(files, at(name), { mode: 0o700 }));
       codeOf(() => files.copyFile(at(name), at('f')));
     }
     await Promise.resolve();

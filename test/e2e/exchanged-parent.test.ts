@@ -10,6 +10,7 @@ import { waitFor } from '../lab/waiting.ts';
 const exchangesMax = 50_000_000;
 const rounds = 12;
 const filesARound = 25;
+const changesOfOne = 40;
 const secret = 'what is outside';
 const names = Array.from({ length: filesARound }, (_, i) => `f${i}`);
 
@@ -115,4 +116,43 @@ it('an agent is led nowhere by who exchanges a directory for a link without paus
     await primary.ok('verify', '--deep');
     expect(fs.readFileSync(join(standby.root, 'dir/f3'), 'utf8')).toBe(fs.readFileSync(join(primary.root, 'dir/f3'), 'utf8'));
   }
+});
+
+it('what somebody else has in a directory is not given to who owns that, however he exchanges its name with one that changes (I11)', async () => {
+  await using pair = await SmallPair.create({ ...(fs.existsSync('/dev/shm') ? { base: '/dev/shm' } : {}) });
+  const { primary, standby } = pair;
+  const [told, theirs] = [join(standby.root, 'dir/told'), join(standby.root, 'dir/theirs')];
+  fs.mkdirSync(join(primary.root, 'dir'), { recursive: true });
+  fs.writeFileSync(join(primary.root, 'dir/told'), 'inside');
+  await primary.start();
+  await pair.introduce();
+  await standby.start();
+  await pair.settled();
+  fs.writeFileSync(theirs, secret, { mode: 0o600 });
+  const held = fs.openSync(theirs, 'r');
+  const attributes = () => {
+    const { uid, gid, mode, mtimeNs } = fs.fstatSync(held, { bigint: true });
+    return [uid, gid, mode, mtimeNs].map(String);
+  };
+  const before = attributes();
+  const child = await exchanging(told, theirs);
+  try {
+    for (let round = 0; round < changesOfOne; round++) {
+      fs.chmodSync(join(primary.root, 'dir/told'), round % 2 === 0 ? 0o644 : 0o640);
+      fs.utimesSync(join(primary.root, 'dir/told'), 1_600_000_000, 1_600_000_000 + round);
+      await pair.settled();
+      expect(child.exitCode).toBeNull();
+    }
+  } finally {
+    child.kill('SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'close');
+  }
+  expect(attributes()).toEqual(before);
+  if (fs.statSync(told).ino === fs.fstatSync(held).ino) exchange(told, theirs);
+  fs.closeSync(held);
+  fs.rmSync(theirs);
+  await primary.cli('verify', '--deep');
+  await pair.settled();
+  await primary.ok('verify', '--deep');
+  expect(fs.statSync(told).mode).toBe(fs.statSync(join(primary.root, 'dir/told')).mode);
 });

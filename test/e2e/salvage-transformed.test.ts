@@ -37,7 +37,7 @@ function placer(): Placer {
     },
     flushed: async () => {},
   };
-  return new Placer(realFiles, new SalvageRecords(kv as Kv));
+  return new Placer(realFiles, new SalvageRecords(kv as Kv), ({ staging }) => staging);
 }
 
 async function bodyOf(dovecot: Dovecot, user: string): Promise<string> {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { Stat } from '../../agent/platform/files.ts';
 import { PlainPair } from './plain-pair.ts';
 import type { SimFiles } from './sim-files.ts';
 
@@ -64,6 +65,13 @@ function everything(files: SimFiles, dir: string): string[] {
     const path = `${dir}/${name}`;
     const content = kind === 'file' ? files.readFile(path, 1e6)?.data.toString() : '';
     return [`${path} ${files.touchesOf(path)} ${content}`, ...(kind === 'dir' ? everything(files, path) : [])];
+  });
+}
+
+function everyStat(files: SimFiles, dir: string): Stat[] {
+  return (files.readdir(dir) ?? []).flatMap(({ name, kind }) => {
+    const stat = files.lstat(`${dir}/${name}`);
+    return [...(stat ? [stat] : []), ...(kind === 'dir' ? everyStat(files, `${dir}/${name}`) : [])];
   });
 }
 
@@ -134,6 +142,37 @@ describe('a directory that its owner exchanges for a link at any moment (I11, I2
       await expectMended(pair, `operation ${at}`);
     }
   });
+
+  it.each(['told', 'file', 'grows', 'turned', 'came', 'made'])(
+    'gives away nothing of somebody else that its owner puts in the place of %s on the standby',
+    async (name) => {
+      const [own, theirs] = [`/plain/dir/${name}`, `/plain/dir/theirs`];
+      let [exchanges, found] = [0, 0];
+      const count = await operationsOf((pair) => pair.standby.files);
+      for (let at = 0; at < count; at++) {
+        const pair = await filledPair();
+        if (name === 'made') pair.copy.mkdir(theirs, 0o700);
+        else pair.copy.writeFile(theirs, secret);
+        pair.copy.setMeta(theirs, { uid: 77, gid: 77, mode: name === 'made' ? 0o700 : 0o600 });
+        const before = pair.copy.lstat(theirs);
+        pair.standby.files.interruptAfter(at, () => {
+          if (!pair.copy.lstat(own)) return;
+          pair.copy.rename(own, '/hidden');
+          pair.copy.rename(theirs, own);
+          exchanges++;
+        });
+        work(pair);
+        await pair.clock.runFor(200);
+        // Wherever it is by now: it may have been moved to the history, or replaced, as the directory's owner himself can do.
+        const now = ['/plain', '/state-b'].flatMap((dir) => everyStat(pair.copy, dir)).find(({ ino }) => ino === before?.ino);
+        const attributes = (stat: Stat | null | undefined) => stat && [stat.uid, stat.gid, stat.mode];
+        if (now) expect(attributes(now), `operation ${at}`).toEqual(attributes(before));
+        if (now && pair.copy.lstat('/hidden')) found++;
+      }
+      expect(exchanges).toBeGreaterThan(0);
+      expect(found).toBeGreaterThan(exchanges / 2);
+    },
+  );
 
   it('leads nowhere what is done again after a kill', async () => {
     const count = await operationsOf((pair) => pair.standby.files);

@@ -7,6 +7,7 @@ import { filesBelow, realFiles } from '../../agent/platform/real-files.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
 import { SimRandom } from './sim-random.ts';
+import { setMeta } from '../lab/set-meta.ts';
 
 const names = [
   'a',
@@ -73,7 +74,7 @@ function act(files: Files, top: string, random: SimRandom): string {
       case 13:
         return random.int(2) === 0 ? files.readlink(one) : files.identity(one) !== null;
       case 14:
-        return files.setMeta(one, { mode: 0o700, mtimeNs: 77n });
+        return setMeta(files, one, { mode: 0o700, mtimeNs: 77n });
       default: {
         const fd = files.openRead(one);
         if (fd === null) return null;

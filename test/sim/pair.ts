@@ -359,7 +359,7 @@ export class SimPair {
           'link',
           'unlink',
           'mkdir',
-          'setMeta',
+          'hold',
           'setMetaOpen',
           'syncfs',
           'openRead',

@@ -84,7 +84,7 @@ class Host {
 
   /** Sends all portions, as the other node does; the last answer, or null when this node died meanwhile. */
   async salvage(): Promise<SalvageAnswer | null> {
-    const placer = new Placer(this.#files, new SalvageRecords(this.#kv));
+    const placer = new Placer(this.#files, new SalvageRecords(this.#kv), () => '/staging');
     let answer: SalvageAnswer | null = null;
     let isOver = false;
     const send = async () => {

@@ -43,6 +43,8 @@ export class SimFiles implements Files {
   readonly #below: readonly BytePath[];
   #fds = new Map<number, Inode>();
   readonly #pathOfFd = new Map<number, BytePath>();
+  /** Those that hold something without opening it: no content is to be had by them. */
+  readonly #held = new Set<number>();
   #nextFd = 3;
   #operations = 0;
   #interrupt: { at: number; act: () => void } | null = null;
@@ -132,6 +134,15 @@ export class SimFiles implements Files {
     return this.#open(clone, path);
   }
 
+  hold(path: BytePath): number | null {
+    this.#begin('hold', path);
+    const inode = this.#look('hold', path);
+    if (!inode) return null;
+    const fd = this.#open(inode, path);
+    this.#held.add(fd);
+    return fd;
+  }
+
   create(path: BytePath): number {
     this.#begin('create', path);
     return this.#open(this.#make('create', path, 'file', 0o600, ''), path);
@@ -144,13 +155,13 @@ export class SimFiles implements Files {
 
   read(fd: number, into: Buffer, offset: number, length: number, position: number): number {
     this.#begin('read', this.#pathOfFd.get(fd) ?? '');
-    const inode = this.#byFd('read', fd);
+    const inode = this.#opened('read', fd);
     return inode.data.copy(into, offset, Math.min(position, inode.size), Math.min(position + length, inode.size));
   }
 
   write(fd: number, data: Buffer, position: number): void {
     this.#begin('write', this.#pathOfFd.get(fd) ?? '');
-    this.#writeTo('write', '', this.#byFd('write', fd), data, position);
+    this.#writeTo('write', '', this.#opened('write', fd), data, position);
   }
 
   truncate(fd: number, size: number): void;
@@ -158,7 +169,7 @@ export class SimFiles implements Files {
   truncate(file: number | BytePath, size: number): void {
     const path = typeof file === 'string' ? file : '';
     this.#begin('truncate', typeof file === 'string' ? file : (this.#pathOfFd.get(file) ?? ''));
-    const inode = typeof file === 'string' ? this.#need('truncate', file) : this.#byFd('truncate', file);
+    const inode = typeof file === 'string' ? this.#need('truncate', file) : this.#opened('truncate', file);
     this.#state.truncate(inode, size);
     this.#stamp(inode, true);
     if (path !== '') this.#tell('path', path);
@@ -176,6 +187,7 @@ export class SimFiles implements Files {
   close(fd: number): void {
     const inode = this.#byFd('close', fd);
     this.#fds.delete(fd);
+    this.#held.delete(fd);
     this.#pathOfFd.delete(fd);
     inode.openCount--;
     this.#state.release(inode);
@@ -194,6 +206,7 @@ export class SimFiles implements Files {
     }
   }
 
+  /** For who works in a store: agents set what they hold. */
   setMeta(path: BytePath, change: MetaChange): void {
     this.#begin('setMeta', path);
     this.#setMeta(this.#need('setMeta', path), change, path);
@@ -203,11 +216,17 @@ export class SimFiles implements Files {
   setMetaOpen(fd: number, change: MetaChange): void {
     this.#begin('setMetaOpen', this.#pathOfFd.get(fd) ?? '');
     this.#setMeta(this.#byFd('setMetaOpen', fd), change, this.#pathOfFd.get(fd) ?? '');
+    if (this.#held.has(fd)) this.#tell('path', this.#pathOfFd.get(fd) ?? '');
   }
 
   xattrs(path: BytePath): Xattrs | null {
     this.#begin('xattrs', path);
     return replicable(this.#need('xattrs', path).xattrs);
+  }
+
+  xattrsOpen(fd: number): Xattrs | null {
+    this.#begin('xattrsOpen', this.#pathOfFd.get(fd) ?? '');
+    return replicable(this.#byFd('xattrsOpen', fd).xattrs);
   }
 
   mkdir(path: BytePath, mode: number): void {
@@ -460,6 +479,11 @@ export class SimFiles implements Files {
     return inode;
   }
 
+  #opened(operation: string, fd: number): Inode {
+    if (this.#held.has(fd)) throw failure('EBADF', operation, String(fd));
+    return this.#byFd(operation, fd);
+  }
+
   #find(operation: string, path: BytePath): Found {
     const found = this.#locate(operation, path);
     checkLength(operation, found.name, path);
@@ -522,7 +546,7 @@ export class SimFiles implements Files {
         throw error;
       }
       // As the real files do: a link that leads nowhere is no file to open, but an error to look at.
-      if (code === 'ENOENT' || code === 'ENOTDIR' || (code === 'ELOOP' && operation !== 'lstat')) return undefined;
+      if (code === 'ENOENT' || code === 'ENOTDIR' || (code === 'ELOOP' && operation !== 'lstat' && operation !== 'hold')) return undefined;
       throw error;
     }
   }

@@ -10,6 +10,7 @@ import type { SimFiles } from '../sim/sim-files.ts';
 import { simFormat } from '../sim/sim-format.ts';
 import { SimKvStore } from '../sim/sim-kv.ts';
 import { SimRandom } from '../sim/sim-random.ts';
+import { setMeta } from '../lab/set-meta.ts';
 
 let clock: SimClock;
 let host: HostClock;
@@ -55,7 +56,7 @@ describe('files by their very names (I20)', () => {
       for (const call of [
         () => files.unlink(path),
         () => files.rename(path, '/aside/gone'),
-        () => files.setMeta(path, { mode: 0 }),
+        () => setMeta(files, path, { mode: 0 }),
         () => files.link(path, '/aside/link'),
         () => files.xattrs(path),
       ])

@@ -34,7 +34,9 @@ describe('keywords of a salvaged message', () => {
 
 describe('what an active node takes of a salvage', () => {
   const dir = mkdtempSync(join(tmpdir(), 'mailtwin-salvage-'));
-  afterAll(() => rmSync(dir, { recursive: true, force: true }));
+  const staging = mkdtempSync(join(tmpdir(), 'mailtwin-salvage-'));
+  mkdirSync(join(staging, 'stage'));
+  afterAll(() => [dir, staging].forEach((made) => rmSync(made, { recursive: true, force: true })));
   for (const part of ['user/cur', 'user/new', 'user/tmp', 'queue']) mkdirSync(join(dir, part), { recursive: true });
   symlinkSync('/tmp', join(dir, 'link'));
   const stored = new Map<string, Buffer>();
@@ -45,7 +47,7 @@ describe('what an active node takes of a salvage', () => {
     flushed: async () => {},
   } as unknown as Kv;
   const root = { name: 'mail', path: dir, staging: '', format: maildirFormat };
-  const placer = () => new Placer(realFiles, new SalvageRecords(kv));
+  const placer = () => new Placer(realFiles, new SalvageRecords(kv), () => staging);
   const me = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   const put = (change: Partial<SalvagePut>, text = 'x\n'): SalvagePut => ({
     ask: 'put',
@@ -115,7 +117,7 @@ describe('what an active node takes of a salvage', () => {
     const ask = put({ target: { kind: 'file', path: 'queue/raced' } });
     const raced = { ...realFiles, renameNew: (from: string, to: string) => (writeFileSync(to, 'theirs\n'), realFiles.renameNew(from, to)) };
     const records = new SalvageRecords(kv);
-    await expect(new Placer(raced, records).put(plain, ask)).rejects.toMatchObject({ code: 'salvage-taken' });
+    await expect(new Placer(raced, records, () => staging).put(plain, ask)).rejects.toMatchObject({ code: 'salvage-taken' });
     expect(records.get(ask.id)).toBeNull();
     expect(readdirSync(join(dir, 'queue')).filter((name) => name.startsWith('.'))).toEqual([]);
     await expect(placer().put(plain, ask)).rejects.toMatchObject({ code: 'salvage-taken' });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { MessageOf } from '../../../protocol/messages.ts';
 import { OperatorError } from '../../platform/errors.ts';
-import { displayPath, errnoCode, joinPath, type BytePath, type Files, type Stat } from '../../platform/files.ts';
+import { displayPath, errnoCode, holding, joinPath, type BytePath, type Files, type Stat, type Xattrs } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
 import { innerStagingName } from '../staging.ts';
 import type { PrimaryParts } from './context.ts';
@@ -39,9 +39,11 @@ export async function bringBack(p: PrimaryParts, file: DamagedFile, ask: AskCont
     clean(p.files, own, staged);
     p.files.mkdir(own, 0o700);
     isMade = true;
-    const stat = p.files.lstat(absolute(root, file.path));
-    if (!stat) throw changed(file);
-    await receive(p.files, file, stat, p.files.xattrs(absolute(root, file.path)), staged, ask);
+    const like = holding(p.files, absolute(root, file.path), (fd, stat) =>
+      isOf(file, stat) ? { stat, xattrs: p.files.xattrsOpen(fd) } : null,
+    );
+    if (!like) throw changed(file);
+    await receive(p.files, file, like, staged, ask);
     await p.files.syncfs(staged);
     return await place(p, root, file, own, staged);
   } catch (error) {
@@ -60,8 +62,7 @@ export async function bringBack(p: PrimaryParts, file: DamagedFile, ask: AskCont
 async function receive(
   files: Files,
   file: DamagedFile,
-  stat: Stat,
-  xattrs: ReturnType<Files['xattrs']>,
+  { stat, xattrs }: { stat: Stat; xattrs: Xattrs | null },
   staged: BytePath,
   ask: AskContent,
 ): Promise<void> {
@@ -123,7 +124,11 @@ function clean(files: Files, own: BytePath, staged: BytePath): void {
 
 function isStill(files: Files, root: Root, file: DamagedFile): boolean {
   const stat = files.lstat(absolute(root, file.path));
-  return stat?.ino === file.ino && stat.size === file.size && stat.mtimeNs === file.mtimeNs;
+  return stat !== null && isOf(file, stat);
+}
+
+function isOf(file: DamagedFile, { ino, size, mtimeNs }: Stat): boolean {
+  return ino === file.ino && size === file.size && mtimeNs === file.mtimeNs;
 }
 
 function nameOf({ root, path }: DamagedFile): string {

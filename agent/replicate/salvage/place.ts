@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { checkDirPath } from '../../../protocol/ops.ts';
 import type { SalvageAnswer, SalvageAsk, SalvagePut } from '../../../protocol/salvage.ts';
 import { replicatedMode } from '../../journal/entry.ts';
-import { baseName, joinPath, parentPath, type BytePath, type Files } from '../../platform/files.ts';
+import { baseName, errnoCode, holding, joinPath, parentPath, type BytePath, type Files, type MetaChange } from '../../platform/files.ts';
 import { OperatorError } from '../../platform/errors.ts';
 import { absolute, type Root } from '../root.ts';
 import { lettersFor, readKeywords } from './keywords.ts';
@@ -29,11 +29,14 @@ const keywordsBytesMax = 64 * 1024;
 export class Placer {
   readonly #files: Files;
   readonly #records: SalvageRecords;
+  readonly #stagingOf: (root: Root) => BytePath;
   #upload: Upload | null = null;
 
-  constructor(files: Files, records: SalvageRecords) {
+  /** `stagingOf` gives the directory for staging of a root, with `stage` in it. */
+  constructor(files: Files, records: SalvageRecords, stagingOf: (root: Root) => BytePath) {
     this.#files = files;
     this.#records = records;
+    this.#stagingOf = stagingOf;
   }
 
   /** The connection ended: what was half sent is begun again. */
@@ -54,8 +57,7 @@ export class Placer {
       const kind = this.#files.lstat(path)?.kind;
       if (kind === 'dir') return;
       if (kind !== undefined) throw taken(path);
-      this.#files.mkdir(path, 0o700);
-      this.#files.setMeta(path, { uid, gid, mode: replicatedMode('dir', mode) });
+      this.#makeDir(root, path, { uid, gid, mode: replicatedMode('dir', mode) });
       made = true;
     };
     for (let i = 1; i <= parts.length; i++) make(absolute(root, parts.slice(0, i).join('/')));
@@ -72,6 +74,27 @@ export class Placer {
     }
     if (made) await this.#files.syncfs(root.path);
     return { answer: 'folder', state: made ? 'made' : 'was-there' };
+  }
+
+  /** Made beside the root, where nobody can put another directory in its place, which would be given its owner. */
+  #makeDir(root: Root, path: BytePath, like: MetaChange): void {
+    const staged = `${this.#stagingOf(root)}/stage/salvaged`;
+    const files = this.#files;
+    // Left from a run that was cut.
+    if (files.lstat(staged)) files.rmdir(staged);
+    const give = (at: BytePath) => holding(files, at, (fd, { kind }) => (kind === 'dir' ? files.setMetaOpen(fd, like) : null));
+    files.mkdir(staged, 0o700);
+    try {
+      give(staged);
+      if (files.renameNew(staged, path)) return;
+      throw taken(path);
+    } catch (error) {
+      files.rmdir(staged);
+      // On a file system of its own, or without the privilege to move what one may not write in.
+      if (!['EXDEV', 'EACCES'].includes(errnoCode(error) ?? '')) throw error;
+    }
+    files.mkdir(path, 0o700);
+    give(path);
   }
 
   /** Takes a portion. @throws OperatorError when it cannot be put in place; nothing is half there then. */

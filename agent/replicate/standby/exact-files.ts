@@ -42,6 +42,7 @@ export class ExactFiles {
       readFile: (path, limit) => (here(path) ? raw.readFile(path, limit) : null),
       openRead: (path) => (here(path) ? raw.openRead(path) : null),
       openSnapshot: (path) => (here(path) ? raw.openSnapshot(path) : null),
+      hold: (path) => (here(path) ? raw.hold(path) : null),
       create: (path) => raw.create(this.#free(path)),
       fstat: (fd) => raw.fstat(fd),
       close: (fd) => raw.close(fd),
@@ -50,9 +51,9 @@ export class ExactFiles {
       truncate: (fd, size) => raw.truncate(fd, size),
       fdatasync: (fd) => raw.fdatasync(fd),
       copyFile: (from, to) => raw.copyFile(this.#there('copyFile', from), this.#free(to)),
-      setMeta: (path, change) => raw.setMeta(this.#there('setMeta', path), change),
       setMetaOpen: (fd, change) => raw.setMetaOpen(fd, change),
       xattrs: (path) => raw.xattrs(this.#there('xattrs', path)),
+      xattrsOpen: (fd) => raw.xattrsOpen(fd),
       mkdir: (path, mode) => raw.mkdir(this.#free(path), mode),
       rmdir: (path) => {
         raw.rmdir(this.#there('rmdir', path));

@@ -4,25 +4,22 @@ import { faultOf, hasRoom, whyOf } from '../fault.ts';
 import { timesAgree } from '../times.ts';
 import { untold, type Shortfall } from './shortfalls.ts';
 
-/** A staged file that is open, or a place. */
-export type Target = { fd: number } | { path: BytePath };
-
 const accessAcl = 'system.posix_acl_access';
 const beyondTime = 'its modification time is out of the range of this file system';
 const groupBits = 0o070;
 const otherBits = 0o007;
 
 /**
- * Gives a file, directory or link its attributes, as far as this file system takes them: content counts more than what
+ * Gives a file, directory or link that is open or held its attributes, as far as this file system takes them: content counts more than what
  * surrounds it. Where an owner or an ACL cannot be had, the permissions are never wider than asked. `staging` is a place
  * on the same file system that tells whether that is full.
  *
  * @returns what could not be set; null when nothing is lacking. Without a text it is what this file system has for no file.
  * @throws an error that is not of this one place, as `faultOf` has it.
  */
-export function setAttributes(files: Files, target: Target, kind: FileKind, wanted: MetaChange, staging: BytePath): Shortfall | null {
-  const set = (change: MetaChange) => ('fd' in target ? files.setMetaOpen(target.fd, change) : files.setMeta(target.path, change));
-  const time = () => (isKept(files, target, wanted.mtimeNs) ? null : { bits: lacks.time, text: beyondTime });
+export function setAttributes(files: Files, fd: number, kind: FileKind, wanted: MetaChange, staging: BytePath): Shortfall | null {
+  const set = (change: MetaChange) => files.setMetaOpen(fd, change);
+  const time = () => (isKept(files, fd, wanted.mtimeNs) ? null : { bits: lacks.time, text: beyondTime });
   try {
     set(wanted);
     return time();
@@ -98,10 +95,9 @@ function isUnsupported(error: unknown): boolean {
 const everywhereNs = [0n, 2n ** 31n * 1_000_000_000n] as const;
 
 /** Whether the file system keeps this time: the kernel cuts what is out of its range, and says nothing. */
-function isKept(files: Files, target: Target, mtimeNs: bigint | undefined): boolean {
+function isKept(files: Files, fd: number, mtimeNs: bigint | undefined): boolean {
   if (mtimeNs === undefined || (mtimeNs >= everywhereNs[0] && mtimeNs < everywhereNs[1])) return true;
-  const stat = 'fd' in target ? files.fstat(target.fd) : files.lstat(target.path);
-  return stat === null || timesAgree(mtimeNs, stat);
+  return timesAgree(mtimeNs, files.fstat(fd));
 }
 
 /** Whether an error of setting one thing is this place's own. */

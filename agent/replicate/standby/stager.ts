@@ -3,7 +3,7 @@ import type { Meta, Op, Piece } from '../../../protocol/ops.ts';
 import { contentBytes, entryOf, replicatedMode, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import type { HistoryKeeper } from '../../history/keeper.ts';
-import { joinPath, type BytePath, type FileKind, type Files, type MetaChange } from '../../platform/files.ts';
+import { holding, joinPath, type BytePath, type FileKind, type Files, type MetaChange, type Stat } from '../../platform/files.ts';
 import { targetHere } from '../links.ts';
 import { isAtOrBelow } from '../file-systems.ts';
 import { absolute, type Root } from '../root.ts';
@@ -100,8 +100,7 @@ export class Stager {
         const staged = this.#name(batch, dir, op.at.name);
         this.#makeLink(target, staged, dir.root);
         const change = { uid: op.meta.uid, gid: op.meta.gid, mtimeNs: mtimeNsOf(op.meta) };
-        const shortfall = setAttributes(this.#p.files, { path: staged }, 'symlink', change, dir.root.staging);
-        const stat = this.#statOf(staged);
+        const { shortfall, stat } = this.#give(staged, change, dir.root);
         this.#place(batch, dir, op.at.name, staged, to, {
           ...entryOf(stat, createHash('sha256').update(op.target, 'latin1').digest(), noBytes, 0),
           ...attributes(op.meta, 'symlink'),
@@ -250,6 +249,17 @@ export class Stager {
     return staged;
   }
 
+  /** Gives what is staged its attributes; how it is then. */
+  #give(staged: BytePath, change: MetaChange, { staging }: Root): { shortfall: Shortfall | null; stat: Stat } {
+    const { files } = this.#p;
+    const given = holding(files, staged, (fd, { kind }) => {
+      const shortfall = setAttributes(files, fd, kind, change, staging);
+      return { shortfall, stat: files.fstat(fd) };
+    });
+    if (!given) throw new Error('a staged file is missing');
+    return given;
+  }
+
   #statOf(path: BytePath) {
     const stat = this.#p.files.lstat(path);
     if (!stat) throw new OpRefused('io', 'a staged file has vanished');
@@ -390,7 +400,7 @@ export class Stager {
     // A new owner may take bits of the mode away.
     if (!isOwned || stat.mode !== mode) change.mode = mode;
     if (meta.xattrs) change.xattrs = new Map(meta.xattrs);
-    const shortfall = setAttributes(this.#p.files, { fd }, 'file', change, dir.root.staging);
+    const shortfall = setAttributes(this.#p.files, fd, 'file', change, dir.root.staging);
     const entry = Object.assign(entryOf(stat, content, noBytes, 0), attributes(meta, 'file'), this.#lacking(batch, shortfall));
     this.#place(batch, dir, name, staged, to, entry);
   }
@@ -411,6 +421,7 @@ export class Stager {
         return this.#copyApart(batch, dir, op.at.name, to, entry, source, () => this.#stillLacking(batch, entry, fromDir.root.name, from));
       const staged = this.#name(batch, dir, op.at.name);
       this.#p.files.link(source, staged);
+      if (this.#statOf(staged).ino !== entry.ino) throw new OpRefused('base', `${op.from.name} was changed by somebody else`);
       this.#place(batch, dir, op.at.name, staged, to, { ...entry });
       this.#stillLacking(batch, entry, fromDir.root.name, joinPath(fromDir.path, op.from.name));
       return 'done';
@@ -442,20 +453,17 @@ export class Stager {
   ): Promise<Staged> {
     const { files } = this.#p;
     const staged = this.#name(batch, dir, name);
-    const stat = this.#statOf(source);
-    if (stat.kind === 'symlink') this.#makeLink(files.readlink(source), staged, dir.root);
-    else await this.#copyContent(source, staged, stat.size, entry);
-    const kept = {
-      mode: stat.mode,
-      uid: stat.uid,
-      gid: stat.gid,
-      mtimeNs: stat.mtimeNs,
-      xattrs: files.xattrs(source) ?? new Map<string, Buffer>(),
-    };
-    const { mode: _, xattrs: __, ...ofLink } = kept;
-    const change = stat.kind === 'symlink' ? ofLink : meta ? metaChange(meta) : kept;
-    const shortfall = setAttributes(files, { path: staged }, stat.kind, change, dir.root.staging);
-    const { ino, btimeNs, ctimeNs } = this.#statOf(staged);
+    const kept = holding(files, source, (fd, { ino, kind, size, mode, uid, gid, mtimeNs }) => {
+      if (ino !== entry.ino) return null;
+      return { kind, size, of: { mode, uid, gid, mtimeNs, xattrs: files.xattrsOpen(fd) ?? new Map<string, Buffer>() } };
+    });
+    if (!kept) throw new OpRefused('base', 'what is to be copied was changed by somebody else');
+    if (kept.kind === 'symlink') this.#makeLink(files.readlink(source), staged, dir.root);
+    else await this.#copyContent(source, staged, kept.size, entry);
+    const { mode: _, xattrs: __, ...ofLink } = kept.of;
+    const change = kept.kind === 'symlink' ? ofLink : meta ? metaChange(meta) : kept.of;
+    const { shortfall, stat } = this.#give(staged, change, dir.root);
+    const { ino, btimeNs, ctimeNs } = stat;
     const own = meta ? attributes(meta, entry.kind) : {};
     this.#place(batch, dir, name, staged, to, {
       ...entry,

@@ -1,6 +1,6 @@
 import { Packr } from 'msgpackr';
 import type { Meta } from '../../../protocol/ops.ts';
-import { errnoCode, type BytePath, type Files, type MetaChange, type Stat } from '../../platform/files.ts';
+import { errnoCode, holding, type BytePath, type Files, type MetaChange, type Stat } from '../../platform/files.ts';
 import { isNamed, NameTaken } from '../one-name.ts';
 import { discardTree } from './discard-tree.ts';
 import { setAttributes } from './set-attributes.ts';
@@ -77,10 +77,10 @@ const always: Stands = () => true;
  */
 export function doStep(files: Files, step: Step, foreign: ForeignFound, again = false, stands: Stands = always): Shortfall | null {
   if (step.do === 'mkdir') return makeDir(files, step, again, stands);
-  if (step.do === 'meta') {
-    const there = files.lstat(step.path);
-    return there?.ino === step.ino ? setAttributes(files, step, there.kind, metaChange(step.meta), step.path) : null;
-  }
+  if (step.do === 'meta')
+    return holding(files, step.path, (fd, there) =>
+      there.ino === step.ino ? setAttributes(files, fd, there.kind, metaChange(step.meta), step.path) : null,
+    );
   doRename(files, step, foreign, again);
   return null;
 }
@@ -88,23 +88,45 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound, again = 
 function makeDir(files: Files, step: Step & { do: 'mkdir' }, again: boolean, stands: Stands): Shortfall | null {
   const there = whatIsAt(files, step, again);
   if (there && there.kind !== 'dir') throw new StepBlocked(step.path, `a ${there.kind} is where a directory belongs`);
-  if (!there) {
-    try {
-      bringDir(files, step);
-    } catch (error) {
-      if (errnoCode(error) === undefined || stands(step.path)) throw error;
-      throw new PlaceAway();
-    }
+  if (there) return setDirAttributes(files, step.path, step);
+  try {
+    return bringDir(files, step);
+  } catch (error) {
+    if (errnoCode(error) === undefined || stands(step.path)) throw error;
+    throw new PlaceAway();
   }
-  const { mode, uid, gid } = step.meta;
-  return setAttributes(files, step, 'dir', { mode, uid, gid, ...xattrsOf(step.meta) }, step.path);
 }
 
-/** From staging, as everything else: no rename leads below the mount point of a file system that went. */
-function bringDir(files: Files, { path, staged }: Step & { do: 'mkdir' }): void {
-  if (staged === null) return files.mkdir(path, 0o700);
+/**
+ * From staging, as everything else: no rename leads below the mount point of a file system that went. And there nobody can put
+ * another directory in its place, which would be given its owner.
+ */
+function bringDir(files: Files, step: Step & { do: 'mkdir' }): Shortfall | null {
+  const { path, staged } = step;
+  if (staged === null) {
+    files.mkdir(path, 0o700);
+    return setDirAttributes(files, path, step);
+  }
   if (!files.lstat(staged)) files.mkdir(staged, 0o700);
+  const shortfall = setDirAttributes(files, staged, step);
+  try {
+    files.rename(staged, path);
+    return shortfall;
+  } catch (error) {
+    if (errnoCode(error) !== 'EACCES') throw error;
+  }
+  // Without privilege, a directory that one may not write in cannot be moved; then there is nobody else's to be given away either.
+  holding(files, staged, (fd) => files.setMetaOpen(fd, { mode: 0o700 }));
   files.rename(staged, path);
+  return setDirAttributes(files, path, step);
+}
+
+function setDirAttributes(files: Files, at: BytePath, { path, meta }: Step & { do: 'mkdir' }): Shortfall | null {
+  const { mode, uid, gid } = meta;
+  return holding(files, at, (fd, { kind }) => {
+    if (kind !== 'dir') throw new StepBlocked(path, `a ${kind} is where a directory belongs`);
+    return setAttributes(files, fd, 'dir', { mode, uid, gid, ...xattrsOf(meta) }, path);
+  });
 }
 
 function doRename(files: Files, step: Exclude<Step, { do: 'mkdir' | 'meta' }>, foreign: ForeignFound, again: boolean): void {

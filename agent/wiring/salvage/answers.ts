@@ -1,3 +1,4 @@
+import type { Config } from '../../config/config.ts';
 import { ProtocolError } from '../../../protocol/ops.ts';
 import type { SalvageAnswer, SalvageAsk } from '../../../protocol/salvage.ts';
 import { sleep, systemClock } from '../../platform/clock.ts';
@@ -8,6 +9,7 @@ import { judge } from '../../replicate/salvage/judge.ts';
 import { Placer } from '../../replicate/salvage/place.ts';
 import { SalvageRecords } from '../../replicate/salvage/records.ts';
 import type { Node } from '../node.ts';
+import { stagingOf } from '../parts.ts';
 
 const sliceMs = 8;
 
@@ -15,10 +17,11 @@ const sliceMs = 8;
 export function salvageAnswers(
   files: Files,
   kv: Kv,
+  config: Config,
   node: () => Node,
 ): { answer: (ask: SalvageAsk) => Promise<SalvageAnswer>; ended: () => void } {
   const records = new SalvageRecords(kv);
-  const placer = new Placer(files, records);
+  const placer = new Placer(files, records, (root) => stagingOf(files, config, root));
   let last = systemClock.monotonicMs();
   const pace = async () => {
     if (systemClock.monotonicMs() - last < sliceMs) return;

@@ -10,8 +10,7 @@ import { raiseRoot, type MailboxRaise } from '../../mailstore/raise.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { displayPath, joinPath, type BytePath, type Files } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
-import { chooseStaging } from '../../replicate/staging.ts';
-import { filesOf } from '../parts.ts';
+import { filesOf, stagingOf } from '../parts.ts';
 import { readMarks, readMarksTold, readPrimaryEpoch, type KeptMarks } from '../../replicate/standby/marks.ts';
 
 export interface RaiseParts {
@@ -83,7 +82,7 @@ export async function raiseRoots(
     reports.push(
       ...(await raiseRoot(
         files,
-        { name, path, staging: stagingOf(files, config, root), excluded: excluding(formatByName(root.format), root.exclude).excluded },
+        { name, path, staging: raisingIn(files, config, root), excluded: excluding(formatByName(root.format), root.exclude).excluded },
         (mailbox) => markOf(name, mailbox),
         (mailbox) => marginOf(name, mailbox),
         { nowSeconds, breathe: () => systemClock.yield() },
@@ -104,7 +103,7 @@ export function raisedText(reports: readonly MailboxRaise[], marginMin: number):
 /** Removes what raising replaced; when the services are up, because it takes as long as raising does. */
 export async function clearRaised(config: Config): Promise<void> {
   const files = filesOf(config);
-  for (const root of mailRoots(config)) await clearStaged(files, stagingOf(files, config, root), () => systemClock.yield());
+  for (const root of mailRoots(config)) await clearStaged(files, raisingIn(files, config, root), () => systemClock.yield());
 }
 
 function mailRoots(config: Config): RootConfig[] {
@@ -112,8 +111,8 @@ function mailRoots(config: Config): RootConfig[] {
 }
 
 /** Found anew, because an interrupted takeover goes on in an agent that is primary already and stages nothing else. */
-function stagingOf(files: Files, config: Config, root: RootConfig): BytePath {
-  return `${chooseStaging(files, root, config.state, root.staging)}/raise`;
+function raisingIn(files: Files, config: Config, root: RootConfig): BytePath {
+  return `${stagingOf(files, config, root)}/raise`;
 }
 
 function until(mark: KeptMarks | null, heardMs: number | null): KeptMarks['history'] {
