@@ -1,7 +1,10 @@
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { namedMessages } from '../../agent/mailstore/uidlist.ts';
+import { raiseRoot } from '../../agent/mailstore/raise.ts';
+import { clearStaged } from '../../agent/mailstore/staged-files.ts';
+import { baseOf, checkUidlist, namedMessages } from '../../agent/mailstore/uidlist.ts';
+import { realFiles } from '../../agent/platform/real-files.ts';
 import { Random } from '../../tools/mailgen/random.ts';
 import { AgentPair } from '../lab/agents.ts';
 import type { Dovecot } from '../lab/dovecot.ts';
@@ -149,6 +152,8 @@ async function inspect(
   rmSync(copy, { recursive: true, force: true });
   await run('cp', ['-a', replica, copy]);
   const facts = readCopy(copy, problems);
+  const named = namedIn(copy);
+  await raiseAsTakeover(copy);
   await readAll(primary, true, (seen) => record.sight(seen));
   problems.push(...record.conflicts.splice(0));
   const alarmsBefore = server.alarmingLogLines().length;
@@ -157,6 +162,7 @@ async function inspect(
   const messageIds = new Set<string>();
   try {
     await readAll(server, false, (seen) => {
+      named.delete(`${seen.user} ${seen.uidValidity} ${seen.uid}`);
       messageIds.add(`${seen.user} ${seen.messageId}`);
       const mailbox = facts.get(seen.user)?.find((each) => BigInt(each.uidValidity) === seen.uidValidity);
       // What the copy's files did not number yet was numbered by this server: a takeover raises the numbers before that.
@@ -172,9 +178,40 @@ async function inspect(
   } finally {
     await server.stop();
   }
+  for (const [message, file] of named) problems.push(`I6: ${message} is named and there, and is not shown: ${file}`);
   const lines = [...server.alarmingLogLines().slice(alarmsBefore), ...server.errorLogLines().slice(errorsBefore)];
   problems.push(...lines.filter((line) => !isBackAgain(line, copy, [numbered, numbersIn(storeDir)])));
   return { messageIds };
+}
+
+/** What a takeover that may have lost a tail does to the store before any server opens it. */
+async function raiseAsTakeover(store: string): Promise<void> {
+  const staging = `${store}.raise`;
+  const options = { nowSeconds: Math.floor(Date.now() / 1000), breathe: async () => {} };
+  await raiseRoot(
+    realFiles,
+    { name: 'mail', path: store, staging },
+    () => null,
+    () => ({ uids: 1000, modseqs: 1000 }),
+    options,
+  );
+  await clearStaged(realFiles, staging, async () => {});
+}
+
+/** Messages that a list of the store numbers and whose file is there, as user, UIDVALIDITY and UID: clients know them. */
+function namedIn(store: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const [place, uids] of numbersIn(store)) {
+    const list = readIfThere(join(store, place, 'dovecot-uidlist'));
+    const facts = list && checkUidlist(list);
+    if (!facts?.ok) continue;
+    for (const part of ['cur', 'new'])
+      for (const name of readdirSync(join(store, place, part))) {
+        const uid = uids.get(baseOf(name));
+        if (uid !== undefined) found.set(`${place.split('/')[0]} ${facts.uidValidity} ${uid}`, join(place, part, name));
+      }
+  }
+  return found;
 }
 
 /**
