@@ -183,8 +183,8 @@ export const mailConfig: Guard = {
       return warn("the mail server's configuration is not checked", read.why, 'name `services.configCheck` in the configuration');
     if (read.is !== 'known') return notKnown('warn', "the mail server's configuration", read, remedy);
     return read.value.ok
-      ? pass("the mail server's configuration is well", read.value.evidence)
-      : fail("the mail server's configuration is not well", read.value.evidence, remedy);
+      ? pass("the mail server's configuration is valid", read.value.evidence)
+      : fail("the mail server's configuration is not valid", read.value.evidence, remedy);
   },
 };
 

@@ -143,7 +143,7 @@ export function noFencing(exitCode = 3): OperatorError {
   return new OperatorError(
     'no-fencing',
     'the configuration has no way to make sure that the other node is off',
-    'add the section `fencing`: README has the keys, deploy/examples a sample',
+    'add the section `fencing`: `man mailtwin.yaml` has the keys, deploy/examples a sample',
     exitCode,
   );
 }

@@ -10,6 +10,8 @@ import { OperatorError } from '../../agent/platform/errors.ts';
 import { silentLog } from '../../agent/platform/log.ts';
 import type { AgentEntry, DoctorFinding, InitOptions, JoinOptions, Status } from '../../protocol/control.ts';
 import { fakeAgent, sampleStatus } from './control-fixture.ts';
+import type { NicsReport } from '../../protocol/nics.ts';
+import { commandGroups } from '../../tools/cli/command-groups.ts';
 import { firstLine } from '../../tools/cli/terminal.ts';
 import { recordingTerminal, runCli } from './cli-fixture.ts';
 
@@ -387,6 +389,59 @@ describe('init, run, doctor, allow-delete', () => {
     await serve();
     expect((await runCli(['accept-root', 'mail'], entry)).out).toBe('Accepted mail as it is now.\n');
     expect((await runCli(['accept-root'], entry)).code).toBe(2);
+  });
+});
+
+describe('the help', () => {
+  it('has every command in a group, and each group in its order', async () => {
+    const { out } = await runCli(['--help'], entry);
+    const shown = [...out.matchAll(/^([A-Z][a-z ]+):\n((?: {2}.*\n?)+)/gm)].map(([, title = '', lines = '']) => ({
+      title,
+      names: [...lines.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => name),
+    }));
+    const groups = shown.filter(({ title }) => title !== 'Options');
+    expect(groups).toEqual(commandGroups.map(({ title, commands }) => ({ title, names: Object.keys(commands) })));
+  });
+
+  it.each([
+    [['init', '--role', 'primary'], '--node <name>, --root <name=path:format>'],
+    [['init'], '--role <role>, --node <name>, --root <name=path:format>'],
+    [['nics', 'assign'], '<role>, <port>'],
+    [['nics', 'swap', 'lan'], '<other-role>'],
+    [['migrate', 'report'], '<file>'],
+  ])('%j says all that is missing at once', async (args, missing) => {
+    const { code, err } = await runCli(args, entry);
+    expect(code).toBe(2);
+    expect(err).toContain(`error: missing: ${missing}\n`);
+  });
+});
+
+describe('version and completion', () => {
+  it('tell what a report of a fault needs', async () => {
+    expect(await runCli(['version'], entry)).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^mailtwin 1\.2\.3, Node\.js \d+\.\S+, linux \w+\n$/),
+    });
+    expect(JSON.parse((await runCli(['version', '--json'], entry)).out)).toMatchObject({ mailtwin: '1.2.3' });
+  });
+
+  it.each(['bash', 'zsh', 'fish'])('print a script for %s', async (shell) => {
+    const { code, out } = await runCli(['completion', shell], entry);
+    expect(code).toBe(0);
+    expect(out).toContain('completion words roles');
+  });
+
+  it('refuse a shell that they do not know, and ask for one', async () => {
+    expect((await runCli(['completion', 'tcsh'], entry)).err).toContain('there is one for bash, zsh, fish');
+    expect((await runCli(['completion'], entry)).code).toBe(2);
+  });
+
+  it('have words of a running agent, and nothing without one', async () => {
+    expect(await runCli(['completion', 'words', 'roles'], entry)).toEqual({ code: 0, out: '', err: '' });
+    const report = { node: 'mail-a', at: '', ports: [{ ifname: 'eno1' }], roles: [{ name: 'lan' }, { name: 'dmz' }], alarms: [] };
+    await serve({ nics: async () => report as unknown as NicsReport });
+    expect(await runCli(['completion', 'words', 'roles'], entry)).toEqual({ code: 0, out: 'lan\ndmz\n', err: '' });
+    expect((await runCli(['completion', 'words', 'ports'], entry)).out).toBe('eno1\n');
   });
 });
 

@@ -17,6 +17,7 @@ const topLevel = {
     '.oxfmtrc.json',
     '.oxlintrc.json',
     'CHANGELOG.md',
+    'CONTRIBUTING.md',
     'LICENSE',
     'README.md',
     'SECURITY.md',

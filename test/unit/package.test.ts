@@ -6,7 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
 import { flatten } from '../../tools/cli/command-facts.ts';
 import { describeCommands } from '../../tools/cli/program.ts';
-import { bashCompletion, zshCompletion } from '../../tools/package/completion.ts';
+import { bashCompletion } from '../../tools/cli/completion/bash.ts';
+import { fishCompletion } from '../../tools/cli/completion/fish.ts';
+import { zshCompletion } from '../../tools/cli/completion/zsh.ts';
 import { manPage } from '../../tools/package/man-page.ts';
 import { nativeNeeds } from '../../tools/package/native-files.ts';
 
@@ -42,11 +44,44 @@ describe('the completions', () => {
     expect(offered('init', '--role', '')).toEqual(['primary', 'standby']);
     expect(offered('switchover', '--apply', '/etc/host')).toContain('/etc/hosts');
     expect(offered('switchover', '--confirm', '')).toEqual([]);
+    expect(offered('rejoin', '--override', '')).toEqual(['unsalvaged']);
+    expect(offered('failover', '--override', 'disk')).toEqual(['disk-space']);
+    expect(offered('explain', 'peer-l')).toEqual(['peer-lost']);
+    expect(offered('completion', '')).toEqual(['bash', 'zsh', 'fish']);
+    expect(offered('plan', 'show', '/etc/host')).toContain('/etc/hosts');
+  });
+
+  it('offer roles and ports as the agent has them', () => {
+    const stub = join(dir, 'stub');
+    mkdirSync(stub, { recursive: true });
+    writeFileSync(join(stub, 'mailtwin'), '#!/bin/sh\n[ "$*" = "completion words roles" ] && printf "lan\\ndmz\\n" || echo eno1\n', {
+      mode: 0o755,
+    });
+    const before = process.env['PATH'];
+    process.env['PATH'] = `${stub}:${before}`;
+    try {
+      expect(offered('nics', 'assign', '')).toEqual(['lan', 'dmz']);
+      expect(offered('nics', 'assign', 'lan', '')).toEqual(['eno1']);
+      expect(offered('nics', 'swap', 'lan', 'd')).toEqual(['dmz']);
+    } finally {
+      process.env['PATH'] = before;
+    }
+  });
+
+  it('have every command and option for fish, and nothing that ends a quote', () => {
+    const text = fishCompletion(commands);
+    for (const { path, options } of flatten(commands)) {
+      if (path.length > 0) expect(text).toContain(` -a ${path.at(-1)} -d `);
+      for (const { names } of options) expect(text).toContain(` -l ${names.at(-1)?.slice(2)}`);
+    }
+    const { status, stderr } = spawnSync('fish', ['--no-execute'], { input: text, encoding: 'utf8' });
+    if (status !== null) expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    for (const line of text.split('\n')) expect((line.replaceAll("\\'", '').match(/'/g) ?? []).length % 2, line).toBe(0);
   });
 
   it('name every command for zsh, each in a function of its own', () => {
     const text = zshCompletion(commands);
-    const names = [...text.matchAll(/^(_mailtwin[a-z_]*)\(\) \{$/gm)].map(([, name]) => name);
+    const names = [...text.matchAll(/^(_mailtwin(?!_asked)[a-z_]*)\(\) \{$/gm)].map(([, name]) => name);
     expect(names.length).toBe(flatten(commands).length);
     expect(new Set(names).size).toBe(names.length);
     // A quote inside a text must not end it.

@@ -5,7 +5,7 @@ export interface CommandFacts {
   /** Words after `mailtwin`; empty for the program itself. */
   path: string[];
   about: string;
-  args: { name: string; about: string; isRequired: boolean }[];
+  args: { name: string; about: string; isRequired: boolean; isVariadic: boolean }[];
   options: OptionFacts[];
   /** Command lines, as its help shows them. */
   examples: string[];
@@ -28,7 +28,12 @@ export function factsOf(command: Command, capture: (print: () => void) => string
   return {
     path,
     about: command.description(),
-    args: command.registeredArguments.map((arg) => ({ name: arg.name(), about: arg.description, isRequired: arg.required })),
+    args: command.registeredArguments.map((arg) => ({
+      name: arg.name(),
+      about: arg.description,
+      isRequired: arg.required,
+      isVariadic: arg.variadic,
+    })),
     options: command.options
       .filter(({ hidden }) => !hidden)
       .map((option) => ({
@@ -39,8 +44,14 @@ export function factsOf(command: Command, capture: (print: () => void) => string
         isRequired: option.mandatory,
       })),
     examples: examplesIn(capture(() => command.outputHelp())),
-    commands: command.commands.map((child) => factsOf(child, capture, [...path, child.name()])),
+    commands: visible(command).map((child) => factsOf(child, capture, [...path, child.name()])),
   };
+}
+
+/** What the help shows. */
+function visible(command: Command): Command[] {
+  const shown = command.createHelp().visibleCommands(command);
+  return command.commands.filter((child) => shown.includes(child));
 }
 
 /** The program's commands in the order of its help, each before those below it. */

@@ -1,9 +1,11 @@
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Argument, type Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { exitCodes } from '../../protocol/control.ts';
 import { takeoverKinds, type TakeoverKind } from '../../protocol/takeover.ts';
 import { factsOf, type CommandFacts } from './command-facts.ts';
+import { GroupCommand, inGroups } from './group-command.ts';
 import { asControlError, errorText } from './command-error.ts';
 import { acceptRoot, allowDelete } from './commands/allow-delete.ts';
+import { printCompletion, printWords, shells, type Shell } from './commands/completion.ts';
 import { demo } from './commands/demo.ts';
 import { doctor } from './commands/doctor.ts';
 import { explainCode } from './commands/explain.ts';
@@ -23,6 +25,7 @@ import { status } from './commands/status.ts';
 import { showPlan, takeover, type TakeoverFlags } from './commands/takeover.ts';
 import { supportBundle, type BundleFlags } from './commands/support-bundle.ts';
 import { verify } from './commands/verify.ts';
+import { showVersion } from './commands/version.ts';
 import { wait } from './commands/wait.ts';
 import type { CommonOptions, Context } from './context.ts';
 
@@ -65,11 +68,10 @@ export function describeCommands(version: string): CommandFacts {
 }
 
 function buildProgram(context: Context, version: string, result: { exitCode: number }): Command {
-  const program = new Command('mailtwin')
+  const program = new GroupCommand('mailtwin')
     .description('Keeps a second mail appliance ready to take over: byte-identical mail stores, same UIDs.')
     .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [command]', 'show help of a command')
     .showHelpAfterError('(mailtwin --help, or mailtwin COMMAND --help, shows what there is)')
     .exitOverride()
     .configureOutput({
@@ -409,7 +411,7 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     ['mailtwin support-bundle', 'mailtwin support-bundle --out /tmp/bundle.tar.gz --with-names'],
     { json: true },
   )
-    .option('--out <file>', 'the archive; a name with the time in this directory when left out')
+    .option('--out <file>', 'the archive; a name with the time in this directory when omitted')
     .option('--with-names', 'leave names of users, mailboxes and messages as they are', false)
     .action(ends((flags: BundleFlags) => supportBundle(context, flags)));
 
@@ -465,6 +467,42 @@ function buildProgram(context: Context, version: string, result: { exitCode: num
     .option('--keep', 'keep the directory with configurations, logs and stores', false)
     .addHelpText('after', '\nExamples:\n  mailtwin demo\n  mailtwin demo --seconds 10 --messages 500')
     .action(ends((flags: { seconds: number; messages: number; keep: boolean }) => demo(context, flags)));
+
+  const completion = program
+    .command('completion')
+    .description(
+      'Prints the script by which a shell completes commands, options, roles, ports, checks, codes and files. The package installs them.',
+    )
+    .argument('<shell>', Object.keys(shells).join(', '))
+    .addHelpText(
+      'after',
+      '\nExamples:\n  mailtwin completion bash > /etc/bash_completion.d/mailtwin\n  mailtwin completion fish > ~/.config/fish/completions/mailtwin.fish',
+    )
+    .action(
+      ends(async (shell: string, _flags: object, command: Command) =>
+        Object.hasOwn(shells, shell)
+          ? printCompletion(context, shell as Shell, describeCommands(version))
+          : command.error(
+              `error: there is no completion for ${JSON.stringify(shell)}; there is one for ${Object.keys(shells).join(', ')}`,
+              {
+                exitCode: exitCodes.usage,
+              },
+            ),
+      ),
+    );
+  completion
+    .command('words', { hidden: true })
+    .addArgument(new Argument('<what>').choices(['roles', 'ports']))
+    .addOption(configOption())
+    .action(ends((what: 'roles' | 'ports', flags: CommonOptions) => printWords(context, what, flags)));
+
+  program
+    .command('version')
+    .description('Prints the version of mailtwin, of Node.js, and the system; for a report.')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExamples:\n  mailtwin version\n  mailtwin version --json')
+    .action(ends((flags: { json?: boolean }) => showVersion(context, version, flags)));
+  inGroups(program);
   return program;
 }
 

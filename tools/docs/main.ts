@@ -2,6 +2,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadAgent } from '../cli/agent-entry.ts';
+import { describeCommands } from '../cli/program.ts';
+import { packageVersion } from '../cli/version.ts';
+import { commandsPage } from './commands-page.ts';
 import { configurationPage } from './configuration-page.ts';
 import { errorsPage } from './errors-page.ts';
 
@@ -11,6 +14,7 @@ import { errorsPage } from './errors-page.ts';
 const top = fileURLToPath(new URL(import.meta.url.includes('/dist/') ? '../../..' : '../..', import.meta.url));
 
 const pages = {
+  'commands.md': commandsPage(describeCommands(packageVersion())),
   'errors.md': errorsPage(),
   'configuration.md': configurationPage(await (await loadAgent()).configKeys()),
 };

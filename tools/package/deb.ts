@@ -6,7 +6,9 @@ import { gzipSync } from 'node:zlib';
 import type { ConfigKey } from '../../protocol/config-key.ts';
 import type { CommandFacts } from '../cli/command-facts.ts';
 import { configManPage } from './config-man-page.ts';
-import { bashCompletion, zshCompletion } from './completion.ts';
+import { bashCompletion } from '../cli/completion/bash.ts';
+import { fishCompletion } from '../cli/completion/fish.ts';
+import { zshCompletion } from '../cli/completion/zsh.ts';
 import { documentAt, documentDirs, documents, installedMarkdown } from './documents.ts';
 import { installTree, place } from './installed-tree.ts';
 import { manPage } from './man-page.ts';
@@ -62,6 +64,7 @@ export function makeDeb(options: DebOptions): string {
   mkdirSync(at('etc/mailtwin'), { recursive: true });
   write('usr/share/bash-completion/completions/mailtwin', bashCompletion(commands));
   write('usr/share/zsh/vendor-completions/_mailtwin', zshCompletion(commands));
+  write('usr/share/fish/vendor_completions.d/mailtwin.fish', fishCompletion(commands));
   const day = date.toISOString().slice(0, 10);
   write('usr/share/man/man1/mailtwin.1.gz', packed(manPage(commands, version, day)));
   write('usr/share/man/man5/mailtwin.yaml.5.gz', packed(configManPage(configKeys, version, day)));

@@ -10,7 +10,7 @@ export interface ServicesConfig {
   /** systemd units, in the order in which they are named to it. Empty when there are commands. */
   units: string[];
   commands: { start: string[]; stop: string[]; status: string[] } | null;
-  /** Exit code 0 = the mail server's configuration is well. */
+  /** Exit code 0 = the mail server's configuration is valid. */
   configCheck: string[] | null;
   imap: ImapCheckConfig | null;
   /** Where accepted mail waits: `auto` finds the queue of the MTA among the units. */

@@ -59,7 +59,7 @@ export async function* runDoctor(
   }
   yield pass(
     'config',
-    `${config.file} is well: node ${config.node}, ${config.role}, ${config.roots.length} root${config.roots.length === 1 ? '' : 's'}`,
+    `${config.file} is valid: node ${config.node}, ${config.role}, ${config.roots.length} root${config.roots.length === 1 ? '' : 's'}`,
   );
   const facts = { probe, node: probe.node(config), config, status };
   for (const check of checks) if (only?.has(check.id) !== false) yield* await bounded(check, facts);

@@ -101,11 +101,11 @@ export const serviceChecks: Check[] = [
           ),
         ];
       const { ok, evidence } = await node.mailConfig();
-      if (ok) return [pass('mail-config', "the mail server's configuration is well", evidence)];
+      if (ok) return [pass('mail-config', "the mail server's configuration is valid", evidence)];
       return [
         fail(
           'mail-config',
-          "the mail server's configuration is not well",
+          "the mail server's configuration is not valid",
           evidence,
           `mend it until this ends with 0: ${services.configCheck.map(quoted).join(' ')}`,
         ),
