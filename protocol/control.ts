@@ -357,6 +357,8 @@ export const controlLimits = {
   connectionsMax: 64,
   /** How long an agent that is there may take to answer a request that is not a stream, in milliseconds. */
   answerMs: 30_000,
+  /** The same where each file of a deletion is looked at first, of which there may be millions. */
+  countingMs: 1_800_000,
 } as const;
 
 /** One finding of `mailtwin doctor`. `remedy` is empty when there is nothing to do. */

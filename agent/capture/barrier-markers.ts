@@ -1,4 +1,4 @@
-import fs from 'node:fs';
+import fs from 'node:fs/promises';
 import path from 'node:path';
 
 export const markerPrefix = 'barrier-';
@@ -27,6 +27,9 @@ export class BarrierMarkers {
   /** Called when a later marker came and this one did not: events were dropped in between. */
   readonly #onMissed: () => void;
   #made = 0;
+  /** The one that is made last; each waits for the one before it, so that they come in the order of their numbers. */
+  #last = Promise.resolve();
+  #making = 0;
   #expected = 0;
 
   constructor(dir: string, onMissed: () => void = () => {}) {
@@ -38,24 +41,22 @@ export class BarrierMarkers {
   async wait(timeoutMs: number): Promise<void> {
     const first = this.#made;
     let waiting: Waiting | undefined;
-    const came = new Promise<void>((resolve, reject) => {
-      waiting = { first, resolve, reject };
-      this.#waiting.add(waiting);
+    let came: Promise<void> | undefined;
+    const failed = new Promise<never>((_, reject) => {
+      came = new Promise((resolve) => this.#waiting.add((waiting = { first, resolve, reject })));
     });
+    const make = () => this.#make().catch((error: unknown) => waiting?.reject(error instanceof Error ? error : new Error(String(error))));
     const repeat = setInterval(() => {
-      try {
-        this.#make();
-      } catch (error) {
-        waiting?.reject(error instanceof Error ? error : new Error(String(error)));
-      }
+      if (this.#making === 0) void make();
     }, REPEAT_MS);
     const timeout = setTimeout(
       () => waiting?.reject(new Error(`the watcher did not come to its barrier within ${timeoutMs} ms`)),
       timeoutMs,
     );
     try {
-      this.#make();
-      await came;
+      void make();
+      // Its marker is removed by then, unless the disk stands still.
+      await Promise.race([failed, came?.then(() => this.#last)]);
     } finally {
       clearInterval(repeat);
       clearTimeout(timeout);
@@ -63,10 +64,18 @@ export class BarrierMarkers {
     }
   }
 
-  #make(): void {
+  /** Not on this thread, which answers the peer (I24): the disk of the state directory may stand still. */
+  #make(): Promise<void> {
     const file = path.join(this.#dir, `${this.prefix}${this.#made++}`);
-    fs.closeSync(fs.openSync(file, 'w', 0o600));
-    fs.unlinkSync(file);
+    this.#making++;
+    const made = this.#last
+      .then(async () => {
+        await (await fs.open(file, 'w', 0o600)).close();
+        await fs.unlink(file);
+      })
+      .finally(() => this.#making--);
+    this.#last = made.catch(() => {});
+    return made;
   }
 
   /** The watcher came to the event of this marker, and has handed over all hints before it. Markers of others say nothing. */

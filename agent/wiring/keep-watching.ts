@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import type { Status } from '../../protocol/control.ts';
 import { chooseWatcher } from '../capture/choose-watcher.ts';
 import type { Hint, Watcher } from '../capture/watcher.ts';
@@ -50,7 +50,7 @@ export async function keepWatching(options: WatchingOptions): Promise<Watching> 
   const onHints = (hints: readonly Hint[]) => options.onHints(hints);
   const failed = (error: unknown) => options.failed(error);
   const barrierDir = `${config.state}/barrier`;
-  mkdirSync(barrierDir, { recursive: true, mode: 0o700 });
+  await mkdir(barrierDir, { recursive: true, mode: 0o700 });
   let watcher: Watcher | null = null;
   let renewing = false;
   /** Places where file systems came or went, until a watcher that began after that stands. */

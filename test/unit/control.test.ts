@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { request } from 'node:http';
+import { createServer as createHttpServer, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
@@ -101,6 +101,29 @@ describe('control socket', () => {
       code: 'agent-not-running',
       remedy: expect.stringContaining('mailtwin run'),
     });
+  });
+
+  it('says that an agent gave no answer, whether it never began one or never ended it', async () => {
+    const asked = [0, 0];
+    const server = createHttpServer((message, response) => {
+      const halfway = message.url === '/nics';
+      asked[halfway ? 1 : 0]!++;
+      if (!halfway) return;
+      response.writeHead(200, { 'content-length': '100' });
+      response.write('{');
+    });
+    server.listen(join(dir, 'control.sock'));
+    await once(server, 'listening');
+    const silent = { code: 'agent-silent', message: expect.stringContaining('no answer') as string };
+    const client = controlClient(dir, { answerMs: 100 });
+    try {
+      // A machine that is slow may need more than one time to be asked at all.
+      while (asked[0] === 0) await expect(client.ask('GET /status', null)).rejects.toMatchObject(silent);
+      while (asked[1] === 0) await expect(client.ask('GET /nics', null)).rejects.toMatchObject(silent);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 
   it('passes on operator errors and hides no exit code', async () => {

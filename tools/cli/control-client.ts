@@ -22,14 +22,18 @@ export interface ControlClient {
   stream<K extends Streams>(what: K, body: ControlApi[K]['body'], signal?: AbortSignal): AsyncGenerator<StreamLine>;
 }
 
-export function controlClient(stateDir: string): ControlClient {
+/** `answerMs`: as `controlLimits.answerMs`. */
+export function controlClient(stateDir: string, { answerMs = controlLimits.answerMs }: { answerMs?: number } = {}): ControlClient {
   return {
     async ask(what, body) {
-      const opened = await open(stateDir, what, body, AbortSignal.timeout(controlLimits.answerMs));
+      const waitMs = what === 'POST /allow-delete' ? controlLimits.countingMs : answerMs;
+      const opened = await open(stateDir, what, body, AbortSignal.timeout(waitMs));
       try {
         const value = JSON.parse(await readAll(opened.response)) as never;
         if (opened.response.statusCode !== 200) throw new CommandError(value);
         return value;
+      } catch (error) {
+        throw error instanceof CommandError ? error : connectError(error, stateDir);
       } finally {
         opened.release();
       }
@@ -104,7 +108,7 @@ async function open(
 }
 
 function connectError(error: unknown, stateDir: string): Error {
-  const { code, name, message } = error as NodeJS.ErrnoException;
+  const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ECONNREFUSED') {
     return new CommandError({
       code: 'agent-not-running',
@@ -122,15 +126,24 @@ function connectError(error: unknown, stateDir: string): Error {
       exitCode: exitCodes.failed,
     });
   }
-  if (name === 'TimeoutError' || code === 'ECONNRESET' || code === 'EPIPE') {
-    return new CommandError({
-      code: 'agent-silent',
-      message: `the agent of ${stateDir} gave no answer: ${message}`,
-      remedy: 'look at its log (journalctl -u mailtwin); restart it if it hangs',
-      exitCode: exitCodes.failed,
-    });
-  }
+  if (isTimeout(error)) return silent(stateDir, 'the time for it is over');
+  if (code === 'ECONNRESET' || code === 'EPIPE') return silent(stateDir, message);
   return error as Error;
+}
+
+/** A request that is given up when its time is over fails with an AbortError whose cause says so. */
+function isTimeout(error: unknown): boolean {
+  const { name, cause } = error as Error;
+  return name === 'TimeoutError' || (name === 'AbortError' && (cause as Error | undefined)?.name === 'TimeoutError');
+}
+
+function silent(stateDir: string, why: string): CommandError {
+  return new CommandError({
+    code: 'agent-silent',
+    message: `the agent of ${stateDir} gave no answer: ${why}`,
+    remedy: 'look at its log (journalctl -u mailtwin) whether it did what was asked; restart it if it hangs',
+    exitCode: exitCodes.failed,
+  });
 }
 
 async function readAll(response: IncomingMessage): Promise<string> {

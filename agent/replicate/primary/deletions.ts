@@ -309,19 +309,23 @@ export class Deletions {
     if (!root) return 0;
     let files = 0;
     let seen = 0;
+    const isMissing = (path: BytePath) => lstatOrNull(this.#p, absolute(root, path)) === null;
     const rewrites = this.#rewrites.get(`${held.root}\0${held.place}`);
-    const walk = async (dirPath: BytePath, dir: number): Promise<void> => {
+    // Below a directory that is gone nothing has to be looked for.
+    const walk = async (dirPath: BytePath, dir: number, isAway: boolean): Promise<void> => {
       for (const [name, entry] of index.entries(dir)) {
         const path = joinPath(dirPath, name);
         if (++seen % filesBetweenYields === 0) await clock.yield();
         if (entry.kind === 'dir') {
           // A mailbox's own deletions are those of its messages; folders inside are places of their own.
-          if (held.deep || unitOf(root, joinPath(path, 'x')) === held.place) await walk(path, entry.dir);
+          if (held.deep || unitOf(root, joinPath(path, 'x')) === held.place) await walk(path, entry.dir, isAway || isMissing(path));
+        } else if (isAway) {
+          if (this.losses.isLost(root, path, { dir, name, entry }, path)) files++;
         } else if (await this.#isGone(root, path, { dir, name, entry }, held.deep || (rewrites?.has(path) ?? false))) files++;
       }
     };
     const dir = index.dirAt(held.root, held.place);
-    if (dir !== null) await walk(held.place, dir);
+    if (dir !== null) await walk(held.place, dir, held.place !== '' && isMissing(held.place));
     return files;
   }
 

@@ -53,10 +53,10 @@ export class Losses {
     this.#p.guard.giveBack(lostIn, 1);
   }
 
-  /** These were counted as lost. */
+  /** These were counted as lost. Of very many only as many as are remembered at all. */
   counted(root: Root, entries: readonly Entry[]): void {
     const now = this.#lostClockMs();
-    for (const { content } of entries) if (content.length > 0) this.#lost.set(keyOf(content), root.name, now);
+    for (const { content } of entries.slice(-contentsMax)) if (content.length > 0) this.#lost.set(keyOf(content), root.name, now);
   }
 
   /** Whether this content was counted as lost: whoever writes it puts it back. */
