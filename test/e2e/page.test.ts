@@ -147,18 +147,18 @@ test('the status page in a real browser: desktop and phone, light and dark, Germ
       await browser.open(`${url}${path}`);
       expect(await browser.evaluate('document.documentElement.lang')).toBe(language);
       const isDe = language === 'de';
-      const examined = isIll ? '<b>probe</b>' : isDe ? 'Alles, was angesehen wurde, ist gut.' : 'All that was looked at is well.';
+      const examined = isIll ? '<b>probe</b>' : isDe ? 'Es wurde kein Fehler gefunden.' : 'No fault was found.';
       const text = await waitFor('the examination', 60_000, async () => {
         const shown = await browser.evaluate<string>('document.body.innerText');
         return path === '/checklist' || shown.includes(examined) ? shown : undefined;
       });
-      if (path === '/') expect(text).toContain(isDe ? 'Untersuchung der Einrichtung' : 'Examination of the set-up');
+      if (path === '/') expect(text).toContain(isDe ? 'Prüfung der Einrichtung' : 'Check of the set-up');
       if (isIll) {
         // The failure comes first, with what was seen and what to do, in the agent's words.
         expect(text).toMatch(
           isDe
-            ? /schlecht: every user[^]*Beleg: \/etc[^]*Was zu tun ist: chmod 600[^]*Warnung: it was never/
-            : /fail: every user[^]*Evidence: \/etc[^]*What to do: chmod 600[^]*warn: it was never/,
+            ? /nicht bestanden: every user[^]*Beleg: \/etc[^]*Was zu tun ist: chmod 600[^]*Warnung: it was never/
+            : /failed: every user[^]*Evidence: \/etc[^]*What to do: chmod 600[^]*warning: it was never/,
         );
         expect(text).not.toContain('the configuration is well');
       }
@@ -166,7 +166,7 @@ test('the status page in a real browser: desktop and phone, light and dark, Germ
       // What comes from outside is text, and nothing is wider than the window.
       if (path === '/') expect(text).toContain('the peer <i>is gone</i>: look at it');
       if (isIll) expect(text).toContain('<b>connect ECONNREFUSED</b>');
-      if (isIll) expect(text).toMatch(isDe ? /Liegt zurück \(3\)[^]*<b>hot<\/b>\.db/i : /Lagging behind \(3\)[^]*<b>hot<\/b>\.db/i);
+      if (isIll) expect(text).toMatch(isDe ? /Im Rückstand \(3\)[^]*<b>hot<\/b>\.db/i : /Lagging behind \(3\)[^]*<b>hot<\/b>\.db/i);
       if (isIll)
         expect(text).toMatch(
           isDe

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { expect, it } from 'vitest';
 import { pageRoutes } from '../../agent/observe/page.ts';
+import { words } from '../../agent/observe/page/words.js';
 import type { DoctorReport } from '../../protocol/control.ts';
 import { sampleStatus } from './control-fixture.ts';
 
@@ -49,4 +50,12 @@ it('the doctor runs in the agent once a minute at most, however many look, and a
   ends[1]?.(report('second'));
   expect(JSON.parse((await next).text)).toEqual(report('second'));
   expect(runs).toBe(2);
+});
+
+it('each word of the page is there in both languages, and none is left in English', () => {
+  const { en, de } = words;
+  expect(Object.keys(de)).toEqual(Object.keys(en));
+  const same = Object.entries(en).filter(([key, text]) => (de as Record<string, string>)[key] === text);
+  // What German admins call it, too.
+  expect(same.map(([key]) => key)).toEqual(['node', 'version', 'phase', 'seconds']);
 });
