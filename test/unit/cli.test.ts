@@ -101,7 +101,7 @@ describe('status', () => {
     const text = await runCli(['status'], entry);
     expect(text.code).toBe(0);
     expect(text.out).toContain('mail-a  primary, active, epoch 3');
-    expect(JSON.parse((await runCli(['status', '--json'], entry)).out)).toEqual(sampleStatus());
+    expect(JSON.parse((await runCli(['status', '--json'], entry)).out)).toEqual({ mailtwin: 1, ...sampleStatus() });
   });
 
   it('watches until Ctrl-C, redraws in place, and goes on when the agent is away', async () => {
@@ -178,6 +178,7 @@ describe('pair', () => {
   it('prints JSON at once on the primary', async () => {
     await serve();
     expect(JSON.parse((await runCli(['pair', '--json'], entry)).out)).toEqual({
+      mailtwin: 1,
       code: 'ABCD-EFGH',
       expiresAt: '2026-01-02T03:14:05.000Z',
       fingerprint: 'aa:bb',
@@ -422,7 +423,7 @@ describe('version and completion', () => {
       code: 0,
       out: expect.stringMatching(/^mailtwin 1\.2\.3, Node\.js \d+\.\S+, linux \w+\n$/),
     });
-    expect(JSON.parse((await runCli(['version', '--json'], entry)).out)).toMatchObject({ mailtwin: '1.2.3' });
+    expect(JSON.parse((await runCli(['version', '--json'], entry)).out)).toMatchObject({ mailtwin: 1, version: '1.2.3' });
   });
 
   it.each(['bash', 'zsh', 'fish'])('print a script for %s', async (shell) => {

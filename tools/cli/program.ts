@@ -28,6 +28,7 @@ import { verify } from './commands/verify.ts';
 import { showVersion } from './commands/version.ts';
 import { wait } from './commands/wait.ts';
 import type { CommonOptions, Context } from './context.ts';
+import { jsonText } from './json.ts';
 
 const defaultConfig = '/etc/mailtwin/mailtwin.yaml';
 
@@ -48,7 +49,7 @@ export async function runCommandLine(args: readonly string[], context: Context, 
       context.terminal.complain(`mailtwin: internal: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
       return exitCodes.failed;
     }
-    if (args.includes('--json')) context.terminal.print(JSON.stringify({ error: known }));
+    if (args.includes('--json')) context.terminal.print(jsonText({ error: known }));
     else context.terminal.complain(errorText(known));
     return known.exitCode;
   }

@@ -2,6 +2,7 @@ import { exitCodes } from '../../../protocol/control.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { plural, printable } from '../format.ts';
 import { operator } from '../operator.ts';
+import { jsonText } from '../json.ts';
 
 /** `mailtwin allow-delete [PLACE...]`. Without a place it tells what is held; exit code 3 then, unless nothing is. */
 export async function allowDelete(context: Context, places: string[], flags: CommonOptions & { all: boolean }): Promise<number> {
@@ -10,7 +11,7 @@ export async function allowDelete(context: Context, places: string[], flags: Com
   const { held, released } = await agent.ask('POST /allow-delete', { places, all: flags.all, by: operator() });
   const exitCode = held.length > 0 && released.length === 0 ? exitCodes.refused : exitCodes.done;
   if (flags.json) {
-    terminal.print(JSON.stringify({ held, released }));
+    terminal.print(jsonText({ held, released }));
     return exitCode;
   }
   for (const { place, files } of released) terminal.print(`Released the deletion of ${plural(files, 'file')} at ${printable(place)}.`);
@@ -33,7 +34,7 @@ export async function acceptRoot(context: Context, names: string[], flags: Commo
   const agent = await agentOf(context, flags.config);
   const { accepted, same } = await agent.ask('POST /accept-root', { names, by: operator() });
   if (flags.json) {
-    terminal.print(JSON.stringify({ accepted, same }));
+    terminal.print(jsonText({ accepted, same }));
     return exitCodes.done;
   }
   for (const name of accepted) terminal.print(`Accepted ${printable(name)} as it is now.`);

@@ -4,6 +4,7 @@ import type { NicsReport } from '../../../protocol/nics.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { plural, printable } from '../format.ts';
 import type { Paint } from '../paint.ts';
+import { jsonText } from '../json.ts';
 
 export async function doctor(context: Context, flags: CommonOptions): Promise<number> {
   const { terminal } = context;
@@ -16,7 +17,7 @@ export async function doctor(context: Context, flags: CommonOptions): Promise<nu
   }
   const fails = findings.filter((finding) => finding.level === 'fail').length;
   const warns = findings.filter((finding) => finding.level === 'warn').length;
-  if (flags.json) terminal.print(JSON.stringify({ findings, fails, warns }));
+  if (flags.json) terminal.print(jsonText({ findings, fails, warns }));
   else terminal.print(`\n${plural(findings.length, 'check')}: ${plural(fails, 'failure')}, ${plural(warns, 'warning')}`);
   return fails > 0 ? exitCodes.failed : exitCodes.done;
 }

@@ -4,11 +4,12 @@ import { allCodes, codeSections, explain, type Explained } from '../codes/code-t
 import { guardEntries } from '../codes/guard-entries.ts';
 import { CommandError } from '../command-error.ts';
 import type { Context } from '../context.ts';
+import { jsonText } from '../json.ts';
 
 /** `mailtwin explain [CODE]`: what a code means, why it usually comes, and what to do; without one, all there are. */
 export async function explainCode({ terminal }: Context, code: string | null, flags: { json?: boolean }): Promise<number> {
   if (code === null) {
-    if (flags.json) terminal.print(JSON.stringify({ codes: allCodes() }));
+    if (flags.json) terminal.print(jsonText({ codes: allCodes() }));
     else terminal.print(listText());
     return exitCodes.done;
   }
@@ -22,7 +23,7 @@ export async function explainCode({ terminal }: Context, code: string | null, fl
       exitCode: exitCodes.usage,
     });
   }
-  if (flags.json) terminal.print(JSON.stringify({ entries: found }));
+  if (flags.json) terminal.print(jsonText({ entries: found }));
   else terminal.print(found.map(entryText).join('\n\n'));
   return exitCodes.done;
 }

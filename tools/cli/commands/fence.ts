@@ -3,6 +3,7 @@ import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { follow } from '../follow.ts';
 import { printable } from '../format.ts';
 import type { Paint } from '../paint.ts';
+import { jsonText } from '../json.ts';
 
 export async function fenceTest(context: Context, flags: CommonOptions): Promise<number> {
   const { terminal } = context;
@@ -10,7 +11,7 @@ export async function fenceTest(context: Context, flags: CommonOptions): Promise
   const outcome = await follow(context, 'fence test', agent.stream('POST /fence/test', {}), { quiet: flags.json === true, unit: 'levels' });
   const readings = outcome.facts['readings'] as LevelReading[];
   if (flags.json) {
-    terminal.print(JSON.stringify({ summary: outcome.summary, readings, exitCode: outcome.exitCode }));
+    terminal.print(jsonText({ summary: outcome.summary, readings, exitCode: outcome.exitCode }));
     return outcome.exitCode;
   }
   for (const reading of readings) terminal.print(readingText(reading, terminal.paint));

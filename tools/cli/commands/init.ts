@@ -1,5 +1,6 @@
 import type { Context } from '../context.ts';
 import { sandboxText } from './sandbox.ts';
+import { jsonText } from '../json.ts';
 
 export interface InitFlags {
   config: string;
@@ -17,7 +18,7 @@ export async function init(context: Context, flags: InitFlags): Promise<number> 
   const { role, node, listen, state, metrics } = flags;
   const made = await agent.initNode({ file: flags.config, role, node, roots: flags.root, listen, state, metrics });
   const { terminal } = context;
-  if (flags.json) terminal.print(JSON.stringify(made));
+  if (flags.json) terminal.print(jsonText(made));
   else {
     terminal.print(`configuration  ${made.file}`);
     terminal.print(`state          ${made.state}`);

@@ -4,6 +4,7 @@ import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { follow } from '../follow.ts';
 import { printable } from '../format.ts';
 import { operator } from '../operator.ts';
+import { jsonText } from '../json.ts';
 
 export interface KeepFlags extends CommonOptions {
   confirm?: string;
@@ -20,7 +21,7 @@ export async function keepThisStore(context: Context, flags: KeepFlags): Promise
     quiet: flags.json === true,
     unit: 'mailboxes',
   });
-  if (flags.json) terminal.print(JSON.stringify({ summary: outcome.summary, ...outcome.facts, exitCode: outcome.exitCode }));
+  if (flags.json) terminal.print(jsonText({ summary: outcome.summary, ...outcome.facts, exitCode: outcome.exitCode }));
   else terminal.print(terminal.paint.good(printable(outcome.summary)));
   return outcome.exitCode;
 }

@@ -8,6 +8,7 @@ import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { controlClient, type ControlClient } from '../control-client.ts';
 import { printable } from '../format.ts';
 import type { Paint } from '../paint.ts';
+import { jsonText } from '../json.ts';
 
 const marks: Record<MigratePoint['state'], (paint: Paint) => string> = {
   done: (paint) => paint.good('done'),
@@ -22,7 +23,7 @@ export async function migrateStatus(context: Context, flags: CommonOptions): Pro
   const { terminal } = context;
   const { paint } = terminal;
   const status = await (await agentOf(context, flags.config)).ask('GET /migrate/status', null);
-  if (flags.json) terminal.print(JSON.stringify(status));
+  if (flags.json) terminal.print(jsonText(status));
   else {
     terminal.print(printable(status.releases.text));
     for (const { title, state, remains, command } of status.points) {
@@ -44,7 +45,7 @@ export async function migrateSnapshot(context: Context, file: string, flags: Com
     copy(staged, file, 'written', 'name another file', exitCodes.failed);
     return answer;
   });
-  context.terminal.print(flags.json ? JSON.stringify(made) : `${file}: ${made.mailboxes} mailboxes, ${made.messages} messages`);
+  context.terminal.print(flags.json ? jsonText(made) : `${file}: ${made.mailboxes} mailboxes, ${made.messages} messages`);
   return exitCodes.done;
 }
 
@@ -67,7 +68,7 @@ export async function migrateReport(context: Context, file: string, flags: Commo
       });
     }
   }
-  terminal.print(flags.json ? JSON.stringify({ counts: report.counts }) : report.text);
+  terminal.print(flags.json ? jsonText({ counts: report.counts }) : report.text);
   return report.counts.wrong > 0 ? exitCodes.failed : exitCodes.done;
 }
 

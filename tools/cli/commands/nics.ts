@@ -4,12 +4,13 @@ import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { follow } from '../follow.ts';
 import { printable } from '../format.ts';
 import type { Paint } from '../paint.ts';
+import { jsonText } from '../json.ts';
 
 /** `mailtwin nics`. Exit code 1 when a role's segment is not proven or an alarm stands. */
 export async function nicsShow(context: Context, flags: CommonOptions): Promise<number> {
   const agent = await agentOf(context, flags.config);
   const report = await agent.ask('GET /nics', null);
-  context.terminal.print(flags.json ? JSON.stringify(report) : nicsText(report, context.terminal.paint));
+  context.terminal.print(flags.json ? jsonText(report) : nicsText(report, context.terminal.paint));
   const isWell = report.alarms.length === 0 && report.roles.every(({ proof }) => proof.level !== 'fail');
   return isWell ? exitCodes.done : exitCodes.failed;
 }
@@ -22,7 +23,7 @@ export async function nicsAssign(
 ): Promise<number> {
   const agent = await agentOf(context, flags.config);
   const proof = await agent.ask('POST /nics/assign', { role, port, unproven: flags.unproven });
-  context.terminal.print(flags.json ? JSON.stringify(proof) : proofText(proof, context.terminal.paint));
+  context.terminal.print(flags.json ? jsonText(proof) : proofText(proof, context.terminal.paint));
   return exitCodes.done;
 }
 
@@ -34,7 +35,7 @@ export async function nicsSwap(
 ): Promise<number> {
   const agent = await agentOf(context, flags.config);
   const proofs = await agent.ask('POST /nics/swap', { first, second, unproven: flags.unproven });
-  if (flags.json) context.terminal.print(JSON.stringify(proofs));
+  if (flags.json) context.terminal.print(jsonText({ proofs }));
   else for (const proof of proofs) context.terminal.print(proofText(proof, context.terminal.paint));
   return exitCodes.done;
 }
@@ -52,7 +53,7 @@ export async function nicsIdentify(context: Context, blink: string | null, flags
     const outcome = await follow(context, 'nics identify', agent.stream('POST /nics/identify', { seconds, blink }, interrupted), {
       quiet: true,
       unit: '',
-      onPort: (event) => terminal.print(flags.json ? JSON.stringify(event) : eventText(event, terminal.paint)),
+      onPort: (event) => terminal.print(flags.json ? jsonText(event) : eventText(event, terminal.paint)),
     });
     if (!flags.json) terminal.print(printable(outcome.summary));
     return outcome.exitCode;

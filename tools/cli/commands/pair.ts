@@ -3,6 +3,7 @@ import { CommandError } from '../command-error.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { follow } from '../follow.ts';
 import { printable, showSeconds } from '../format.ts';
+import { jsonText } from '../json.ts';
 
 /** `mailtwin pair`: makes a code on the primary and waits until it was used. */
 export async function offerPair(context: Context, flags: CommonOptions & { replace?: boolean }): Promise<number> {
@@ -10,7 +11,7 @@ export async function offerPair(context: Context, flags: CommonOptions & { repla
   const agent = await agentOf(context, flags.config);
   const offer = await agent.ask('POST /pair', { replace: flags.replace === true });
   if (flags.json) {
-    terminal.print(JSON.stringify(offer));
+    terminal.print(jsonText(offer));
     return exitCodes.done;
   }
   const life = showSeconds((Date.parse(offer.expiresAt) - context.wallMs()) / 1000);
@@ -77,7 +78,7 @@ export async function joinPair(
       return /^y(es)?$/i.test(answer.trim());
     },
   });
-  if (flags.json) terminal.print(JSON.stringify(joined));
+  if (flags.json) terminal.print(jsonText(joined));
   else terminal.print(`Paired with ${printable(joined.peerNode)}. Next: mailtwin run (or systemctl start mailtwin), then mailtwin status`);
   return exitCodes.done;
 }

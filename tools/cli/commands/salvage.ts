@@ -8,6 +8,7 @@ import { printable, showBytes } from '../format.ts';
 import { operator } from '../operator.ts';
 import type { Paint } from '../paint.ts';
 import { checkText } from '../plan-text.ts';
+import { jsonText } from '../json.ts';
 
 export interface RejoinFlags extends CommonOptions {
   confirm?: string;
@@ -70,7 +71,7 @@ async function show(context: Context, label: string, flags: CommonOptions, lines
     },
   });
   const summary = printable(outcome.summary);
-  if (flags.json) terminal.print(JSON.stringify({ summary: outcome.summary, ...outcome.facts, items, exitCode: outcome.exitCode }));
+  if (flags.json) terminal.print(jsonText({ summary: outcome.summary, ...outcome.facts, items, exitCode: outcome.exitCode }));
   else terminal.print(outcome.exitCode === exitCodes.done ? terminal.paint.good(summary) : terminal.paint.warn(summary));
   return outcome.exitCode;
 }

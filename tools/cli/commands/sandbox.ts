@@ -1,11 +1,12 @@
 import { exitCodes, type UnitSandbox } from '../../../protocol/control.ts';
 import type { CommonOptions, Context } from '../context.ts';
 import { printable } from '../format.ts';
+import { jsonText } from '../json.ts';
 
 /** `mailtwin sandbox`, `sandbox install`. Exit code 1 when the drop-in is not what the configuration needs. */
 export async function sandbox(context: Context, action: 'show' | 'install', flags: CommonOptions): Promise<number> {
   const found = await (await context.loadAgent()).unitSandbox(flags.config, action);
-  context.terminal.print(flags.json ? JSON.stringify(found) : sandboxText(found));
+  context.terminal.print(flags.json ? jsonText(found) : sandboxText(found));
   return found.state === 'fits' || found.state === 'written' ? exitCodes.done : exitCodes.failed;
 }
 

@@ -4,13 +4,14 @@ import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { follow } from '../follow.ts';
 import { plural, printable, showAge, showBytes } from '../format.ts';
 import { operator } from '../operator.ts';
+import { jsonText } from '../json.ts';
 
 /** `mailtwin scrub`. Exit code 1 when a file of this node is damaged. */
 export async function scrubShow(context: Context, flags: CommonOptions): Promise<number> {
   const agent = await agentOf(context, flags.config);
   const status = await agent.ask('GET /status', null);
   const { scrub } = status;
-  context.terminal.print(flags.json ? JSON.stringify(scrub) : scrub === null ? noRoleText : scrubText(status, scrub).join('\n'));
+  context.terminal.print(flags.json ? jsonText({ ...scrub }) : scrub === null ? noRoleText : scrubText(status, scrub).join('\n'));
   return scrub !== null && scrub.damagedCount > 0 ? exitCodes.failed : exitCodes.done;
 }
 
@@ -45,7 +46,7 @@ export async function scrubRestore(context: Context, place: string, flags: Commo
     quiet: flags.json === true,
     unit: 'bytes',
   });
-  if (flags.json) terminal.print(JSON.stringify({ summary: outcome.summary, ...outcome.facts, exitCode: outcome.exitCode }));
+  if (flags.json) terminal.print(jsonText({ summary: outcome.summary, ...outcome.facts, exitCode: outcome.exitCode }));
   else terminal.print(terminal.paint.good(printable(outcome.summary)));
   return outcome.exitCode;
 }

@@ -2,13 +2,14 @@ import type { Status } from '../../../protocol/control.ts';
 import { asControlError, errorText } from '../command-error.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { statusText } from '../status-text.ts';
+import { jsonText } from '../json.ts';
 
 const watchIntervalMs = 500;
 
 export async function status(context: Context, flags: CommonOptions & { watch?: boolean }): Promise<number> {
   const { terminal } = context;
   const agent = await agentOf(context, flags.config);
-  const show = (now: Status) => (flags.json ? JSON.stringify(now) : statusText(now, terminal.paint, context.wallMs(), terminal.columns()));
+  const show = (now: Status) => (flags.json ? jsonText(now) : statusText(now, terminal.paint, context.wallMs(), terminal.columns()));
   if (!flags.watch) {
     terminal.print(show(await agent.ask('GET /status', null)));
     return 0;
@@ -24,7 +25,7 @@ export async function status(context: Context, flags: CommonOptions & { watch?: 
       // An agent that restarts comes back: that is what somebody watches for.
       const known = asControlError(error);
       if (!known) throw error;
-      text = flags.json ? JSON.stringify({ error: known }) : errorText(known);
+      text = flags.json ? jsonText({ error: known }) : errorText(known);
     }
     if (!redraw) terminal.print(text);
     else {

@@ -8,6 +8,7 @@ import { asControlError, CommandError } from '../command-error.ts';
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { redact, redactLines } from '../support/redact.ts';
 import { tar, type TarEntry } from '../support/tar.ts';
+import { jsonText } from '../json.ts';
 
 export interface BundleFlags extends CommonOptions {
   out?: string;
@@ -81,9 +82,7 @@ export async function supportBundle(context: Context, flags: BundleFlags): Promi
       exitCode: exitCodes.failed,
     });
   }
-  terminal.print(
-    flags.json ? JSON.stringify({ file: out, entries: ['MANIFEST.txt', ...names], missing }) : `${manifest}\nwritten to ${out}`,
-  );
+  terminal.print(flags.json ? jsonText({ file: out, entries: ['MANIFEST.txt', ...names], missing }) : `${manifest}\nwritten to ${out}`);
   return exitCodes.done;
 }
 

@@ -19,6 +19,7 @@ import { printable } from '../format.ts';
 import { operator } from '../operator.ts';
 import type { Paint } from '../paint.ts';
 import { guardText, lossText, planText, refusalText, waitingText } from '../plan-text.ts';
+import { jsonText } from '../json.ts';
 
 export interface TakeoverFlags extends CommonOptions {
   dryRun: boolean;
@@ -83,7 +84,7 @@ function besides(plan: Plan): string {
 /** `mailtwin plan show FILE`. */
 export function showPlan(context: Context, file: string, flags: { json?: boolean }): number {
   const plan = readPlan(file);
-  context.terminal.print(flags.json ? JSON.stringify(plan) : planText(plan, context.terminal.paint));
+  context.terminal.print(flags.json ? jsonText(plan) : planText(plan, context.terminal.paint));
   return exitCodes.done;
 }
 
@@ -92,7 +93,7 @@ function keepPlan(context: Context, plan: Plan, flags: TakeoverFlags): number {
   const file = flags.plan ?? null;
   if (file !== null) writeFileSync(file, `${JSON.stringify(plan, null, 2)}\n`, { mode: 0o600 });
   const isRefused = failing(plan).length > 0;
-  if (flags.json) terminal.print(JSON.stringify({ file, plan }));
+  if (flags.json) terminal.print(jsonText({ file, plan }));
   else if (isRefused) refuse(context, plan, flags);
   else
     terminal.print(
@@ -154,7 +155,7 @@ async function run(context: Context, agent: ControlClient, request: RunRequest, 
         break;
       case 'done':
         terminal.print(
-          flags.json ? JSON.stringify({ summary: line.summary, report: line.facts, lines: steps }) : paint.good(printable(line.summary)),
+          flags.json ? jsonText({ summary: line.summary, report: line.facts, lines: steps }) : paint.good(printable(line.summary)),
         );
         return line.exitCode;
       case 'error':

@@ -1,6 +1,7 @@
 import { agentOf, type CommonOptions, type Context } from '../context.ts';
 import { follow } from '../follow.ts';
 import { printable } from '../format.ts';
+import { jsonText } from '../json.ts';
 
 /** What --json keeps in memory; the agent names no more than limits.differencesMax of each root anyway. */
 const differencesMax = 10_000;
@@ -17,7 +18,7 @@ export async function verify(context: Context, flags: CommonOptions & { deep: bo
       else if (differences.length < differencesMax) differences.push({ root, path, what });
     },
   });
-  if (flags.json) terminal.print(JSON.stringify({ summary: outcome.summary, ...outcome.facts, differences, exitCode: outcome.exitCode }));
+  if (flags.json) terminal.print(jsonText({ summary: outcome.summary, ...outcome.facts, differences, exitCode: outcome.exitCode }));
   else
     terminal.print(
       outcome.exitCode === 0 ? terminal.paint.good(printable(outcome.summary)) : terminal.paint.bad(printable(outcome.summary)),
