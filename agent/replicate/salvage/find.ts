@@ -1,3 +1,4 @@
+import type { Entry } from '../../journal/entry.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { joinPath, type BytePath, type DirEntry, type Files } from '../../platform/files.ts';
 import { absolute, type Root } from '../root.ts';
@@ -27,20 +28,47 @@ interface Walk {
 const depthMax = 512;
 const places = ['cur', 'new'] as const;
 
-/** One thing at a time, so that the caller can do something else in between. Null: nothing was found in another directory. */
-export function* findTail(files: Files, index: ReplicaIndex, root: Root): Generator<Tail | null> {
+/** What the caller is told between two things: another directory is looked at, or more of a large one. */
+type Step = Tail | 'directory' | 'more';
+/** Names of the index after which the caller can do something else. */
+const namesAtATime = 256;
+
+/** One thing at a time, so that the caller can do something else in between (I24). */
+export function* findTail(files: Files, index: ReplicaIndex, root: Root): Generator<Step> {
   yield* walkDir({ files, index, root }, '', index.root(root.name), 0);
 }
 
-function* walkDir(walk: Walk, path: BytePath, number: number | null, depth: number): Generator<Tail | null> {
+/** Null when there is no directory. */
+function* namesIn(files: Files, dir: BytePath): Generator<'more', DirEntry[] | null> {
+  const portions = files.list(dir);
+  if (!portions) return null;
+  const entries: DirEntry[] = [];
+  for (const portion of portions) {
+    for (const entry of portion) entries.push(entry);
+    yield 'more';
+  }
+  return entries;
+}
+
+function* knownIn(index: ReplicaIndex, dir: number): Generator<'more' | [string, Entry]> {
+  let count = 0;
+  for (const known of index.entries(dir)) {
+    if (++count % namesAtATime === 0) yield 'more';
+    yield known;
+  }
+}
+
+function* walkDir(walk: Walk, path: BytePath, number: number | null, depth: number): Generator<Step> {
   const { files, index, root } = walk;
-  const entries = files.readdir(absolute(root, path));
+  const entries = yield* namesIn(files, absolute(root, path));
   if (!entries || depth > depthMax) return;
-  yield null;
+  yield 'directory';
   const isMailbox = holdsMessages(root, path, entries);
   if (isMailbox) yield* lookAtMailbox(walk, path, number);
   const onDisk = new Set<string>();
+  let count = 0;
   for (const { name, kind } of entries) {
+    if (++count % namesAtATime === 0) yield 'more';
     const below = joinPath(path, name);
     if (isMailbox && (name === 'cur' || name === 'new' || name === 'tmp')) continue;
     const { ignored, class: kindOfFile } = root.format.classify(below, kind);
@@ -63,7 +91,12 @@ function* walkDir(walk: Walk, path: BytePath, number: number | null, depth: numb
       yield { what: 'file-changed', path: below };
   }
   if (number === null) return;
-  for (const [name, entry] of index.entries(number)) {
+  for (const known of knownIn(index, number)) {
+    if (known === 'more') {
+      yield known;
+      continue;
+    }
+    const [name, entry] = known;
     if (onDisk.has(name) || (isMailbox && (name === 'cur' || name === 'new' || name === 'tmp'))) continue;
     const below = joinPath(path, name);
     const { ignored, class: kindOfFile } = root.format.classify(below, entry.kind);
@@ -85,20 +118,25 @@ function holdsMessages(root: Root, path: BytePath, entries: readonly DirEntry[])
 }
 
 /** Messages by their names without flags, in cur and new together: reading a message moves it from one to the other. */
-function* lookAtMailbox({ files, index, root }: Walk, mailbox: BytePath, number: number | null): Generator<Tail> {
+function* lookAtMailbox({ files, index, root }: Walk, mailbox: BytePath, number: number | null): Generator<Step> {
   const had = new Map<string, string>();
   let isKnown = false;
   for (const place of places) {
     const dir = number === null ? undefined : index.get(number, place);
     if (dir?.kind !== 'dir') continue;
     isKnown = true;
-    for (const [name, { kind }] of index.entries(dir.dir)) if (kind === 'file') had.set(root.format.baseOf(name), name);
+    for (const known of knownIn(index, dir.dir)) {
+      if (known === 'more') yield known;
+      else if (known[1].kind === 'file') had.set(root.format.baseOf(known[0]), known[0]);
+    }
   }
   if (!isKnown) yield { what: 'folder', mailbox };
   const seen = new Set<string>();
   for (const place of places) {
     const dir = joinPath(mailbox, place);
-    for (const { name, kind } of files.readdir(absolute(root, dir)) ?? []) {
+    let count = 0;
+    for (const { name, kind } of (yield* namesIn(files, absolute(root, dir))) ?? []) {
+      if (++count % namesAtATime === 0) yield 'more';
       if (kind !== 'file' || root.format.classify(joinPath(dir, name), 'file').ignored || name.startsWith('.')) continue;
       const base = root.format.baseOf(name);
       seen.add(base);
@@ -107,7 +145,11 @@ function* lookAtMailbox({ files, index, root }: Walk, mailbox: BytePath, number:
       else if (flagsOf(before) !== flagsOf(name)) yield { what: 'flags', mailbox, base, before: flagsOf(before), after: flagsOf(name) };
     }
   }
-  for (const base of had.keys()) if (!seen.has(base)) yield { what: 'expunged', mailbox, base };
+  let count = 0;
+  for (const base of had.keys()) {
+    if (++count % namesAtATime === 0) yield 'more';
+    if (!seen.has(base)) yield { what: 'expunged', mailbox, base };
+  }
 }
 
 /** Maildir flags of a name, keywords included; '' when it has none. */

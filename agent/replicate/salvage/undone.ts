@@ -27,8 +27,9 @@ const depthMax = 512;
 export function* findUndone(files: Files, { root, path, source }: UndonePlace, depth = 0): Generator<UndoneTail> {
   const kind = files.lstat(source)?.kind;
   if (kind === 'dir' && depth <= depthMax) {
-    for (const { name } of files.readdir(source) ?? [])
-      yield* findUndone(files, { root, path: joinPath(path, name), source: `${source}/${name}` }, depth + 1);
+    for (const portion of files.list(source) ?? [])
+      for (const { name } of portion)
+        yield* findUndone(files, { root, path: joinPath(path, name), source: `${source}/${name}` }, depth + 1);
   }
   if (kind !== 'file') return;
   const found = root.format.classify(path, 'file');

@@ -153,7 +153,8 @@ export class Salvage {
       for (const tail of findTail(files, node.running.index, root)) {
         if (signal.aborted) throw new OperatorError('given-up', 'the salvage was given up', 'run it again: it goes on');
         await this.#pace();
-        if (tail === null) {
+        if (tail === 'more') continue;
+        if (tail === 'directory') {
           if (++looked % 100 === 0) push({ kind: 'progress', done: looked, total: null, text: 'directories compared' });
           continue;
         }
