@@ -255,8 +255,8 @@ async function massDeletion(world: World): Promise<void> {
   await lab.host('a').run(['sh', '-c', `find /var/vmail/${bulkUser} -type f -path '*/cur/*' -delete`]);
   await watch.shows('MailtwinMassDeletionHeld', 'a');
   const kept = await counted('b');
-  // As many as `limits.massDeleteFilesMin` go before it is a mass deletion.
-  step(`the standby still has ${kept} of ${before} messages`, before > 1000 && kept >= before - 1000);
+  // As many as `limits.massDeleteFilesMin` go before it is a mass deletion, and up to half as many again where a mailbox loses few at a time.
+  step(`the standby still has ${kept} of ${before} messages`, before > 1500 && kept >= before - 1500);
   await book.follow('MailtwinMassDeletionHeld', async (text) => {
     const [seen] = await text.run('mailtwin status');
     step('status says what is held', seen?.output.includes('mass-delete') === true);
