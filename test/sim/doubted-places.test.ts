@@ -180,8 +180,8 @@ describe('a connection that ends in the middle of a comparison', () => {
       }
       return flushed();
     };
-    primary.sender.compare('plain', '');
-    primary.sender.compare('plain', 'dir');
+    primary.sender.compare('plain', 'place');
+    primary.sender.compare('plain', 'dir/place');
     await pair.clock.runFor(10_000);
     pair.connect();
     pair.work.writeFile('/plain/later', 'later');

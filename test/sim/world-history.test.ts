@@ -36,6 +36,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [700_275, ['folding'], 'a directory went to history for a file whose name nobody knew to fall together with its'],
   [700_337, ['folding'], 'a tree was merged into the one whose name its fell together with'],
   [701_606, ['folding'], 'the standby was told all at once of much content that it need not keep'],
+  [705_311, ['folding'], 'what lay in a directory that could not be renamed stayed, told to nobody, when another one got its old name'],
   [720_489, everything, 'a directory that could be had was not, and the simulation took that for an owner that is refused'],
   [
     703_374,

@@ -6,7 +6,7 @@ import type { Hint } from '../../capture/watcher.ts';
 import type { Channel } from '../../link/channel.ts';
 import { sleep } from '../../platform/clock.ts';
 import { OperatorError } from '../../platform/errors.ts';
-import { displayPath, errnoCode, joinPath, parentPath, type BytePath } from '../../platform/files.ts';
+import { displayPath, errnoCode, joinPath, type BytePath } from '../../platform/files.ts';
 import { audit, auditPlaces, otherContent } from '../audit.ts';
 import { ifKnown } from '../fault.ts';
 import { PeerView } from '../peer-view.ts';
@@ -682,7 +682,7 @@ export class PrimaryRole {
     for (const [root, path, bits] of items) {
       this.#shortThere.add(`${root}\0${path}`);
       // The word that it lacks this may have been lost, and the index claims it.
-      if (bits & lacks.place) this.sender.compare(root, parentPath(path));
+      if (bits & lacks.place) this.sender.compare(root, path);
     }
     if (more) return;
     unproven.standbyToldAll(this.#shortThere);

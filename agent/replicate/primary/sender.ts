@@ -80,7 +80,8 @@ export class Sender {
   readonly #asked = new Map<number, (message: Message | null) => void>();
   /** A batch sent only to be refused. */
   #marker: { id: number; resolve: (refused: boolean) => void } | null = null;
-  #suspect: { root: string; dir: BytePath }[] = [];
+  /** Directories to compare by their names; `below`: with all that lies in them, where both nodes have one. */
+  #suspect: { root: string; dir: BytePath; below?: boolean }[] = [];
   /** Files of which the standby has another version than the index says; each is sent whole. */
   #misfits: { root: string; path: BytePath }[] = [];
   #mustCompare = false;
@@ -249,10 +250,15 @@ export class Sender {
     this.#wake?.();
   }
 
-  /** What the standby holds in this directory is not what the index says: it is asked for before anything else is sent. */
-  compare(root: string, dir: BytePath): void {
-    this.#suspect.push({ root, dir });
+  /** The standby lacks this place, and the index may claim it: what is there is asked for before anything else is sent. */
+  compare(root: string, path: BytePath): void {
+    this.#suspectPlace(root, path);
     this.wake();
+  }
+
+  /** A directory may be there all the same, and not what it was. */
+  #suspectPlace(root: string, path: BytePath): void {
+    this.#suspect.push({ root, dir: splitPath(path).dir }, { root, dir: path, below: true });
   }
 
   /** While paused no new batch is begun; what is under way still settles. */
@@ -693,8 +699,8 @@ export class Sender {
         this.#endDoubts(root, joinPath(from.dir, from.name), false);
       if (lack && (lack.bits & lacks.place) !== 0) {
         // The index claims it: what is really there is asked for, and this place is left alone until its time comes.
-        this.#suspect.push({ root, dir });
-        if (from) this.#suspect.push({ root, dir: from.dir });
+        this.#suspectPlace(root, path);
+        if (from) this.#suspectPlace(root, joinPath(from.dir, from.name));
       }
     }
     unproven.addAll(doubts);
@@ -706,7 +712,7 @@ export class Sender {
       if (!from) continue;
       const [before, now] = [joinPath(from.dir, from.name), joinPath(dir, name)];
       this.#suspect = this.#suspect.map((each) =>
-        each.root === root && isAtOrBelow(each.dir, before) ? { root, dir: `${now}${each.dir.slice(before.length)}` } : each,
+        each.root === root && isAtOrBelow(each.dir, before) ? { ...each, dir: `${now}${each.dir.slice(before.length)}` } : each,
       );
     }
   }
@@ -863,13 +869,16 @@ export class Sender {
 
   /** Looks at what the standby holds in directories whose ops did not fit. */
   async #clearSuspects(): Promise<void> {
-    const places = new Map(this.#suspect.map((place) => [`${place.root}\0${place.dir}`, place]));
+    const suspects = this.#suspect;
+    const places = new Map(suspects.filter(({ below }) => !below).map((place) => [`${place.root}\0${place.dir}`, place]));
+    const trees = new Map(suspects.filter(({ below }) => below).map((place) => [`${place.root}\0${place.dir}`, place]));
     this.#suspect = [];
     await this.#drain();
     for (const { root, path } of this.#misfits.splice(0)) this.#maker.sendWhole(root, path);
     const reconciler = new Reconciler(this.#p, (root, dir, after) => this.#askListing(root, dir, after));
     try {
       for (const { root, dir } of places.values()) await reconciler.dir(root, dir, false);
+      for (const { root, dir } of trees.values()) if (this.#p.index.dirAt(root, dir) !== null) await reconciler.dir(root, dir, true);
     } finally {
       reconciler.close();
     }

@@ -11,6 +11,8 @@ import type { Step } from './steps.ts';
 export interface BatchDir {
   root: Root;
   path: BytePath;
+  /** It is known that the index has what lies in it, as far as this batch is concerned. */
+  isListed?: boolean;
 }
 
 /** Where an op of a batch takes effect; paths are relative to the root. */
@@ -58,6 +60,8 @@ export interface Batch {
   shortfalls: Map<number, Shortfall>;
   /** Ops that move what could not be put into place before, by number. */
   owed: number[];
+  /** Directories of which nobody knew what lies in them, and that go for this batch's ops. */
+  renewed: { root: Root; path: BytePath }[];
   /** By number of op: why its place cannot be had here; the batch is refused for these, and can be without them. */
   refused: Map<number, string>;
   /** Places (absolute) that are not as this batch's ops have them, for what was refused. */

@@ -3,20 +3,27 @@ import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import { baseName, parentPath } from '../../platform/files.ts';
 import type { Kv } from '../../platform/kv.ts';
 import type { AuditDifference } from '../audit.ts';
+import { isUnlisted, unlisted } from './shortfalls.ts';
+
+/** A place where the disk is not as the index says; `stays`: a directory is there that the index let go with all in it. */
+export type Disowned = Pick<AuditDifference, 'root' | 'path' | 'stat'> & { stays?: boolean };
 
 /**
  * Makes the index claim only what the disk has: what an audit found to differ is entered as it is there, with content
- * that is not known. The comparison that follows then brings again what the primary has in its place.
+ * that is not known. The comparison that follows then brings again what the primary has in its place. Of a directory that
+ * the index did not have what lies in it stays unknown (`unlisted`).
  */
-export function disown({ kv, index }: { kv: Kv; index: ReplicaIndex }, differences: readonly AuditDifference[]): void {
+export function disown({ kv, index }: { kv: Kv; index: ReplicaIndex }, differences: readonly Disowned[]): void {
   if (differences.length === 0) return;
   const layer = index.begin();
-  for (const { root, path, stat } of differences) {
+  for (const { root, path, stat, stays } of differences) {
     const parent = index.dirAt(root, parentPath(path));
     if (parent === null) continue;
     const name = baseName(path);
     if (!stat || stat.kind === 'other') index.remove(layer, root, parent, name);
     else {
+      const known = index.get(parent, name);
+      const isListed = stat.kind !== 'dir' || (known?.kind === 'dir' && stays !== true && !isUnlisted(known));
       index.put(layer, root, parent, name, {
         kind: stat.kind,
         ino: stat.kind === 'dir' ? 0n : stat.ino,
@@ -32,6 +39,7 @@ export function disown({ kv, index }: { kv: Kv; index: ReplicaIndex }, differenc
         ctimeNs: 0n,
         racy: false,
         linked: false,
+        ...(isListed ? {} : { lacks: unlisted }),
       });
     }
   }

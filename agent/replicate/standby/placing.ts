@@ -29,6 +29,8 @@ export interface StepFault extends Shortfall {
   /** Number of the step. */
   step: number;
   paths: BytePath[];
+  /** Place (absolute) at which what should have gone from there, or moved away, still is. */
+  stays?: BytePath;
 }
 
 const stepsBetweenYields = 128;
@@ -41,6 +43,7 @@ const triesMax = 8;
 const notMade = 'the directory above it cannot be had';
 const notAlone = 'another file of its mailbox cannot be put into place';
 const notThere = 'what comes before it could not be done';
+const notGone = 'what was there before could not be taken away';
 
 /**
  * Puts a durable batch into place. What the disk as a whole refuses is tried until it can be done; what one place refuses
@@ -54,6 +57,8 @@ export class Placing {
   readonly #lost = new Set<BytePath>();
   /** Places (absolute) where a step was left undone. */
   readonly #undone = new Set<BytePath>();
+  /** Places (absolute) from which something should have gone: a directory that is found there is not the one that should be made. */
+  readonly #stays = new Set<BytePath>();
 
   constructor(parts: PlacingParts) {
     this.#p = parts;
@@ -72,6 +77,7 @@ export class Placing {
     this.#broken.clear();
     this.#lost.clear();
     this.#undone.clear();
+    this.#stays.clear();
   }
 
   /** What keeps the batch from being put into place. */
@@ -157,7 +163,6 @@ export class Placing {
         else if (!(error instanceof StepBlocked) || step.do === 'mkdir') {
           faults.push(this.#leave(i, step, error));
         }
-        if (step.do === 'mkdir') this.#lost.add(step.path);
       }
       tries = 0;
       i++;
@@ -222,7 +227,6 @@ export class Placing {
         else if (of === 'gone') note(step.path, whyOf(error));
         else if (of === 'path' || (of === 'room' && hasRoom(files, this.#rootOf(step)))) {
           faults.push(this.#leave(number, step, error));
-          if (step.do === 'mkdir') this.#lost.add(step.path);
         } else throw error;
       }
     }
@@ -231,6 +235,7 @@ export class Placing {
 
   /** Why a step is not even tried, for what was left undone before it. */
   #whyNot(step: Step): string | null {
+    if (step.do === 'mkdir' && this.#stays.has(step.path)) return notGone;
     return isBelow(this.#lost, step) ? notMade : this.#broken.holds(step) ? notAlone : null;
   }
 
@@ -259,6 +264,8 @@ export class Placing {
     const fault = undone(number, step, why);
     this.#broken.note(step.path);
     for (const path of fault.paths) this.#undone.add(path);
+    if (fault.stays !== undefined) this.#stays.add(fault.stays);
+    if (step.do === 'mkdir') this.#lost.add(step.path);
     return fault;
   }
 
@@ -378,11 +385,14 @@ function stepOf(steps: readonly Step[], { step }: StepFault): Step {
 
 function undone(step: number, { do: what, path, ...rest }: Step, why: string): StepFault {
   const text = what === 'discard' ? `cannot be removed: ${why}` : `cannot be put into place: ${why}`;
+  const from = what === 'move' && 'from' in rest ? rest.from : null;
+  const stays = what === 'discard' ? path : from;
   return {
     bits: lacks.place,
     text: text.slice(0, shortfallTextMax),
     step,
-    paths: what === 'move' && 'from' in rest ? [path, rest.from] : [path],
+    paths: from === null ? [path] : [path, from],
+    ...(stays === null ? {} : { stays }),
   };
 }
 

@@ -16,19 +16,18 @@ import type { Kv, KvWrite } from '../../platform/kv.ts';
 import type { Log } from '../../platform/log.ts';
 import { Pacer } from '../../platform/pacer.ts';
 import { removeTree, removeTreeInSlices } from '../../platform/remove-tree.ts';
-import type { AuditDifference } from '../audit.ts';
 import { faultOf, hasRoom, ifKnown, whyOf } from '../fault.ts';
 import { placeName, RootAway, rootTrouble, type FileSystems } from '../file-systems.ts';
 import { absolute, type Root } from '../root.ts';
 import type { ScrubSettings } from '../scrub/scrubber.ts';
 import { OpRefused, type Batch } from './batch.ts';
-import { disown } from './disown.ts';
+import { disown, type Disowned } from './disown.ts';
 import { Folding } from './folding.ts';
 import { ForeignRecord } from './foreign-record.ts';
 import { IncomingTransfers } from './incoming-transfers.ts';
 import { Placing, type StepFault } from './placing.ts';
 import { RenameRegions } from './rename-regions.ts';
-import { Shortfalls, textOf, type ShortPlace, type Shortfall } from './shortfalls.ts';
+import { isUnlisted, Shortfalls, textOf, unlisted, type ShortPlace, type Shortfall } from './shortfalls.ts';
 import { StagedNames } from './staged-names.ts';
 import { StandbyDisks } from './standby-disks.ts';
 import { decodeSteps, encodeSteps, type Step } from './steps.ts';
@@ -47,6 +46,17 @@ export interface ReceiverParts {
   freeBytesMin: number;
   /** How the content of this copy is read again; null: it is not. */
   scrub: ScrubSettings | null;
+}
+
+/** The index claims more of a place than the disk has. */
+interface Overclaim {
+  root: Root;
+  path: BytePath;
+  bits: number;
+  /** The batch that is still to make the place so. */
+  by: Batch | null;
+  /** What should have gone from there may be there still. */
+  stays: boolean;
 }
 
 /** How often, and after which pauses, what a place refuses at a start is tried. */
@@ -84,8 +94,13 @@ export class Receiver {
   #failure: Error | null = null;
   readonly #placing: Placing;
   readonly #folding: Folding;
-  /** Places where the index claims more than the disk has, by absolute path; `by` is the batch that is still to make the place so. */
-  readonly #overclaimed = new Map<BytePath, { root: Root; path: BytePath; bits: number; by: Batch | null }>();
+  /** Places where the index claims more than the disk has, by absolute path. */
+  readonly #overclaimed = new Map<BytePath, Overclaim>();
+  /**
+   * While a batch is ended that left a tree undone: the first one that follows it, by number, if one has come. It is refused with all
+   * after it, once the primary has the acknowledgement, which tells it what to make anew.
+   */
+  #givenUp: { first: number | null } | null = null;
   /** Why the last batch was not taken, when that is no fault of one place; null since one was. */
   #cannotTake: { code: 'standby-io' | 'no-space'; detail: string } | null = null;
   #mended: number;
@@ -193,15 +208,16 @@ export class Receiver {
 
   /**
    * Whether nobody can tell by the index what belongs at a place (absolute): a batch changes it or one above it, or could not put
-   * there what should be, or not take away with all below it what should go.
+   * there what should be, or not take away with all below it what should go, or nobody knows what lies in a directory above it.
    */
   mayDiffer(path: BytePath): boolean {
     if (this.isUnderWay(path)) return true;
-    if (this.#overclaimed.size === 0 && this.shortfalls.count === 0) return false;
     const root = this.#p.roots.find((each) => path.startsWith(`${each.path}/`));
     if (!root) return false;
     for (let at = path; at.length > root.path.length; at = parentPath(at)) {
-      const known = this.shortfalls.at(root.name, at.slice(root.path.length + 1));
+      const place = at.slice(root.path.length + 1);
+      if (at !== path && isUnlisted(this.#p.index.at(root.name, place)?.entry)) return true;
+      const known = this.shortfalls.at(root.name, place);
       if (((this.#overclaimed.get(at)?.bits ?? 0) | (known?.bits ?? 0)) & lacks.place) return true;
     }
     return false;
@@ -343,6 +359,7 @@ export class Receiver {
     const writes: KvWrite[] = [];
     for (const fault of faults) this.#noteFault(fault, writes);
     if (writes.length > 0) this.#p.kv.commit(writes);
+    this.settleIndex();
     return true;
   }
 
@@ -408,6 +425,11 @@ export class Receiver {
 
   #begin(channel: Channel, message: MessageOf<'batch'>): void {
     this.#dropCurrent();
+    if (this.#givenUp) {
+      this.#givenUp.first ??= message.id;
+      return;
+    }
+    this.#disks.look();
     this.settleIndex();
     if (!samePosition(message.from, this.#accepted)) {
       channel.sendControl({
@@ -431,6 +453,7 @@ export class Receiver {
       places: [],
       shortfalls: new Map(),
       owed: [],
+      renewed: [],
       refused: new Map(),
       missed: new Set(),
       writes: [],
@@ -449,8 +472,6 @@ export class Receiver {
     this.#current = batch;
     const full = this.#p.kv.trouble;
     if (full) this.#fail(batch, 'state-full', [], full.detail);
-    this.#disks.look();
-    batch.arrivals = this.#disks.arrivals;
     for (const root of this.#p.roots) {
       // Staging may be on the file system that is missing: nothing is written then, not even beside the root.
       const trouble = this.#p.fileSystems.covering(root.name, '');
@@ -482,6 +503,7 @@ export class Receiver {
       // After a first misfit the others are still judged, so that one answer names them all.
       if (batch.failure && batch.failure.code !== 'base') continue;
       await this.#stage(batch, op, number);
+      if (this.#current !== batch) return this.#unstage(batch.staged);
     }
   }
 
@@ -496,6 +518,7 @@ export class Receiver {
         await this.#applying;
         // What failed is never settled: the connection ends for it.
         if (this.#failure) throw this.#failure;
+        if (this.#current !== batch) return;
       }
       if ('bytes' in op && op.bytes) batch.bytes += op.bytes.length;
     } catch (error) {
@@ -624,6 +647,7 @@ export class Receiver {
     const told = (text: string) => text.slice(0, shortfallTextMax);
     const lacking = [...batch.shortfalls].map(([op, { bits, text }]): MessageOf<'ack'>['lacking'][number] => [op, bits, told(text)]);
     channel.sendControl({ type: 'ack', id: batch.id, position: batch.to, lacking });
+    this.#refuseFollowing(channel);
     // Nobody waits for it: of a tree it may take a while, and the next start goes on where this one ended.
     if (batch.trash.length > 0)
       this.#discarding = this.#discarding
@@ -636,14 +660,27 @@ export class Receiver {
 
   /** A file system that a batch changes is gone before its commit, or was for a moment: nothing of it happens, and nothing of what follows it. */
   #giveUp(channel: Channel, batch: Batch, why: string): void {
-    this.#dropCurrent();
-    for (const given of this.#queued.splice(0).toReversed()) {
-      this.#p.index.drop(given.layer);
-      this.#unstage(given.staged);
-    }
+    this.#dropFrom(0);
     this.#accepted = this.#durable;
     this.#p.meter.rejected('io');
     channel.sendControl({ type: 'reject', id: batch.id, code: 'io', ops: [], detail: why.slice(0, 1000), faults: [] });
+  }
+
+  #refuseFollowing(channel: Channel): void {
+    const first = this.#givenUp?.first ?? null;
+    this.#givenUp = null;
+    if (first === null) return;
+    const detail = 'a directory that the batch before it changes could not be renamed or removed';
+    channel.sendControl({ type: 'reject', id: first, code: 'base', ops: [], detail, faults: [] });
+  }
+
+  /** Nothing remains of the batches from a place in the line on, nor of the one that is coming. */
+  #dropFrom(first: number): void {
+    this.#dropCurrent();
+    for (const given of this.#queued.splice(first).toReversed()) {
+      this.#p.index.drop(given.layer);
+      this.#unstage(given.staged);
+    }
   }
 
   /** What cannot be removed from staging, or lies on a file system that is gone, is removed at the next start. */
@@ -677,6 +714,13 @@ export class Receiver {
     const { kv } = this.#p;
     const faults = await this.#placing.place(batch.steps, batch.touched);
     if (faults.length === 0 && batch.owed.length === 0) return;
+    // What follows was made for an index in which the whole tree is in another place: it is made again.
+    const treeStays = faults.some(({ stays }) => stays !== undefined && this.#mayBeDir(stays));
+    if (treeStays) {
+      this.#givenUp = { first: this.#queued[1]?.id ?? this.#current?.id ?? null };
+      this.#dropFrom(1);
+      this.#accepted = batch.to ?? this.#accepted;
+    }
     const writes: KvWrite[] = [];
     this.#settleOwed(batch, faults, writes);
     for (const fault of faults) {
@@ -686,6 +730,8 @@ export class Receiver {
       if (!(fault.bits & lacks.place)) for (const path of fault.paths) this.#noteNames(path, fault, batch, writes);
     }
     kv.commit(writes);
+    // Before anything else can be made for it, or become durable on it.
+    if (treeStays) this.#settleNow();
     await kv.flushed();
     // It comes again each time that the place is tried: kept here until the next start it would fill the disk.
     this.#unstage(
@@ -694,6 +740,11 @@ export class Receiver {
         return step?.do === 'place' && bits & lacks.place ? [step.staged] : [];
       }),
     );
+  }
+
+  #mayBeDir(path: BytePath): boolean {
+    const there = ifKnown(() => ({ kind: this.#p.files.lstat(path)?.kind }));
+    return there === undefined || there.kind === 'dir';
   }
 
   /** What was thought to be missing was there to move after all. */
@@ -739,13 +790,14 @@ export class Receiver {
       const path = absolutePath.slice(root.path.length + 1);
       const known = this.shortfalls.at(root.name, path);
       if (fault.text !== '') this.shortfalls.note(root.name, path, together(known, fault), writes);
-      this.#overclaim(root, path, fault.bits | (known?.bits ?? 0));
+      this.#overclaim(root, path, fault.bits | (known?.bits ?? 0), null, absolutePath === fault.stays);
     }
   }
 
-  #overclaim(root: Root, path: BytePath, bits: number, by: Batch | null = null): void {
+  #overclaim(root: Root, path: BytePath, bits: number, by: Batch | null = null, stays = false): void {
     const key = absolute(root, path);
-    this.#overclaimed.set(key, { root, path, bits: bits | (this.#overclaimed.get(key)?.bits ?? 0), by });
+    const known = this.#overclaimed.get(key);
+    this.#overclaimed.set(key, { root, path, bits: bits | (known?.bits ?? 0), by, stays: stays || (known?.stays ?? false) });
   }
 
   /**
@@ -763,7 +815,7 @@ export class Receiver {
         if (claim.root !== root || (!tree && claim.bits & lacks.place)) continue;
         if (claim.path !== from && !claim.path.startsWith(`${from}/`)) continue;
         this.#overclaimed.delete(absolute(root, claim.path));
-        this.#overclaim(root, `${path}${claim.path.slice(from.length)}`, claim.bits, claim.by);
+        this.#overclaim(root, `${path}${claim.path.slice(from.length)}`, claim.bits, claim.by, claim.stays);
       }
     }
   }
@@ -780,23 +832,28 @@ export class Receiver {
    */
   settleIndex(): void {
     if (this.#overclaimed.size === 0 || this.#current !== null || this.#queued.length > 0) return;
+    this.#settleNow();
+  }
+
+  #settleNow(): void {
     const { kv, index, files } = this.#p;
     const places = [...this.#overclaimed.values()];
     this.#overclaimed.clear();
-    const differences: AuditDifference[] = [];
+    const differences: Disowned[] = [];
     const layer = index.begin();
-    for (const { root, path, bits } of places) {
+    for (const { root, path, bits, stays } of places) {
       const at = index.at(root.name, path);
       if (bits & lacks.place) {
         try {
-          differences.push({ root: root.name, path, what: 'lacks', stat: files.lstat(absolute(root, path)) });
+          differences.push({ root: root.name, path, stat: files.lstat(absolute(root, path)), stays });
         } catch (error) {
           if (faultOf(error, 'reading') === 'us') throw error;
           // What cannot be looked at now is looked at when the next batch begins; until then nobody may take it for the same.
-          this.#overclaim(root, path, bits);
-          this.#claimUnknown(layer, root, path);
+          this.#overclaim(root, path, bits, null, stays);
+          this.#claimUnknown(layer, root, path, stays);
         }
-      } else if (at && bits !== 0) index.put(layer, root.name, at.dir, at.name, { ...at.entry, lacks: bits });
+      } else if (at && bits !== 0)
+        index.put(layer, root.name, at.dir, at.name, { ...at.entry, lacks: bits | ((at.entry.lacks ?? 0) & unlisted) });
     }
     kv.commit(index.writesOf(layer));
     index.settle(layer);
@@ -805,13 +862,15 @@ export class Receiver {
   }
 
   /** Something may be at a place, and nothing is known of it. */
-  #claimUnknown(layer: Layer, root: Root, path: BytePath): void {
+  #claimUnknown(layer: Layer, root: Root, path: BytePath, stays: boolean): void {
     const { index } = this.#p;
-    const known = index.at(root.name, path);
+    const known = index.at(root.name, path)?.entry;
     const dir = index.dirAt(root.name, parentPath(path));
     if (dir === null) return;
-    // Of a directory its own attributes are in doubt; what is below it is told by itself.
-    index.put(layer, root.name, dir, baseName(path), unknownEntry(known?.entry.kind ?? 'file', known?.entry.dir ?? 0));
+    // Of a directory its own attributes are in doubt; what is below it is told by itself, if it is known.
+    const isListed = known?.kind !== 'dir' || (!stays && !isUnlisted(known));
+    const entry = unknownEntry(known?.kind ?? 'file', known?.dir ?? 0);
+    index.put(layer, root.name, dir, baseName(path), isListed ? entry : { ...entry, lacks: unlisted });
   }
 
   /** What the batch's own places lack, or lack no more. */
@@ -819,6 +878,7 @@ export class Receiver {
     const writes: KvWrite[] = [];
     const { shortfalls } = this;
     if (batch.shortfalls.size === 0 && shortfalls.count === 0) return writes;
+    for (const { root, path } of batch.renewed) shortfalls.clearBelow(root.name, path, writes);
     for (const [op, { root, path, from, tree, gone, alone }] of batch.places.entries()) {
       const known = alone ? shortfalls.at(root.name, path) : undefined;
       // It was made before the primary heard that there is nothing here, or damage: attributes alone mend neither.

@@ -2,6 +2,7 @@ import { Packr } from 'msgpackr';
 import { createHash } from 'node:crypto';
 import type { MessageOf } from '../../../protocol/messages.ts';
 import { lacks, shortfallItemsMax, shortfallTextMax } from '../../../protocol/shortfall.ts';
+import type { Entry } from '../../journal/entry.ts';
 import { metaKey, tables } from '../../journal/keys.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import type { Clock } from '../../platform/clock.ts';
@@ -19,6 +20,17 @@ export interface Shortfall {
 
 /** Of an entry: what it lacks, its file system has for no file, which is said of that once. */
 export const untold = 32;
+
+/**
+ * Of a directory's entry: it should have gone, or came from somebody else, and what lies in it is in no index. It goes as a whole
+ * before anything is put there. Of the index alone: no place lacks this, and nobody is told.
+ */
+export const unlisted = 128;
+
+/** Whether nothing is known of what a directory holds. */
+export function isUnlisted(entry: Entry | undefined): boolean {
+  return entry?.kind === 'dir' && ((entry.lacks ?? 0) & unlisted) !== 0;
+}
 
 export interface ShortPlace extends Shortfall {
   root: string;
@@ -145,8 +157,8 @@ export class Shortfalls {
       for (const [name, entry] of index.entries(dir)) {
         if (++count % entriesBetweenPauses === 0) await pause();
         const child = joinPath(path, name);
-        if (entry.lacks && !(entry.lacks & untold))
-          this.note(root, child, this.at(root, child) ?? { bits: entry.lacks, text: textOf(entry.lacks) }, writes);
+        const bits = (entry.lacks ?? 0) & ~unlisted;
+        if (bits && !(bits & untold)) this.note(root, child, this.at(root, child) ?? { bits, text: textOf(bits) }, writes);
         if (entry.kind === 'dir') await walk(root, entry.dir, child);
       }
     };

@@ -3,7 +3,16 @@ import type { Meta, Op, Piece } from '../../../protocol/ops.ts';
 import { contentBytes, entryOf, replicatedMode, xattrsDigest, type Entry } from '../../journal/entry.ts';
 import type { ReplicaIndex } from '../../journal/replica-index.ts';
 import type { HistoryKeeper } from '../../history/keeper.ts';
-import { holding, joinPath, type BytePath, type FileKind, type Files, type MetaChange, type Stat } from '../../platform/files.ts';
+import {
+  holding,
+  joinPath,
+  parentPath,
+  type BytePath,
+  type FileKind,
+  type Files,
+  type MetaChange,
+  type Stat,
+} from '../../platform/files.ts';
 import { targetHere } from '../links.ts';
 import { isAtOrBelow } from '../file-systems.ts';
 import { absolute, type Root } from '../root.ts';
@@ -15,7 +24,7 @@ import type { RenameRegions } from './rename-regions.ts';
 import type { IncomingTransfers } from './incoming-transfers.ts';
 import { isPathsOwn, setAttributes } from './set-attributes.ts';
 import { lacks } from '../../../protocol/shortfall.ts';
-import { textOf, untold, type Shortfall } from './shortfalls.ts';
+import { isUnlisted, textOf, unlisted, untold, type Shortfall } from './shortfalls.ts';
 import type { StagedNames } from './staged-names.ts';
 import { copyPiece, otherContent, StagedWriter, writeSparsely } from './staged-writer.ts';
 import { metaChange, mtimeNsOf, type Step } from './steps.ts';
@@ -69,6 +78,7 @@ export class Stager {
     const path = joinPath(dir.path, op.at.name);
     const to = absolute(dir.root, path);
     batch.places[batch.ops - 1] = this.#placeOf(batch, dir, path, op);
+    if (!this.#isListed(batch, dir, op, path)) return 'settle-first';
     const isName = op.op !== 'meta' && op.op !== 'remove' && op.op !== 'patch' && op.at.name !== '';
     if (isName && this.#mayFold(dir.root, path) && !this.#isFree(batch, dir, op, path)) return 'settle-first';
     switch (op.op) {
@@ -111,6 +121,43 @@ export class Stager {
       case 'remove':
         return this.#remove(batch, dir, op.at.name, op.tree, to);
     }
+  }
+
+  /**
+   * Sees to it that the index knows what lies where an op works: a directory of which it does not (`unlisted`) goes as a whole
+   * first, and is made anew. False when a batch before this one has to be put into place before that.
+   */
+  #isListed(batch: Batch, dir: BatchDir, op: Op, path: BytePath): boolean {
+    if (dir.isListed !== true) {
+      if (!this.#renew(batch, dir.root, dir.path, true)) return false;
+      dir.isListed = true;
+    }
+    return op.op !== 'dir' || this.#renew(batch, dir.root, path, false);
+  }
+
+  #renew(batch: Batch, root: Root, path: BytePath, makes: boolean): boolean {
+    const { index, files } = this.#p;
+    const at = index.at(root.name, path);
+    if (!at || !isUnlisted(at.entry)) return true;
+    const to = absolute(root, path);
+    if (this.#p.isPending(to) || batch.touched.has(to)) return false;
+    const there = files.lstat(to);
+    const xattrs = there?.kind === 'dir' && makes ? files.xattrs(to) : null;
+    this.#p.regions.forget();
+    index.remove(batch.layer, root.name, at.dir, at.name);
+    const above: BatchDir = { root, path: parentPath(path) };
+    if (there) {
+      const keep = this.#keepTree(batch, above, at.name, { files: 0, bytes: 0 });
+      this.#step(batch, { do: 'discard', path: to, ino: there.ino, keep });
+    }
+    batch.touched.add(to);
+    batch.renewed.push({ root, path });
+    if (!makes) return true;
+    // The primary may know the directory, and not what is missing in it.
+    const { mode, uid, gid } = there?.kind === 'dir' ? there : at.entry;
+    const own = { mode, uid, gid, mtimeSec: 0, mtimeNsec: 0 };
+    this.#makeDir(batch, above, at.name, xattrs && xattrs.size > 0 ? { ...own, xattrs: [...xattrs] } : own);
+    return true;
   }
 
   #mayFold(root: Root, path: BytePath): boolean {
@@ -200,7 +247,7 @@ export class Stager {
   #stillLacking(batch: Batch, entry: Entry, root: string, path: BytePath): void {
     const known = this.#p.shortfallAt(root, path);
     // What a batch on its way lacks is in the index when none is.
-    const bits = entry.lacks ?? (known?.bits ?? 0) & ~lacks.place;
+    const bits = (entry.lacks ?? (known?.bits ?? 0) & ~lacks.place) & ~unlisted;
     if (bits && !(bits & untold)) this.#lacking(batch, { bits, text: known?.text ?? textOf(bits) });
   }
 
@@ -291,6 +338,15 @@ export class Stager {
       batch.writes,
     );
     return file === null ? null : `${this.#p.regions.stagingOf(dir.root, path)}/history/${file}`;
+  }
+
+  /** The same for a directory, which is never removed in its place. */
+  #keepTree(batch: Batch, dir: BatchDir, name: string, size: { files: number; bytes: number }): BytePath {
+    const kept = this.#keep(batch, dir, name, size);
+    if (kept !== null) return kept;
+    const trash = this.#p.names.next(dir.root, joinPath(dir.path, name), 'trash-');
+    batch.trash.push(trash);
+    return trash;
   }
 
   #makeDir(batch: Batch, dir: BatchDir, name: string, meta: Meta): Staged {
@@ -524,7 +580,8 @@ export class Stager {
     if (op.tree && (isApart || this.#p.mounted(dir.root.name).some((point) => isAtOrBelow(point, fromPath))))
       throw new OpRefused('apart', `${fromPath} cannot be renamed here: its new place, or something in it, is on another file system`);
     if (isApart) return this.#moveApart(batch, dir, fromDir, op, to, entry);
-    if (op.tree && (this.#p.isPending(from) || batch.touched.size > 0)) return 'settle-first';
+    // What lies where it goes may have to go for it; nothing else of its batch can be before it.
+    if (op.tree && (this.#p.isPending(from) || batch.touched.size > batch.renewed.length)) return 'settle-first';
     const tree = op.tree ? this.#p.files.lstat(from) : null;
     // What the index claims may never have been made: then something else is there, or nothing.
     if (op.tree && tree?.kind !== 'dir') throw new OpRefused('base', `${fromPath} is not what was put there`);
@@ -546,7 +603,7 @@ export class Stager {
     if (op.meta) {
       this.#step(batch, { do: 'meta', path: to, ino, meta: op.meta });
       const own = { ...attributes(op.meta, entry.kind), ...this.#stillDamaged(batch, fromDir, fromPath, entry) };
-      this.#record(batch, dir, op.at.name, { ...entry, ...own });
+      this.#record(batch, dir, op.at.name, { ...entry, ...own, ...(isUnlisted(entry) ? { lacks: unlisted } : {}) });
     } else this.#stillLacking(batch, entry, dir.root.name, fromPath);
     const source = batch.whereabouts.get(from);
     batch.whereabouts.delete(from);
@@ -564,11 +621,7 @@ export class Stager {
     const ino = isUnknown ? (this.#p.files.lstat(to)?.ino ?? 0n) : entry.ino;
     if (tree) this.#p.regions.forget();
     const gone = this.#p.index.remove(batch.layer, dir.root.name, this.#dirNumber(batch, dir), name);
-    let keep = this.#keep(batch, dir, name, gone);
-    if (tree && keep === null) {
-      keep = this.#p.names.next(dir.root, joinPath(dir.path, name), 'trash-');
-      batch.trash.push(keep);
-    }
+    const keep = tree ? this.#keepTree(batch, dir, name, gone) : this.#keep(batch, dir, name, gone);
     this.#step(batch, { do: 'discard', path: to, ino, keep });
     batch.whereabouts.delete(to);
     batch.touched.add(to);
