@@ -303,7 +303,7 @@ export class Stager {
       const shortfall = setAttributes(files, fd, kind, change, staging);
       return { shortfall, stat: files.fstat(fd) };
     });
-    if (!given) throw new Error('a staged file is missing');
+    if (!given) throw new OpRefused('io', 'a staged file has vanished');
     return given;
   }
 
