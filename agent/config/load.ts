@@ -46,6 +46,16 @@ export function loadConfig(file: string): Config {
   return parseConfig(path, text, realPath);
 }
 
+/** @throws OperatorError when an alias (`*name`) stands for nothing, for itself, or for more and more. */
+function plainOf(document: Document, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 }) as unknown;
+  } catch (error) {
+    if (!(error instanceof ReferenceError)) throw error;
+    throw configError(`${file}: ${error.message}`, 'Write the value itself in the place of the alias (`*name`).');
+  }
+}
+
 /** Like `loadConfig`, from text. `real` resolves symbolic links, so that overlapping roots are found behind them. */
 export function parseConfig(file: string, text: string, real: (path: string) => string): Config {
   const lines = new LineCounter();
@@ -58,7 +68,7 @@ export function parseConfig(file: string, text: string, real: (path: string) => 
       `Correct line ${line}.`,
     );
   }
-  const result = fileSchema.safeParse(document.toJS({ maxAliasCount: 100 }) as unknown);
+  const result = fileSchema.safeParse(plainOf(document, file));
   const problems = result.success
     ? [...checkPlaces(result.data, real), ...(result.data.network ? checkNetwork(result.data.network) : []), ...checkNotices(result.data)]
     : result.error.issues.flatMap(problemsOf);

@@ -85,14 +85,26 @@ const routeJson = z.looseObject({
 
 /** Reads the output of `ip -json -details address show`. */
 export function parseDevices(json: string): Device[] {
-  return z
-    .array(z.unknown())
-    .parse(JSON.parse(json))
-    .flatMap((each) => {
-      // Where a device vanished meanwhile, `ip` leaves an empty object.
-      const found = deviceJson.safeParse(each);
-      return found.success ? [deviceOf(found.data)] : [];
-    });
+  return listIn(json).flatMap((each) => {
+    // Where a device vanished meanwhile, `ip` leaves an empty object.
+    const found = deviceJson.safeParse(each);
+    return found.success ? [deviceOf(found.data)] : [];
+  });
+}
+
+/** What `ip -json` printed. @throws OperatorError `ip-command` when it is no list: another program, or one that was ended in the midst. */
+export function listIn(json: string): unknown[] {
+  try {
+    const list: unknown = JSON.parse(json.trim() === '' ? '[]' : json);
+    if (Array.isArray(list)) return list;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new OperatorError(
+    'ip-command',
+    `what the program ip printed is no list in JSON: ${JSON.stringify(json.slice(0, 80))}`,
+    'install the package iproute2 of this release, and look at what `ip -json address show` prints',
+  );
 }
 
 function deviceOf(json: z.infer<typeof deviceJson>): Device {
@@ -120,15 +132,12 @@ function deviceOf(json: z.infer<typeof deviceJson>): Device {
 
 /** Reads the output of `ip -json -4 route show` or `-6`. */
 export function parseRoutes(json: string, family: 4 | 6): Route[] {
-  return z
-    .array(z.unknown())
-    .parse(JSON.parse(json.trim() === '' ? '[]' : json))
-    .flatMap((each) => {
-      const found = routeJson.safeParse(each);
-      if (!found.success || found.data.dev === undefined) return [];
-      const { dst, gateway, via, dev, prefsrc, protocol } = found.data;
-      return [{ to: dst, via: parseIp(gateway ?? via?.host ?? ''), device: dev, source: parseIp(prefsrc ?? ''), protocol, family }];
-    });
+  return listIn(json).flatMap((each) => {
+    const found = routeJson.safeParse(each);
+    if (!found.success || found.data.dev === undefined) return [];
+    const { dst, gateway, via, dev, prefsrc, protocol } = found.data;
+    return [{ to: dst, via: parseIp(gateway ?? via?.host ?? ''), device: dev, source: parseIp(prefsrc ?? ''), protocol, family }];
+  });
 }
 
 export async function readDevices(exec: Exec): Promise<Device[]> {
@@ -145,15 +154,12 @@ const neighbourJson = z.looseObject({ dst: z.string(), dev: z.string().default('
 /** Where the kernel's own traffic found the neighbours of a device: port by address. */
 export async function readNeighbours(exec: Exec): Promise<{ address: string; device: string; mac: string }[]> {
   const { stdout } = await ip(exec, ['-json', 'neighbour', 'show']);
-  return z
-    .array(z.unknown())
-    .parse(JSON.parse(stdout.trim() === '' ? '[]' : stdout))
-    .flatMap((each) => {
-      const found = neighbourJson.safeParse(each);
-      const address = found.success ? parseIp(found.data.dst) : null;
-      const mac = found.success ? found.data.lladdr : undefined;
-      return found.success && address && mac !== undefined ? [{ address: address.text, device: found.data.dev, mac }] : [];
-    });
+  return listIn(stdout).flatMap((each) => {
+    const found = neighbourJson.safeParse(each);
+    const address = found.success ? parseIp(found.data.dst) : null;
+    const mac = found.success ? found.data.lladdr : undefined;
+    return found.success && address && mac !== undefined ? [{ address: address.text, device: found.data.dev, mac }] : [];
+  });
 }
 
 const ipMs = 5000;

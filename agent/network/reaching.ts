@@ -1,6 +1,6 @@
 import { parseIp, sameIp, type IpAddress } from '../platform/ip-address.ts';
 import { ask, gatewayMs } from './asking.ts';
-import { readDevices, type Device } from './ip-facts.ts';
+import { listIn, readDevices, type Device } from './ip-facts.ts';
 import type { Reach } from './network.ts';
 import type { NetworkContext } from './parts.ts';
 import { ping } from './pinging.ts';
@@ -79,13 +79,13 @@ async function routeTo(
 ): Promise<{ device: string; via: string | null; source: IpAddress | null } | null> {
   const result = await context.exec('ip', ['-json', `-${address.family}`, 'route', 'get', address.text], { timeoutMs: routeMs });
   if (result.code !== 0) return null;
-  const [route] = JSON.parse(result.stdout) as {
+  const [route] = listIn(result.stdout) as ({
     dev?: string;
     gateway?: string;
     via?: { host?: string };
     prefsrc?: string;
     type?: string;
-  }[];
+  } | null)[];
   if (route?.dev === undefined || route.type === 'unreachable') return null;
   return { device: route.dev, via: route.gateway ?? route.via?.host ?? null, source: parseIp(route.prefsrc ?? '') };
 }

@@ -4,6 +4,7 @@ import type { Soak } from './options.ts';
 const usage = `Long runs that look for what the tests do not find. Exit code 1 when anything was wrong.
 
   npm run soak -- --sim [--histories 10000] [--seed 1] [--minutes M]   simulated histories of a pair
+  npm run soak -- --fuzz [--times 1000000] [--seed 1] [--minutes M]    hostile inputs for each decoder of the agent
   npm run soak -- --replication [--times 1] [--seed 1]                 live Dovecot stores under load: each watcher, disk and layout (root)
   npm run soak -- --directory [--times 1]                              200,000 files in one directory
   npm run soak -- --torn [--times 100] [--seed 1]                      the link cut under load, each copy read by a real Dovecot
@@ -28,6 +29,7 @@ Several may be given; they run one after the other. --minutes ends the simulatio
 /** Every soak under its option, in the order in which they run. */
 const soaks: Record<string, { load: () => Promise<{ run: Soak }>; times: number }> = {
   sim: { load: () => import('./sim.ts'), times: 10_000 },
+  fuzz: { load: () => import('./fuzz.ts'), times: 1_000_000 },
   replication: { load: () => import('./replication.ts'), times: 1 },
   directory: { load: () => import('./directory.ts'), times: 1 },
   torn: { load: () => import('./torn.ts'), times: 100 },

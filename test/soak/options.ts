@@ -1,6 +1,6 @@
 /** What every soak is told: how often, from which seed on, and how long at most. */
 export interface SoakOptions {
-  /** Histories of the simulation, cuts, or kills of each agent. */
+  /** Histories of the simulation, inputs of each decoder, cuts, or kills of each agent. */
   times: number;
   seed: number;
   minutesMax: number;

@@ -217,6 +217,13 @@ describe('bad input is refused with file, line, key and what to write', () => {
       /outside of all roots/,
     ],
     ['the whole file system', minimal.replace('/srv/vmail', '/'), /the whole file system cannot be a root/, /mail/],
+    ['an alias of nothing', 'node: *other\n', /Unresolved alias.*other/, /in the place of the alias/],
+    [
+      'aliases of aliases',
+      `a: &a [x, x]\n${'bcdefghijk'.replace(/./g, (b, i: number) => `${b}: &${b} [*${'abcdefghij'[i]}, *${'abcdefghij'[i]}]\n`)}`,
+      /alias/,
+      /in the place of the alias/,
+    ],
     ['not YAML', 'node: [mail-a\n', /:\d+: is not YAML/, /Correct line/],
     ['a key twice', `${minimal}node: mail-b\n`, /:8: a key stands twice/, /line 8/],
     ['no keys', 'hello\n', /:1: the file does not hold keys and values/, /line 1/],

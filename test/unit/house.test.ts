@@ -49,7 +49,7 @@ const rooms: Record<string, string[]> = {
     'wiring',
   ],
   tools: ['audit', 'bench', 'cli', 'docs', 'mailgen', 'package'],
-  test: ['bench', 'contract', 'e2e', 'fixtures', 'lab', 'setup', 'sim', 'soak', 'unit'],
+  test: ['bench', 'contract', 'e2e', 'fixtures', 'fuzz', 'lab', 'setup', 'sim', 'soak', 'unit'],
   deploy: ['deb', 'docs', 'examples', 'grafana', 'images', 'prometheus', 'systemd'],
   protocol: [],
 };
