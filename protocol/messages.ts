@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { abilitiesSchema } from './abilities.ts';
+import { byteName, bytePath, byteString } from './byte-paths.ts';
 import { limits } from './limits.ts';
 import { networkStateSchema } from './network-state.ts';
 import type { Op } from './ops.ts';
@@ -28,12 +29,6 @@ const stored = z.number().int().min(0).max(limits.numberMax);
 const uid = z.number().int().min(1).max(limits.uidMax);
 const modseq = z.number().int().min(1).max(limits.modseqMax);
 const buffer = z.custom<Buffer>((v) => Buffer.isBuffer(v) && v.length <= limits.frameBytesMax, 'bytes');
-/** A byte string (latin1): one character a byte. */
-const byteString = z
-  .string()
-  .max(limits.pathBytesMax)
-  .regex(/^[\0-\xff]*$/);
-
 /** What a place lacks, as bits of shortfall.ts, and why. */
 const lacking = z.number().int().min(1).max(lacksMax);
 const shortfallText = z.string().max(shortfallTextMax);
@@ -110,12 +105,12 @@ const shapes = {
       /** Free text lines that status shows. */
       warnings: z.array(text).max(50),
       /** P: places in doubt on its own side: root, path, why, since when (wall clock, milliseconds). `unproven` counts all. */
-      doubts: z.array(z.tuple([text, byteString, text, count])).max(doubtsToldMax),
+      doubts: z.array(z.tuple([text, bytePath, text, count])).max(doubtsToldMax),
       /** P: files that do not follow for the time being: how many, and the oldest by root, path, why, and age of the oldest change that is not there in milliseconds. */
       laggingCount: count,
-      lagging: z.array(z.tuple([text, byteString, text, count])).max(laggingToldMax),
+      lagging: z.array(z.tuple([text, bytePath, text, count])).max(laggingToldMax),
       /** File systems of the sender's roots that are not in their places (I19): root, path below it ('' is the root itself), code, what is wrong. */
-      fileSystems: z.array(z.tuple([text, byteString, text, text])).max(limits.fileSystemsToldMax),
+      fileSystems: z.array(z.tuple([text, bytePath, text, text])).max(limits.fileSystemsToldMax),
       /** Accepted mail that waits on the sender and is not replicated; null = nobody watches a queue there. */
       queue: queueReadingSchema.nullable(),
       /** The certificate that clients of the sender's mail server see, or would see; null = not known. */
@@ -134,7 +129,7 @@ const shapes = {
     lane: 'control',
     fields: {
       /** Root, mailbox path, UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ. */
-      items: z.array(z.tuple([text, byteString, uid, uid, modseq])).max(limits.watermarksPerMessageMax),
+      items: z.array(z.tuple([text, bytePath, uid, uid, modseq])).max(limits.watermarksPerMessageMax),
     },
   },
   /** 6, both, control: what the sender's file systems can do; the primary begins, the standby answers. */
@@ -145,7 +140,7 @@ const shapes = {
     lane: 'control',
     fields: {
       /** Root, path, bits of shortfall.ts, why. */
-      items: z.array(z.tuple([text, byteString, lacking, shortfallText])).max(shortfallItemsMax),
+      items: z.array(z.tuple([text, bytePath, lacking, shortfallText])).max(shortfallItemsMax),
       more: z.boolean(),
     },
   },
@@ -163,7 +158,7 @@ const shapes = {
   ops: {
     number: 11,
     lane: 'bulk',
-    fields: { id: count, dirs: z.array(z.tuple([text, byteString])).max(limits.batchOpsMax * 2), ops: z.custom<Op[]>(Array.isArray) },
+    fields: { id: count, dirs: z.array(z.tuple([text, bytePath])).max(limits.batchOpsMax * 2), ops: z.custom<Op[]>(Array.isArray) },
   },
   // 12 was `data` until version 2: content of large files, inside their batch.
   /** 13, P, bulk: the batch is whole. */
@@ -204,9 +199,9 @@ const shapes = {
     fields: {
       id: count,
       root: text,
-      path: byteString,
+      path: bytePath,
       size: z.number().int().min(0).max(limits.fileBytesMax),
-      source: byteString.nullable(),
+      source: bytePath.nullable(),
       base: digest.nullable(),
       key: digest.nullable(),
     },
@@ -232,7 +227,7 @@ const shapes = {
   list: {
     number: 20,
     lane: 'control',
-    fields: { id: count, root: text, dir: byteString, after: byteString },
+    fields: { id: count, root: text, dir: bytePath, after: byteString },
   },
   /** 21, S, bulk: entries in byte order after `after`; `digest` of the directory with all below it, null when missing. */
   listing: {
@@ -242,7 +237,7 @@ const shapes = {
       id: count,
       digest: buffer.nullable(),
       /** Name, kind (0 file, 1 directory, 2 symbolic link), digest (8 bytes of a file; 16 bytes of a directory with all below it). */
-      entries: z.array(z.tuple([byteString, z.number().int().min(0).max(2), buffer])).max(limits.listItemsMax),
+      entries: z.array(z.tuple([byteName, z.number().int().min(0).max(2), buffer])).max(limits.listItemsMax),
       more: z.boolean(),
     },
   },
@@ -254,7 +249,7 @@ const shapes = {
   audit: {
     number: 22,
     lane: 'control',
-    fields: { id: count, deep: z.boolean(), mend: z.boolean(), places: z.array(z.tuple([text, byteString])).max(limits.differencesMax) },
+    fields: { id: count, deep: z.boolean(), mend: z.boolean(), places: z.array(z.tuple([text, bytePath])).max(limits.differencesMax) },
   },
   /** 23, S, control: how far the audit is. */
   auditing: { number: 23, lane: 'control', fields: { id: count, files: count, bytes: count } },
@@ -267,7 +262,7 @@ const shapes = {
       files: count,
       bytes: count,
       /** Root, path, what is wrong. At most `differencesMax`; `total` counts all. */
-      differences: z.array(z.tuple([text, byteString, text])).max(limits.differencesMax),
+      differences: z.array(z.tuple([text, bytePath, text])).max(limits.differencesMax),
       total: count,
     },
   },
@@ -322,7 +317,7 @@ const shapes = {
   keepHistory: {
     number: 36,
     lane: 'control',
-    fields: { items: z.array(z.tuple([text, byteString, count, count])).max(limits.historyPlacesMax) },
+    fields: { items: z.array(z.tuple([text, bytePath, count, count])).max(limits.historyPlacesMax) },
   },
   /**
    * 52, P, control: asks for a part of a file that the standby has with this content, by the index of the standby; the primary's
@@ -331,7 +326,7 @@ const shapes = {
   contentAsk: {
     number: 52,
     lane: 'control',
-    fields: { id: count, root: text, path: byteString, content: digest, offset: z.number().int().min(0).max(limits.fileBytesMax) },
+    fields: { id: count, root: text, path: bytePath, content: digest, offset: z.number().int().min(0).max(limits.fileBytesMax) },
   },
   /** 53, S, bulk: that part; empty at the end. `error`: why there is none. The SHA-256 of all of it proves it. */
   contentPart: { number: 53, lane: 'bulk', fields: { id: count, bytes: buffer, error: text.nullable() } },

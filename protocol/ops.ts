@@ -1,3 +1,4 @@
+import { isName } from './byte-paths.ts';
 import { limits } from './limits.ts';
 
 /** Attributes of a file, directory or link. mtime is split because nanoseconds since 1970 do not fit a double. */
@@ -91,7 +92,7 @@ function bytes(value: unknown, min: number, max: number, what: string): Buffer {
 
 /** Checks a name as it may stand in a directory (I11): no slash, NUL, `.`, `..`, and not too long. */
 export function checkName(name: string): string {
-  if (name.length === 0 || name.length > limits.nameBytesMax || name === '.' || name === '..' || /[\0/]|[^\0-\xff]/.test(name)) {
+  if (!isName(name)) {
     throw new ProtocolError(`not a file name: ${JSON.stringify(name.slice(0, 80))}`);
   }
   return name;

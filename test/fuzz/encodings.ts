@@ -68,7 +68,7 @@ function msgpackBigint(value: bigint): Buffer {
 function textBytes(text: string): Buffer {
   if (!/[\ud800-\udfff]/.test(text)) return Buffer.from(text, 'utf8');
   return Buffer.concat(
-    [...text].map((character) => {
+    Array.from(text, (character) => {
       const code = character.codePointAt(0) ?? 0;
       return code >= 0xd800 && code < 0xe000
         ? Buffer.from([0xed, 0x80 | ((code >> 6) & 0x3f), 0x80 | (code & 0x3f)])
@@ -149,7 +149,7 @@ export function writeJson(value: Value): Buffer {
         .toReversed()
         .forEach(([key, item], i) =>
           todo.push(item, () =>
-            text(`${i < next.pairs.length - 1 ? ',' : ''}${JSON.stringify(typeof key === 'string' ? key : String(key))}:`),
+            text(`${i < next.pairs.length - 1 ? ',' : ''}${JSON.stringify(typeof key === 'string' ? key : typeof key)}:`),
           ),
         );
     } else text(String(next));

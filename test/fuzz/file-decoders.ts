@@ -181,10 +181,10 @@ const mailbox: Decoder = {
   make(random) {
     const files = random.pick(mailboxes);
     const changed: Record<Part, (random: SimRandom) => Buffer> = {
-      uidlist: uidlist.make,
+      uidlist: (one) => uidlist.make(one),
       index: mutateIndex,
-      log: log.make,
-      log2: log.make,
+      log: (one) => log.make(one),
+      log2: (one) => log.make(one),
     };
     return Buffer.concat(
       parts.flatMap((part) => {

@@ -174,7 +174,7 @@ const queue: Decoder = {
   take(input) {
     const name = input.toString('latin1');
     const found = postfixMessage(name) ?? eximMessage(name);
-    if (found?.timeMs != null && !Number.isFinite(found.timeMs)) throw new Error(`${name} came at ${found.timeMs}`);
+    if (!Number.isFinite(found?.timeMs ?? 0)) throw new Error(`${name} came at ${found?.timeMs}`);
     return found ? 'accepted' : 'refused';
   },
 };

@@ -19,6 +19,11 @@ const name = fc
   .uint8Array({ minLength: 1, maxLength: limits.nameBytesMax })
   .map((b) => Buffer.from(b.map((c) => (c === 0 || c === 0x2f ? 0x41 : c))).toString('latin1'))
   .filter((n) => n !== '.' && n !== '..');
+/** A path below a root. */
+const path = fc
+  .array(name, { maxLength: 3 })
+  .map((parts) => parts.join('/'))
+  .filter((all) => all.length <= limits.pathBytesMax);
 const place: fc.Arbitrary<Place> = fc.record({ dir: fc.nat(dirs - 1), name });
 const meta: fc.Arbitrary<Meta> = fc
   .record(
@@ -124,11 +129,11 @@ export const messages: { [T in MessageType]: fc.Arbitrary<object> } = {
     unproven: nat,
     leftOut: nat,
     warnings: fc.array(text, { maxLength: 4 }),
-    doubts: fc.array(fc.tuple(text, latin1(60), text, nat), { maxLength: 4 }),
+    doubts: fc.array(fc.tuple(text, path, text, nat), { maxLength: 4 }),
     complete: fc.boolean(),
     laggingCount: nat,
-    lagging: fc.array(fc.tuple(text, latin1(60), text, nat), { maxLength: 4 }),
-    fileSystems: fc.array(fc.tuple(text, latin1(60), text, text), { maxLength: 4 }),
+    lagging: fc.array(fc.tuple(text, path, text, nat), { maxLength: 4 }),
+    fileSystems: fc.array(fc.tuple(text, path, text, text), { maxLength: 4 }),
     queue: fc.option(
       fc.record({ mta: text, messages: fc.option(nat), more: fc.boolean(), oldestMs: fc.option(nat), readMs: nat, why: text }),
     ),
@@ -137,7 +142,7 @@ export const messages: { [T in MessageType]: fc.Arbitrary<object> } = {
     damaged: nat,
   }),
   credit: fc.record({ bytes: nat }),
-  watermarks: fc.record({ items: fc.array(fc.tuple(text, latin1(60), uid, uid, modseq), { maxLength: 10 }) }),
+  watermarks: fc.record({ items: fc.array(fc.tuple(text, path, uid, uid, modseq), { maxLength: 10 }) }),
   abilities: fc.record({
     abilities: fc.record({
       roots: fc.array(
@@ -162,17 +167,17 @@ export const messages: { [T in MessageType]: fc.Arbitrary<object> } = {
     }),
   }),
   shortfalls: fc.record({
-    items: fc.array(fc.tuple(text, latin1(60), fc.integer({ min: 1, max: 31 }), text), { maxLength: 4 }),
+    items: fc.array(fc.tuple(text, path, fc.integer({ min: 1, max: 31 }), text), { maxLength: 4 }),
     more: fc.boolean(),
   }),
   batch: fc.record({ id: nat, from: position }),
-  ops: fc.record({ id: nat, dirs: fc.array(fc.tuple(text, latin1(60)), { maxLength: 5 }), ops: fc.array(anyOp, { maxLength: 6 }) }),
+  ops: fc.record({ id: nat, dirs: fc.array(fc.tuple(text, path), { maxLength: 5 }), ops: fc.array(anyOp, { maxLength: 6 }) }),
   transfer: fc.record({
     id: nat,
     root: text,
-    path: latin1(60),
+    path: path,
     size,
-    source: fc.option(latin1(60)),
+    source: fc.option(path),
     base: fc.option(base),
     key: fc.option(base),
   }),
@@ -195,22 +200,22 @@ export const messages: { [T in MessageType]: fc.Arbitrary<object> } = {
     detail: text,
     faults: fc.array(fc.tuple(nat, text), { maxLength: 4 }),
   }),
-  list: fc.record({ id: nat, root: text, dir: latin1(60), after: latin1(60) }),
+  list: fc.record({ id: nat, root: text, dir: path, after: latin1(60) }),
   listing: fc.record({
     id: nat,
     digest: fc.option(bytes(16)),
-    entries: fc.array(fc.tuple(latin1(60), fc.nat(2), bytes(8, 16)), { maxLength: 10 }),
+    entries: fc.array(fc.tuple(name, fc.nat(2), bytes(8, 16)), { maxLength: 10 }),
     more: fc.boolean(),
   }),
-  audit: fc.record({ id: nat, deep: fc.boolean(), mend: fc.boolean(), places: fc.array(fc.tuple(text, latin1(60)), { maxLength: 5 }) }),
-  contentAsk: fc.record({ id: nat, root: text, path: latin1(60), content: bytes(16), offset: fc.nat(1e9) }),
+  audit: fc.record({ id: nat, deep: fc.boolean(), mend: fc.boolean(), places: fc.array(fc.tuple(text, path), { maxLength: 5 }) }),
+  contentAsk: fc.record({ id: nat, root: text, path: path, content: bytes(16), offset: fc.nat(1e9) }),
   contentPart: fc.record({ id: nat, bytes: bytes(0, 300), error: fc.option(text) }),
   auditing: fc.record({ id: nat, files: nat, bytes: nat }),
   audited: fc.record({
     id: nat,
     files: nat,
     bytes: nat,
-    differences: fc.array(fc.tuple(text, latin1(60), text), { maxLength: 5 }),
+    differences: fc.array(fc.tuple(text, path, text), { maxLength: 5 }),
     total: nat,
   }),
   rebase: fc.record({ position }),
@@ -320,7 +325,7 @@ export const messages: { [T in MessageType]: fc.Arbitrary<object> } = {
     ),
   }),
   excludes: fc.record({ roots: fc.array(fc.tuple(text, fc.array(latin1(40), { maxLength: 5 })), { maxLength: 3 }) }),
-  keepHistory: fc.record({ items: fc.array(fc.tuple(text, latin1(40), nat, nat), { maxLength: 5 }) }),
+  keepHistory: fc.record({ items: fc.array(fc.tuple(text, path, nat, nat), { maxLength: 5 }) }),
   verified: fc.record({
     at: text,
     result: fc.constantFrom('clean', 'incomplete', 'different', 'failed'),

@@ -149,8 +149,8 @@ const hello: Decoder = {
   name: 'first message',
   from: 'peer',
   make(random) {
-    if (random.chance(0.1)) return hellos[0] as Buffer;
-    const frame = writeMsgpack(mutateValue(random, random.chance(0.5) ? (helloValues[0] as Value) : random.pick(helloValues), rawMsgpack));
+    if (random.chance(0.1)) return hellos[0] ?? Buffer.alloc(0);
+    const frame = writeMsgpack(mutateValue(random, random.chance(0.5) ? helloValues[0] : random.pick(helloValues), rawMsgpack));
     return random.chance(0.25) ? mutateBytes(random, frame, frames) : frame;
   },
   take(frame) {

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { decode, encode } from '../../protocol/codec.ts';
 import { epochsIn, leapIn } from '../../protocol/epoch.ts';
 import { limits } from '../../protocol/limits.ts';
-import { laneOf, messageSpecs, type Message } from '../../protocol/messages.ts';
+import { laneOf, messageSpecs, type Message, type MessageType } from '../../protocol/messages.ts';
 import { checkDirPath, checkName, packOp, ProtocolError, unpackOp, type Meta, type Op, type Place } from '../../protocol/ops.ts';
 import { pairingMessage, pairingVersion } from '../../protocol/pairing.ts';
 import { emptyPosition } from '../../protocol/position.ts';
@@ -234,6 +234,26 @@ describe('what a message may hold (I11, I12)', () => {
     ['position with a key too many', [25, { ...emptyPosition, extra: 1 }]],
     ['too many ops', [11, 1, [], Array.from({ length: limits.batchOpsMax * 2 + 1 }, () => [9, 0, 'a', false])]],
   ])('message with %s is refused', (_, wire) => expect(() => decode(Buffer.from(packr.pack(wire)), () => dirs)).toThrow(ProtocolError));
+
+  describe.each(['..', '../x', 'a/../../x', '/etc/passwd', 'a//b', 'a/', './a', 'a\0b', `${'x'.repeat(256)}`])('the path %j', (path) => {
+    test.each<[MessageType, unknown[]]>([
+      ['ops', [1, [['mail', path]], []]],
+      ['watermarks', [[['mail', path, 1, 1, 1]]]],
+      ['shortfalls', [[['mail', path, 1, 'why']], false]],
+      ['transfer', [1, 'mail', path, 1, null, null, null]],
+      ['transfer', [1, 'mail', 'a', 1, path, null, null]],
+      ['list', [1, 'mail', path, '']],
+      ['listing', [1, null, [[path, 0, Buffer.alloc(8)]], false]],
+      ['audit', [1, true, true, [['mail', path]]]],
+      ['audited', [1, 1, 1, [['mail', path, 'why']], 1]],
+      ['keepHistory', [[['mail', path, 1, 1]]]],
+      ['contentAsk', [1, 'mail', path, Buffer.alloc(16), 0]],
+    ])('leads out, and is refused in %s (I11)', (type, fields) => {
+      expect(() => decode(Buffer.from(packr.pack([messageSpecs[type].number, ...fields])), () => dirs)).toThrow(
+        /no path below a root|no file name/,
+      );
+    });
+  });
 
   test('what we ourselves would send wrong fails here and not at the peer', () => {
     expect(() => encode({ type: 'credit', bytes: -1 })).toThrow(ProtocolError);

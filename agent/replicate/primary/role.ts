@@ -676,8 +676,10 @@ export class PrimaryRole {
   }
 
   /** What the standby lacks, told at the beginning of a connection; with the last part all of it is tried again. */
-  #takeShortfalls({ items, more }: MessageOf<'shortfalls'>): void {
-    const { unproven } = this.#p;
+  #takeShortfalls({ items: told, more }: MessageOf<'shortfalls'>): void {
+    const { unproven, roots } = this.#p;
+    // Both nodes have the same roots, so the doubt of another one is nobody's, and nothing would ever end it.
+    const items = told.filter(([name]) => roots.some((root) => root.name === name));
     unproven.addAll(items.map(([root, path, bits, reason]) => ({ root, path, bits, reason })));
     for (const [root, path, bits] of items) {
       this.#shortThere.add(`${root}\0${path}`);

@@ -255,6 +255,10 @@ export class StandbyRole {
     if (message.type === 'watermarks') this.#keepMarks(message);
   }
 
+  #hasRoot(name: string): boolean {
+    return this.#p.roots.some((root) => root.name === name);
+  }
+
   /** What a mass deletion put into the history stays for its whole time. One at a time: each looks through the history. */
   #keepHistory(channel: Channel, { items }: MessageOf<'keepHistory'>): void {
     const { keeper, clock } = this.#p;
@@ -263,7 +267,7 @@ export class StandbyRole {
       return channel.close({ code: 'too-many-questions', detail: `more than ${toProtectMax} messages of what the history keeps wait` });
     this.#toProtect++;
     const protect = async () => {
-      for (const [root, path, backMs, aheadMs] of items)
+      for (const [root, path, backMs, aheadMs] of items.filter(([name]) => this.#hasRoot(name)))
         await keeper.protect(root, path, backMs, aheadMs, clock.wallMs(), () => clock.yield());
     };
     this.#protecting = this.#protecting
@@ -320,7 +324,10 @@ export class StandbyRole {
    */
   #keepMarks({ items }: MessageOf<'watermarks'>): void {
     const { kv, clock } = this.#p;
-    if (items.length > 0) return kv.commit(markWrites(kv, items, clock.wallMs()));
+    if (items.length > 0) {
+      const ours = items.filter(([root]) => this.#hasRoot(root));
+      return ours.length > 0 ? kv.commit(markWrites(kv, ours, clock.wallMs())) : undefined;
+    }
     this.#told = { savedMs: 0 };
     const epoch = readPrimaryEpoch(kv);
     kv.commit([marksToldWrite({ epoch, asOfMs: this.#connectedWallMs })]);

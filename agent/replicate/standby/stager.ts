@@ -517,7 +517,7 @@ export class Stager {
     if (kept.kind === 'symlink') this.#makeLink(files.readlink(source), staged, dir.root);
     else await this.#copyContent(source, staged, kept.size, entry);
     const { mode: _, xattrs: __, ...ofLink } = kept.of;
-    const change = kept.kind === 'symlink' ? ofLink : meta ? metaChange(meta) : kept.of;
+    const change = kept.kind === 'symlink' ? ofLink : meta ? metaChange(meta, kept.kind) : kept.of;
     const { shortfall, stat } = this.#give(staged, change, dir.root);
     const { ino, btimeNs, ctimeNs } = stat;
     const own = meta ? attributes(meta, entry.kind) : {};
@@ -575,6 +575,9 @@ export class Stager {
     const entry = this.#known(fromDir, op.from.name, op.base);
     if ((entry.kind === 'dir') !== op.tree) throw new OpRefused('base', `${fromPath} is ${op.tree ? 'no' : 'a'} directory`);
     if (fromDir.root !== dir.root) throw new OpRefused('confined', 'a move goes from one root to another');
+    // The index would have a circle that nobody comes out of.
+    if (op.tree && isAtOrBelow(joinPath(dir.path, op.at.name), fromPath))
+      throw new OpRefused('base', `${fromPath} cannot move into itself`);
     const number = this.#dirNumber(batch, dir);
     const isApart = this.#isApart(fromDir, fromPath, dir, joinPath(dir.path, op.at.name));
     if (op.tree && (isApart || this.#p.mounted(dir.root.name).some((point) => isAtOrBelow(point, fromPath))))

@@ -1,6 +1,7 @@
 import { Packr } from 'msgpackr';
 import type { Meta } from '../../../protocol/ops.ts';
-import { errnoCode, holding, type BytePath, type Files, type MetaChange, type Stat } from '../../platform/files.ts';
+import { replicatedMode } from '../../journal/entry.ts';
+import { errnoCode, holding, type BytePath, type FileKind, type Files, type MetaChange, type Stat } from '../../platform/files.ts';
 import { isNamed, NameTaken } from '../one-name.ts';
 import { discardTree } from './discard-tree.ts';
 import { setAttributes } from './set-attributes.ts';
@@ -79,7 +80,7 @@ export function doStep(files: Files, step: Step, foreign: ForeignFound, again = 
   if (step.do === 'mkdir') return makeDir(files, step, again, stands);
   if (step.do === 'meta')
     return holding(files, step.path, (fd, there) =>
-      there.ino === step.ino ? setAttributes(files, fd, there.kind, metaChange(step.meta), step.path) : null,
+      there.ino === step.ino ? setAttributes(files, fd, there.kind, metaChange(step.meta, there.kind), step.path) : null,
     );
   doRename(files, step, foreign, again);
   return null;
@@ -253,8 +254,9 @@ function saveOld(files: Files, path: BytePath, keep: BytePath | null, kind: stri
   }
 }
 
-export function metaChange(meta: Meta): MetaChange {
-  return { mode: meta.mode, uid: meta.uid, gid: meta.gid, mtimeNs: mtimeNsOf(meta), ...xattrsOf(meta) };
+/** Attributes as they are set on what is there: a file gets no setgid bit, whatever is asked (I11). */
+export function metaChange(meta: Meta, kind: FileKind): MetaChange {
+  return { mode: replicatedMode(kind, meta.mode), uid: meta.uid, gid: meta.gid, mtimeNs: mtimeNsOf(meta), ...xattrsOf(meta) };
 }
 
 export function mtimeNsOf(meta: Meta): bigint {
