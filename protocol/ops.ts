@@ -301,6 +301,7 @@ function unpackPieces(value: unknown): Piece[] {
  * it stays inside depends on the link's place and on the roots, and is checked where these are known.
  */
 function checkTarget(target: string): string {
-  if (target.length === 0 || target.length > limits.pathBytesMax || target.includes('\0')) bad('link target');
+  // What is no byte would become another character where the link is made: U+012E a dot.
+  if (target.length === 0 || target.length > limits.pathBytesMax || /\0|[^\0-\xff]/.test(target)) bad('link target');
   return target;
 }

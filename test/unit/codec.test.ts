@@ -210,6 +210,7 @@ describe('what a message may hold (I11, I12)', () => {
     ['size beyond all files', op(2, 0, 'a', metaFields, limits.fileBytesMax + 1, hash, null)],
     ['pieces that do not add up', op(3, 0, 'a', metaFields, 10, hash, Buffer.alloc(16), [0, 5, -1, 4], 4, null)],
     ['link target that is empty', op(8, 0, 'a', '', metaFields)],
+    ['link target that becomes .. where it is made', op(8, 0, 'a', '\u012e\u012e/\u012e\u012e/etc', metaFields)],
     ['link target with NUL', op(8, 0, 'a', 'a\0', metaFields)],
     ['old name made of a prefix that is too long', op(6, 0, 'ab', 0, 3, 'c', null, false, null)],
     ['old name with a slash', op(6, 0, 'ab', 0, 1, '/c', null, false, null)],
