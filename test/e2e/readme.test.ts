@@ -15,11 +15,15 @@ function linesOf(title: string): string[] {
     .map((line) => line.trim());
 }
 
+/** Where the checkout is seen when /tmp is another one: it may lie there. */
+const checkout = '/mnt/checkout';
+const mounts = `mount -t tmpfs none /mnt && mkdir ${checkout} && mount --bind "$0" ${checkout} && mount -t tmpfs none /tmp`;
+
 /** A machine's network and /tmp of its own, so that ports and paths of the README are free. */
 class OwnMachine implements AsyncDisposable {
   readonly #holder = spawn(
     'unshare',
-    ['--net', '--mount', '--', 'sh', '-c', 'mount -t tmpfs none /tmp && ip link set lo up && echo ready && exec sleep 1800'],
+    ['--net', '--mount', '--', 'sh', '-c', `${mounts} && ip link set lo up && echo ready && exec sleep 1800`, top],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
 
@@ -42,7 +46,7 @@ class OwnMachine implements AsyncDisposable {
       '/dev/null',
     ];
     const shell = new TerminalSession('nsenter', args, { env: { ...process.env, TERM: 'dumb' } });
-    shell.type(`cd ${top}; T=/tmp/mt-try`);
+    shell.type(`cd ${checkout}; T=/tmp/mt-try`);
     return shell;
   }
 

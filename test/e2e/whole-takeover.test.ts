@@ -22,8 +22,8 @@ const run = (node: Appliance, ...args: string[]) => node.agent.cli(args, { mayFa
 /** What a dry run of a failover says of each guard. */
 async function guardsOf(node: Appliance): Promise<Map<string, GuardResult>> {
   const { stdout, stderr } = await run(node, 'failover', '--dry-run', '--json', '--plan', join(dir, 'plan.json'));
-  if (!stdout.startsWith('{"file"')) throw new Error(stdout + stderr);
-  const { plan } = JSON.parse(stdout) as { plan: Plan };
+  const { plan } = JSON.parse(stdout) as { plan?: Plan };
+  if (!plan) throw new Error(stdout + stderr);
   return new Map(plan.guards.map((result) => [result.guard, result]));
 }
 
