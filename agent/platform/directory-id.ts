@@ -33,6 +33,12 @@ export function sameDirectory(known: DirectoryId, now: DirectoryId): boolean {
   return hasBirth || known.mark !== null || known.device === now.device;
 }
 
+/** Whether two directories lie on one file system, as far as that can be told. */
+export function sameFileSystem(one: DirectoryId, other: DirectoryId): boolean {
+  const hasName = one.fs !== '' && kindOf(one) === kindOf(other);
+  return one.type === other.type && (hasName ? one.fs === other.fs : one.device === other.device);
+}
+
 function kindOf({ fs }: DirectoryId): string {
   return fs.slice(0, fs.indexOf(':'));
 }

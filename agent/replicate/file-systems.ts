@@ -3,7 +3,7 @@ import { limits } from '../../protocol/limits.ts';
 import type { MessageOf } from '../../protocol/messages.ts';
 import { metaKey } from '../journal/keys.ts';
 import type { ReplicaIndex } from '../journal/replica-index.ts';
-import { sameDirectory, type DirectoryId } from '../platform/directory-id.ts';
+import { sameDirectory, sameFileSystem, type DirectoryId } from '../platform/directory-id.ts';
 import { OperatorError } from '../platform/errors.ts';
 import { displayPath, errnoCode, joinPath, type BytePath, type Files } from '../platform/files.ts';
 import { ifKnown } from './fault.ts';
@@ -209,11 +209,20 @@ export class FileSystems {
     for (const tops of this.#known.values()) if (tops.get('')?.dev === dev) return 0n;
     const id = this.#p.files.identity(dir);
     if (id === null) return null;
+    if (this.#p.roots.some((root) => this.#isOnRoot(root, id))) return 0n;
     // Longer than a restart of the host, as far as the file system has a name.
     return createHash('sha256')
       .update(id.fs === '' ? id.device : id.fs)
       .digest()
       .readBigUInt64LE(0);
+  }
+
+  /** Whether a directory lies on a root's own file system, which the last look may not have seen: an error can hide the root alone. */
+  #isOnRoot({ name, path }: Root, id: DirectoryId): boolean {
+    const known = this.#tops(name).get('')?.id;
+    const now = ifKnown(() => this.#p.files.identity(path));
+    if (now === undefined) return known !== undefined && sameFileSystem(known, id);
+    return now !== null && (known === undefined || sameDirectory(known, now)) && now.device === id.device;
   }
 
   #root(name: string): Root | undefined {
@@ -336,6 +345,7 @@ export class FileSystems {
     const stat = lstatOrNull(this.#p.files, at);
     if (!top || !stat) return;
     const seen = { dev: stat.dev, ino: stat.ino, mount: mountOrNull(this.#p.files, at) ?? top.mount };
+    if (top.dev !== stat.dev) this.#tagged.forget();
     if (top.id.mark === null && this.#mark(at)) {
       this.#tops(root).set(path, { id: { ...id, mark: this.#p.files.identity(at)?.mark ?? null }, ...seen });
       return this.#save(root);

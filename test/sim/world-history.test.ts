@@ -62,6 +62,8 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [670_189, ['errno'], 'what could not be removed stayed when its folder was renamed before it was compared'],
   [690_840, ['errno'], 'a name of a file was another file there, because a third name could not be looked at'],
   [731_185, everything, 'the role of a standby failed because a disk went with a symbolic link that had just been staged on it'],
+  [731_726, everything, 'the numbers of files were taken for those of another disk, because the top of their root could not be looked at'],
+  [731_758, everything, 'the same, and such numbers were kept: a change was refused for ever'],
   [24, everything, 'a change was lost that was made by a name which the standby could not have, and which went at once'],
   [643_259, ['errno'], 'a change was lost that was made by a name which the standby could not have'],
 ];
