@@ -140,3 +140,29 @@ it.each(['stays', 'is gone at once'])(
     expect(pair.copy.readFile('/plain/a', 100)?.data.toString()).toBe('as it is!');
   },
 );
+
+describe('a file that is changed, some time after it got it, by a name that the standby turns out to lack', () => {
+  // From before the standby has heard of the name until the primary has heard of that, and of what is there instead.
+  const waits = Array.from({ length: 60 }, (_, n) => 50 + n);
+
+  it.each(['stays', 'is gone at once'])('is changed there by its other name when that one %s', async (end) => {
+    const asItWas: number[] = [];
+    for (const waitMs of waits) {
+      const pair = new PlainPair({ folds: 'own', noticeMs: [0, 0], latencyMs: [20, 30] });
+      pair.work.writeFile('/plain/f', 'its neighbour');
+      pair.work.writeFile('/plain/z', 'as it was');
+      // What was just written is not known again by its times.
+      await pair.clock.runFor(3000);
+      pair.connect();
+      await pair.clock.runFor(2000);
+      await pair.settle();
+      pair.work.link('/plain/z', '/plain/q');
+      await pair.clock.runFor(waitMs);
+      pair.work.append('/plain/q', ' once');
+      if (end === 'is gone at once') pair.work.unlink('/plain/q');
+      await pair.clock.runFor(5000);
+      if (pair.copy.readFile('/plain/z', 100)?.data.toString() !== 'as it was once') asItWas.push(waitMs);
+    }
+    expect(asItWas).toEqual([]);
+  });
+});

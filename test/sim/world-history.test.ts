@@ -64,6 +64,7 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [731_185, everything, 'the role of a standby failed because a disk went with a symbolic link that had just been staged on it'],
   [731_726, everything, 'the numbers of files were taken for those of another disk, because the top of their root could not be looked at'],
   [731_758, everything, 'the same, and such numbers were kept: a change was refused for ever'],
+  [730_762, everything, 'a change was lost that was made by a name which the standby could not have, and which the index still claimed'],
   [24, everything, 'a change was lost that was made by a name which the standby could not have, and which went at once'],
   [643_259, ['errno'], 'a change was lost that was made by a name which the standby could not have'],
 ];

@@ -3,6 +3,7 @@ import { displayPath, errnoCode, joinPath, type BytePath, type Stat } from '../.
 import { absolute, type Root } from '../root.ts';
 import type { PrimaryParts } from './context.ts';
 import type { Lagging } from './lagging.ts';
+import { nameBeside } from './name-beside.ts';
 
 /** A change that is put off no longer than this is not worth a look before its time. */
 const soonMs = 100;
@@ -72,12 +73,10 @@ export class Hints {
    * of the look this name may be gone, or hidden below the disk that is back, and nothing would tell.
    */
   #otherName(root: Root, path: BytePath, now: number): void {
-    const { index, changes } = this.#p;
     if (root.format.classify(path, 'file').class !== 'plain') return;
     const stat = this.#stat(root, path);
-    const number = stat?.kind === 'file' && stat.nlink > 1 ? index.root(root.name) : null;
-    const other = stat && number !== null ? index.byInode(number, stat.ino) : null;
-    if (other) changes.record(root.name, joinPath(index.pathOf(other.dir).path, other.name), 'path', now);
+    const other = stat?.kind === 'file' && stat.nlink > 1 ? nameBeside(this.#p, root.name, path, stat.ino) : null;
+    if (other !== null) this.#p.changes.record(root.name, other, 'path', now);
   }
 
   /** What cannot be looked at now is looked at in its turn: undefined. */

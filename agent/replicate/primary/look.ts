@@ -22,6 +22,7 @@ import {
   type Outcome,
   type SendingParts,
 } from './context.ts';
+import { nameBeside } from './name-beside.ts';
 import { leftOutTexts, type LeftOut, type LeftOutReason } from './left-out.ts';
 import { notADirectoryAbove, tooLong } from './scan.ts';
 
@@ -117,6 +118,9 @@ export class Looker {
     if (p.unproven.isBlocked(root.name, path)) {
       // Nobody comes for its content now.
       p.transfers.lost(root.name, path);
+      // What was changed by this name is sent by another one that the file has there.
+      const other = stat?.kind === 'file' && stat.nlink > 1 ? nameBeside(p, root.name, path, stat.ino) : null;
+      if (other !== null) p.changes.record(root.name, other, 'path', p.clock.monotonicMs(), making.lookingFor);
       return stat === null && !known ? this.#nothing(root, path) : 'unreadable';
     }
     if (stat?.kind === 'other') return this.#leaveOut(making, root, path, known, 'special', null);
