@@ -166,3 +166,21 @@ describe('a file that is changed, some time after it got it, by a name that the 
     expect(asItWas).toEqual([]);
   });
 });
+
+it('what is mounted under one of the names stays, also where the other one leads to what lies below the mount', async () => {
+  const pair = new PlainPair({ folds: 'ascii', noticeMs: [0, 0], standbyDisk: '/plain/disk' });
+  const lookedAt: string[] = [];
+  pair.work.writeFile('/plain/DISK', 'a file');
+  pair.work.mkdir('/plain/disk', 0o755);
+  pair.work.writeFile('/plain/disk/letter', 'a letter');
+  pair.connect();
+  // Each of the two is tried again and again.
+  for (let n = 0; n < 20; n++) {
+    await pair.clock.runFor(20_000);
+    lookedAt.push(JSON.stringify(doubts(pair)));
+  }
+  expect(new Set(lookedAt)).toEqual(new Set([JSON.stringify([['DISK', 'place']])]));
+  expect(names(pair)).toEqual(['disk']);
+  expect(pair.copy.readFile('/plain/disk/letter', 100)?.data.toString()).toBe('a letter');
+  expect(foreign(pair)).toEqual([]);
+});

@@ -65,6 +65,8 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [731_726, everything, 'the numbers of files were taken for those of another disk, because the top of their root could not be looked at'],
   [731_758, everything, 'the same, and such numbers were kept: a change was refused for ever'],
   [730_762, everything, 'a change was lost that was made by a name which the standby could not have, and which the index still claimed'],
+  [732_188, everything, 'a name beside a mount point and that of the mount point itself were refused for each other, for ever'],
+  [732_564, everything, 'what lies on a disk was in doubt for ever, because its name fell together with one that was never there'],
   [24, everything, 'a change was lost that was made by a name which the standby could not have, and which went at once'],
   [643_259, ['errno'], 'a change was lost that was made by a name which the standby could not have'],
 ];

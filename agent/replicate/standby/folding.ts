@@ -90,7 +90,9 @@ export class Folding {
     const names = (files.readdir(dir) ?? []).map((entry) => entry.name);
     const key = foldKey(name);
     const isIt = (other: BytePath) => files.lstat(`${dir}/${other}`)?.ino === there.ino;
-    return names.find((other) => foldKey(other) === key && isIt(other)) ?? names.find(isIt) ?? null;
+    const alike = names.filter((other) => foldKey(other) === key);
+    // What is mounted under the one may hide what the other one leads to.
+    return alike.find(isIt) ?? names.find(isIt) ?? alike[0] ?? null;
   }
 
   /** The agent's own directories inside a root hold names that are told apart everywhere. */
