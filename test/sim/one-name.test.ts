@@ -184,3 +184,24 @@ it('what is mounted under one of the names stays, also where the other one leads
   expect(pair.copy.readFile('/plain/disk/letter', 100)?.data.toString()).toBe('a letter');
   expect(foreign(pair)).toEqual([]);
 });
+
+it('what lacks attributes in a directory that cannot have its new name is in doubt no more under a name that is nowhere', async () => {
+  const pair = new PlainPair({ folds: 'own', noticeMs: [0, 0] });
+  pair.standbyDisk.refuses = ({ what }) => (what === 'xattrs' ? 'ENOSPC' : null);
+  pair.work.mkdir('/plain/f', 0o755);
+  pair.work.writeFile('/plain/f/a', 'lacks something');
+  pair.work.setMeta('/plain/f/a', { xattrs: new Map([['user.refused', Buffer.from('x')]]) });
+  pair.connect();
+  await pair.clock.runFor(5000);
+  expect(doubts(pair)).toEqual([['f/a', 'attributes']]);
+  pair.work.rename('/plain/f', '/plain/q');
+  await pair.clock.runWhile(() => doubts(pair).every(([path]) => path !== 'q'), 5000);
+  pair.work.rename('/plain/q/a', '/plain/q/b');
+  await pair.clock.runFor(90_000);
+  expect(doubts(pair)).toEqual([['q/b', 'attributes']]);
+  pair.standbyDisk.refuses = null;
+  await pair.clock.runFor(1000);
+  await pair.settle();
+  expect(doubts(pair)).toEqual([]);
+  expect(pair.differences()).toEqual([]);
+});

@@ -67,6 +67,11 @@ const once: readonly (readonly [seed: number, traits: readonly Trait[], what: st
   [730_762, everything, 'a change was lost that was made by a name which the standby could not have, and which the index still claimed'],
   [732_188, everything, 'a name beside a mount point and that of the mount point itself were refused for each other, for ever'],
   [732_564, everything, 'what lies on a disk was in doubt for ever, because its name fell together with one that was never there'],
+  [
+    731_821,
+    everything,
+    'what lacked an attribute below a directory that could not be renamed was told for ever under a name that was nowhere',
+  ],
   [24, everything, 'a change was lost that was made by a name which the standby could not have, and which went at once'],
   [643_259, ['errno'], 'a change was lost that was made by a name which the standby could not have'],
 ];

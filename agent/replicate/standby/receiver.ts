@@ -101,6 +101,8 @@ export class Receiver {
    * after it, once the primary has the acknowledgement, which tells it what to make anew.
    */
   #givenUp: { first: number | null } | null = null;
+  /** Something is not lacking any more of which the primary was told. */
+  #hasForgotten = false;
   /** Why the last batch was not taken, when that is no fault of one place; null since one was. */
   #cannotTake: { code: 'standby-io' | 'no-space'; detail: string } | null = null;
   #mended: number;
@@ -602,6 +604,9 @@ export class Receiver {
         if (!(await this.#apply(channel, batch))) return;
         this.#queued.shift();
         this.settleIndex();
+        // The primary has heard of it, and nothing that it does there would end its doubt.
+        if (this.#hasForgotten) this.tellShortfalls(channel);
+        this.#hasForgotten = false;
       }
     } finally {
       this.#applying = null;
@@ -858,7 +863,21 @@ export class Receiver {
     kv.commit(index.writesOf(layer));
     index.settle(layer);
     disown({ kv, index }, differences);
+    this.#forgetGone(differences);
     this.#placing.settled();
+  }
+
+  /** What the index lets go with a place that is not there lacks no attributes any more: if it comes again, it is told anew. */
+  #forgetGone(differences: readonly Disowned[]): void {
+    const { kv, index } = this.#p;
+    const writes: KvWrite[] = [];
+    for (const { root, path } of differences) {
+      for (const each of this.shortfalls.below(root, path))
+        if (!(each.bits & lacks.place) && index.at(root, each.path) === null) this.shortfalls.clear(root, each.path, writes);
+    }
+    if (writes.length === 0) return;
+    kv.commit(writes);
+    this.#hasForgotten = true;
   }
 
   /** Something may be at a place, and nothing is known of it. */

@@ -120,12 +120,12 @@ export class Shortfalls {
 
   /** A directory is gone with all below it. */
   clearBelow(root: string, path: BytePath, writes: KvWrite[]): void {
-    for (const place of this.#below(root, path)) this.clear(root, place.path, writes);
+    for (const place of this.below(root, path)) this.clear(root, place.path, writes);
   }
 
   /** A directory has another name. */
   move(root: string, from: BytePath, to: BytePath, writes: KvWrite[]): void {
-    for (const place of this.#below(root, from)) {
+    for (const place of this.below(root, from)) {
       this.clear(root, place.path, writes);
       const moved = { ...place, path: `${to}${place.path.slice(from.length)}` };
       this.#places.set(keyOf(moved), moved);
@@ -133,7 +133,8 @@ export class Shortfalls {
     }
   }
 
-  #below(root: string, path: BytePath): ShortPlace[] {
+  /** Those at a place and below it. */
+  below(root: string, path: BytePath): ShortPlace[] {
     if (this.#places.size === 0) return [];
     return this.list().filter((place) => place.root === root && (place.path === path || place.path.startsWith(`${path}/`)));
   }
