@@ -266,7 +266,8 @@ test('what was salvaged is there once when the node that it came from takes over
       const { role, replication, peer } = await b.status();
       return role === 'standby' && peer.connected && replication.phase === 'streaming';
     });
-    await cli(a, 'wait');
+    const waited = await cli(a, 'wait');
+    expect([waited.code, waited.stderr]).toEqual([0, '']);
     for (const node of ['a', 'b']) {
       expect(messagesIn(at(node)), node).toEqual(['1700000001.M1.h', '1700000003.M3.h', 'ten', 'twelve']);
       expect(messagesIn(at(node, '.Late')), node).toEqual(['eleven']);
