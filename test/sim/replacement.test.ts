@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { ReplicaIndex } from '../../agent/journal/replica-index.ts';
 import { silentLog } from '../../agent/platform/log.ts';
+import { disown } from '../../agent/replicate/standby/disown.ts';
 import { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
 import { SimKvStore } from './sim-kv.ts';
@@ -17,12 +19,17 @@ class Pair {
   readonly #random = new SimRandom(7);
   readonly #network = new SimNetwork(this.clock, this.#random.fork('network'));
   readonly a = this.host('a');
-  readonly primary: SimProcess;
+  primary: SimProcess;
 
   constructor() {
     const disk = this.a.disk.open(this.clock.host(wall));
     for (let i = 0; i < files; i++) disk.writeFile(`/plain/${i}`, `content of ${i}`);
-    this.primary = startPrimary(this.a, this.clock.host(wall), { watcherRandom: this.#random.fork('w'), overflowShare: 0, log: silentLog });
+    this.primary = this.start(1);
+  }
+
+  start(epoch: number): SimProcess {
+    const random = this.#random.fork('w');
+    return (this.primary = startPrimary(this.a, this.clock.host(wall), { watcherRandom: random, overflowShare: 0, log: silentLog, epoch }));
   }
 
   host(name: string): SimHost {
@@ -117,5 +124,26 @@ describe('a standby', () => {
     await pair.phases(three.standby);
     expect(pair.differences(second)).toEqual([]);
     expect(pair.primary.primary?.sender.filled).toBe(true);
+  });
+
+  it('is compared after a takeover, also where it stands just where the primary before left it: what either node has noted since has no position', async () => {
+    const pair = new Pair();
+    const host = pair.host('b');
+    const before = await pair.connect(host);
+    await pair.phases(before.standby);
+    await before.cut();
+    pair.primary.clock.kill();
+
+    // As a node does that rejoins: its index says what its own disk has, and lacks.
+    const clock = pair.clock.host(wall);
+    const kv = host.store.open(clock);
+    host.disk.open(clock).unlink('/plain/7');
+    disown({ kv, index: new ReplicaIndex(kv, { findByIdentity: false }) }, [{ root: 'plain', path: '7', stat: null }]);
+    clock.kill();
+
+    pair.start(2);
+    const after = await pair.connect(host, 2);
+    await pair.phases(after.standby);
+    expect(pair.differences(host)).toEqual([]);
   });
 });

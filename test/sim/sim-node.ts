@@ -61,7 +61,7 @@ function placesOf({ name, roots }: SimHost): string[] {
 }
 
 export const simHash: Hash64 = await loadHash64(0x1234_5678_9abc_def0n);
-const epoch = 1;
+const firstEpoch = 1;
 /** Each file system that a standby sees for the first time gets another mark. */
 let marks = 0;
 
@@ -76,6 +76,8 @@ export interface ProcessOptions {
   breakage?: Breakage;
   /** How content is read again; it is not when not given. */
   scrub?: Omit<ScrubSettings, 'reader'>;
+  /** Of a primary; 1 when not given. */
+  epoch?: number;
   /** Called with what a standby sees of its disk, before it has called anything. */
   onFiles?: (files: SimFiles) => void;
 }
@@ -93,7 +95,7 @@ function helloOf(
     pair: 'sim',
     node: host.name,
     role,
-    epoch,
+    epoch: firstEpoch,
     position: position(),
     agentVersion: '0',
     serverVersion: null,
@@ -110,7 +112,7 @@ function heartbeatOf(role: Role, clock: HostClock, phase: string, complete = fal
     type: 'heartbeat',
     wallMs: Math.floor(clock.wallMs()),
     role,
-    epoch,
+    epoch: firstEpoch,
     position: emptyPosition,
     lagChanges: 0,
     lagBytes: 0,
@@ -185,7 +187,7 @@ export function startPrimary(host: SimHost, clock: HostClock, options: ProcessOp
     restMaxMs: 1000,
     scrub: options.scrub ? { ...options.scrub, reader: filesReader(fileSystems.files, clock) } : null,
   };
-  const primary: PrimaryRole = new PrimaryRole(parts, epoch, () => ({
+  const primary: PrimaryRole = new PrimaryRole(parts, options.epoch ?? firstEpoch, () => ({
     ...heartbeatOf('primary', clock, primary.sender.phase, primary.sender.complete),
     lagChanges: primary.lag().changes,
   }));

@@ -84,7 +84,7 @@ export class Sender {
   #suspect: { root: string; dir: BytePath; below?: boolean }[] = [];
   /** Files of which the standby has another version than the index says; each is sent whole. */
   #misfits: { root: string; path: BytePath }[] = [];
-  #mustCompare = false;
+  #mustCompare: boolean;
   readonly putBack: PutBack;
   #standbyPutBack = false;
   /** At a start nothing is called durable anyway before the roots were compared, which takes a connection. */
@@ -102,6 +102,9 @@ export class Sender {
     this.#p = parts;
     this.epoch = epoch;
     this.#position = this.#durable = readPosition(parts.kv, positionKey);
+    // A position that a primary before this one made says nothing of what either node has noted since: a takeover can begin
+    // with places that its node lacks, and who rejoins enters what is on its own disk.
+    this.#mustCompare = this.#durable.epoch !== 0 && this.#durable.epoch !== epoch;
     this.#fill = new Fill(parts.kv);
     this.putBack = new PutBack(parts.kv, parts.clock);
     this.#against = new AgainstStandby(parts.kv, parts.fileSystemHolds);
