@@ -15,7 +15,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     // More than the machine has cores, in one queue: what waits for servers leaves room for what computes.
-    maxWorkers: 4,
+    maxWorkers: 3,
     teardownTimeout: 60_000,
     sequence: { sequencer: SlowestFirst },
     // How long a machine takes that others use as well is no promise of any test.

@@ -243,7 +243,9 @@ describe.skipIf(labObstacle() !== null)('service addresses', () => {
       on('small', 'ip', 'link', 'set', port, 'down');
       on('small', 'ip', 'link', 'set', port, 'name', name, 'up');
     }
-    expect((await node.control.proveSegments()).map(({ role, port, mappedBy, level }) => [role, port, mappedBy, level])).toEqual([
+    // Who is asked on a port that came up just now may answer a moment later.
+    const proven = async () => (await node.control.proveSegments()).map(({ role, port, mappedBy, level }) => [role, port, mappedBy, level]);
+    await expect.poll(proven, { timeout: waitMs }).toEqual([
       ['lan', 'eth0', 'assigned', 'pass'],
       ['dmz', 'eth1', 'assigned', 'warn'],
     ]);
