@@ -48,12 +48,25 @@ export function loadConfig(file: string): Config {
 
 /** @throws OperatorError when an alias (`*name`) stands for nothing, for itself, or for more and more. */
 function plainOf(document: Document, file: string): unknown {
+  const remedy = 'Write the value itself in the place of the alias (`*name`).';
   try {
-    return document.toJS({ maxAliasCount: 100 }) as unknown;
+    const value = document.toJS({ maxAliasCount: 100 }) as unknown;
+    if (leadsBack(value)) throw configError(`${file}: an alias (\`*name\`) stands for what it is part of`, remedy);
+    return value;
   } catch (error) {
     if (!(error instanceof ReferenceError)) throw error;
-    throw configError(`${file}: ${error.message}`, 'Write the value itself in the place of the alias (`*name`).');
+    throw configError(`${file}: ${error.message}`, remedy);
   }
+}
+
+/** Whether a value is part of itself. */
+function leadsBack(value: unknown, above = new Set<unknown>()): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (above.has(value)) return true;
+  above.add(value);
+  const found = Object.values(value).some((each) => leadsBack(each, above));
+  above.delete(value);
+  return found;
 }
 
 /** Like `loadConfig`, from text. `real` resolves symbolic links, so that overlapping roots are found behind them. */

@@ -50,7 +50,8 @@ export class PairingLines {
    */
   async next<T extends PairingMessage['type']>(type: T, timeoutMs: number = pairingLimits.stepMs): Promise<PairingMessageOf<T>> {
     const message = parse(await this.#line(timeoutMs));
-    if (message.type === 'refuse') throw new PairingEnded({ code: message.code, detail: message.detail.replace(/\p{Cc}/gu, ' ') }, true);
+    if (message.type === 'refuse')
+      throw new PairingEnded({ code: message.code || 'bad-message', detail: message.detail.replace(/\p{Cc}/gu, ' ') }, true);
     if (message.type !== type)
       throw new PairingEnded({ code: 'bad-message', detail: `the other side sent ${message.type} where ${type} was due` });
     return message as PairingMessageOf<T>;

@@ -218,6 +218,7 @@ describe('bad input is refused with file, line, key and what to write', () => {
     ],
     ['the whole file system', minimal.replace('/srv/vmail', '/'), /the whole file system cannot be a root/, /mail/],
     ['an alias of nothing', 'node: *other\n', /Unresolved alias.*other/, /in the place of the alias/],
+    ['an alias of what it is part of', 'listen: &all [*all]\n', /stands for what it is part of/, /in the place of the alias/],
     [
       'aliases of aliases',
       `a: &a [x, x]\n${'bcdefghijk'.replace(/./g, (b, i: number) => `${b}: &${b} [*${'abcdefghij'[i]}, *${'abcdefghij'[i]}]\n`)}`,
